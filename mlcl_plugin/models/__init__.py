@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+from .heads import LabelWiseClsHead
+from .losses import (
+    BinaryCrossEntropyLoss,
+    LabelWiseContrastiveLoss,
+    label_wise_contrastive_loss,
+)
+from .necks import LabelAttentionNeck
+from .utils import MultiViewDataPreprocessor
+
+__all__ = [
+    'BinaryCrossEntropyLoss',
+    'LabelAttentionNeck',
+    'LabelWiseClsHead',
+    'LabelWiseContrastiveLoss',
+    'MultiViewDataPreprocessor',
+    'label_wise_contrastive_loss',
+]

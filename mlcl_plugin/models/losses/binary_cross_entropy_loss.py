@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Binary cross-entropy in the precision of the logits."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmpretrain.models.losses.utils import weight_reduce_loss
+from mmpretrain.registry import MODELS
+
+
+@MODELS.register_module()
+class BinaryCrossEntropyLoss(nn.Module):
+    """Binary cross-entropy of every label, the classification loss of MulCon.
+
+    The same numbers as MMPretrain's ``CrossEntropyLoss(use_sigmoid=True)``,
+    which casts targets to float32 and with them the loss of float64 logits.
+
+    Args:
+        loss_weight (float): Weight of the loss. Defaults to 1.0.
+        pos_weight (list[float], optional): One weight a label for its positive
+            entries. Defaults to None.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, pos_weight: list[float] | None = None):
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.pos_weight = pos_weight
+
+    def forward(
+        self,
+        cls_score: torch.Tensor,
+        label: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        avg_factor: int | None = None,
+        reduction_override: str | None = None,
+    ) -> torch.Tensor:
+        """Compute the loss, with MMPretrain's arguments for losses.
+
+        Args:
+            cls_score (Tensor): Logits ``(B, L)``.
+            label (Tensor): Targets ``(B, L)`` from 0 to 1.
+            weight (Tensor, optional): Weights that broadcast to ``(B, L)``.
+            avg_factor (int, optional): Divisor in place of the number of
+                entries.
+            reduction_override (str, optional): ``'none'``, ``'mean'`` (the
+                default) or ``'sum'``.
+
+        Returns:
+            Tensor: A scalar, or ``(B, L)`` with ``'none'``.
+        """
+        pos_weight = None
+        if self.pos_weight is not None:
+            pos_weight = cls_score.new_tensor(self.pos_weight)
+        loss = F.binary_cross_entropy_with_logits(
+            cls_score,
+            label.to(cls_score.dtype),
+            pos_weight=pos_weight,
+            reduction='none',
+        )
+        reduction = reduction_override or 'mean'
+        return self.loss_weight * weight_reduce_loss(
+            loss, weight, reduction, avg_factor
+        )

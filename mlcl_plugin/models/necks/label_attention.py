@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a feature map to one embedding per label."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import nn
+
+from mmpretrain.registry import MODELS
+
+from ..utils import MultiheadAttentionBlock, SetAttentionBlock
+
+
+@MODELS.register_module()
+class LabelAttentionNeck(BaseModule):
+    r"""Label queries attend a feature map: one embedding per label.
+
+    The positions of the feature map are a set of tokens, without position code
+    and without input projection. ``num_blocks_before`` set attention blocks
+    mix the tokens at their own width, then L learned label queries attend them,
+    then ``num_blocks_after`` set attention blocks let the L label embeddings
+    attend one another.
+
+    Source: `MulCon <https://arxiv.org/abs/2107.11626>`_. The released weights
+    have 2 blocks before and 1 after (the defaults), the figure of the journal
+    version shows 1 and 1, the first arXiv version has 0 and 0.
+
+    Args:
+        num_classes (int): Number of labels L.
+        in_channels (int): Channels C of the feature map or tokens.
+        embed_dims (int): Width D of a label's embedding. Defaults to 1024.
+        num_heads (int): Heads of every attention; divides ``embed_dims`` and,
+            with blocks before, ``in_channels``. Defaults to 4.
+        num_blocks_before (int): Set attention blocks on the tokens.
+            Defaults to 2.
+        num_blocks_after (int): Set attention blocks on the label embeddings.
+            Defaults to 1.
+        num_extra_tokens (int): Leading tokens of token input that are no place
+            of the image (class token, registers) and are left out. A backbone
+            that gives ``(B, C, H, W)`` has none. Defaults to 0.
+        init_cfg (dict | list, optional): Initialization config. Defaults to
+            N(0, 0.02) with zero bias for linear layers, as MulCon. The label
+            queries are Xavier-uniform over their shape ``(1, L, D)``.
+
+    Raises:
+        ValueError: If a size is not positive, a block count is negative, or a
+            width is not divisible by ``num_heads``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        embed_dims: int = 1024,
+        num_heads: int = 4,
+        num_blocks_before: int = 2,
+        num_blocks_after: int = 1,
+        num_extra_tokens: int = 0,
+        init_cfg: dict | list | None = (
+            dict(type='Normal', layer='Linear', std=0.02, bias=0.0),
+        ),
+    ):
+        super().__init__(
+            init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg
+        )
+        sizes = dict(
+            num_classes=num_classes, in_channels=in_channels, embed_dims=embed_dims
+        )
+        for name, value in sizes.items():
+            if value < 1:
+                raise ValueError(f'{name} must be positive, got {value}.')
+        counts = dict(
+            num_blocks_before=num_blocks_before,
+            num_blocks_after=num_blocks_after,
+            num_extra_tokens=num_extra_tokens,
+        )
+        for name, value in counts.items():
+            if value < 0:
+                raise ValueError(f'{name} must not be negative, got {value}.')
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.embed_dims = embed_dims
+        self.num_extra_tokens = num_extra_tokens
+
+        self.queries = nn.Parameter(torch.empty(1, num_classes, embed_dims))
+        nn.init.xavier_uniform_(self.queries)
+        self.blocks_before = nn.Sequential(
+            *(
+                SetAttentionBlock(in_channels, num_heads)
+                for _ in range(num_blocks_before)
+            )
+        )
+        self.label_attention = MultiheadAttentionBlock(
+            embed_dims, in_channels, embed_dims, num_heads
+        )
+        self.blocks_after = nn.Sequential(
+            *(SetAttentionBlock(embed_dims, num_heads) for _ in range(num_blocks_after))
+        )
+
+    def _to_tokens(self, feats: torch.Tensor) -> tuple[torch.Tensor, tuple[int, ...]]:
+        """Flatten a feature map to tokens and remember its places."""
+        if feats.ndim == 4 and feats.size(1) == self.in_channels:
+            return feats.flatten(2).transpose(1, 2), tuple(feats.shape[2:])
+        if feats.ndim == 3 and feats.size(2) == self.in_channels:
+            tokens = feats[:, self.num_extra_tokens :]
+            if tokens.size(1):
+                return tokens, (tokens.size(1),)
+        raise ValueError(
+            f'Expected a feature map (B, {self.in_channels}, H, W) or tokens '
+            f'(B, N > {self.num_extra_tokens}, {self.in_channels}), got '
+            f"{tuple(feats.shape)}. Set the neck's in_channels to the backbone's "
+            'channels, and let the backbone return its last feature map without '
+            "pooling (for a ViT: out_type='featmap' or 'raw')."
+        )
+
+    def forward(
+        self,
+        feats: torch.Tensor | Sequence[torch.Tensor],
+        return_attention: bool = False,
+    ) -> tuple[torch.Tensor, ...]:
+        """Compute the label-wise embeddings.
+
+        Args:
+            feats (Tensor | Sequence[Tensor]): The backbone's output; of several
+                stages the last one is used. A feature map ``(B, C, H, W)`` or
+                tokens ``(B, N, C)``.
+            return_attention (bool): Also return the label attention map.
+                Defaults to False.
+
+        Returns:
+            tuple[Tensor, ...]: The embeddings ``(B, L, D)``, as a tuple of one,
+            which is what heads expect of a neck. With ``return_attention`` a
+            second item, the attention ``(B, heads, L, H, W)``, for tokens
+            ``(B, heads, L, N)``; it sums to 1 over the places.
+
+        Raises:
+            ValueError: If the features have another shape than expected.
+        """
+        if not isinstance(feats, torch.Tensor):
+            feats = feats[-1]
+        tokens, places = self._to_tokens(feats)
+        tokens = self.blocks_before(tokens)
+        if not return_attention:
+            embeddings = self.label_attention(self.queries, tokens)
+            return (self.blocks_after(embeddings),)
+        embeddings, attention = self.label_attention(
+            self.queries, tokens, return_attention=True
+        )
+        return self.blocks_after(embeddings), attention.unflatten(-1, places)

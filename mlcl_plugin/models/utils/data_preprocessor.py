@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Join the views of a batch into one batch."""
+
+import torch
+
+from mmpretrain.models.utils import ClsDataPreprocessor
+from mmpretrain.registry import MODELS
+
+
+@MODELS.register_module()
+class MultiViewDataPreprocessor(ClsDataPreprocessor):
+    """MMPretrain's preprocessor for classification, for several views too.
+
+    MMPretrain's ``MultiView`` transform gives V views of every image. Here they
+    are joined on the batch axis, view by view: row ``v * B + b`` is view v of
+    image b. The data samples are repeated in the same order, so that all that
+    follows sees a batch of ``V * B`` labelled images. Input of one view, at
+    training or test time, passes as in :class:`ClsDataPreprocessor`.
+
+    Args:
+        num_views (int, optional): The number of views that training input must
+            have; another number is an error. None accepts any.
+            Defaults to None.
+        channels_last (bool): Hand on the images in channels-last memory format,
+            which convolutions on a CPU or with AMP on a GPU run faster in.
+            Results are equal up to rounding. Defaults to False.
+        **kwargs: Of :class:`mmpretrain.models.ClsDataPreprocessor` (``mean``,
+            ``std``, ``to_rgb``, ``batch_augments``, ...).
+
+    Raises:
+        ValueError: If ``num_views`` is not positive; later, if views are of
+            different number or size than expected.
+    """
+
+    def __init__(
+        self, num_views: int | None = None, channels_last: bool = False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if num_views is not None and num_views < 1:
+            raise ValueError(f'num_views must be positive, got {num_views}.')
+        self.num_views = num_views
+        self.channels_last = channels_last
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Join views, then preprocess as MMPretrain does.
+
+        Args:
+            data (dict): ``inputs``, a tensor ``(B, 3, H, W)`` or a list of V
+                such tensors, or as ``pseudo_collate`` leaves them, a list of B
+                images or of B lists of V images; ``data_samples``, B samples.
+            training (bool): Whether this is a training batch. Defaults to False.
+
+        Returns:
+            dict: ``inputs`` ``(V * B, 3, H, W)`` and V * B ``data_samples``.
+
+        Raises:
+            ValueError: If the views differ in batch or image size, or their
+                number is not ``num_views``.
+        """
+        views = self._split_views(data['inputs'])
+        num_views = len(views)
+        if training and self.num_views is not None and num_views != self.num_views:
+            raise ValueError(
+                f'Expected num_views={self.num_views} views of every image, got '
+                f'{num_views}. Set num_views of the MultiView transform and of the '
+                'data preprocessor to the same number.'
+            )
+        if num_views > 1:
+            shapes = [tuple(view.shape) for view in views]
+            if len(set(shapes)) > 1:
+                raise ValueError(
+                    f'All views must have the same shape, got {shapes}. Let every '
+                    'view of the MultiView transform end with the same size.'
+                )
+            samples = data.get('data_samples')
+            if samples is not None:
+                # Copies, since preprocessing writes targets into each of them.
+                samples = list(samples) + [
+                    sample.clone() for _ in views[1:] for sample in samples
+                ]
+            data = dict(data, inputs=torch.cat(list(views)), data_samples=samples)
+        data = super().forward(data, training)
+        if self.channels_last:
+            data['inputs'] = data['inputs'].contiguous(
+                memory_format=torch.channels_last
+            )
+        return data
+
+    @staticmethod
+    def _split_views(inputs) -> list:
+        """A list with one entry a view, whatever collated the batch."""
+        if isinstance(inputs, torch.Tensor):
+            return [inputs]
+        first = inputs[0]
+        if isinstance(first, torch.Tensor):
+            # (B, C, H, W) each: views. (C, H, W) each: images of one view.
+            return list(inputs) if first.ndim == 4 else [inputs]
+        counts = [len(views) for views in inputs]
+        if len(set(counts)) > 1:
+            raise ValueError(
+                f'All images must have the same number of views, got {counts}.'
+            )
+        shapes = sorted({tuple(view.shape) for views in inputs for view in views})
+        if len(shapes) > 1:
+            raise ValueError(
+                f'All views must have the same shape, got {shapes}. Let every view '
+                'of the MultiView transform end with the same size.'
+            )
+        return [torch.stack(views) for views in zip(*inputs, strict=True)]
