@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+from .metrics import (
+    MultiLabelRecognitionMetric,
+    average_precision,
+    precision_recall_f1,
+)
+
+__all__ = [
+    'MultiLabelRecognitionMetric',
+    'average_precision',
+    'precision_recall_f1',
+]
