@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+from .dataloader import set_default_dataloader_cfg
+from .dist import setup_cpu_distributed
+from .hooks import DatasetCheckHook
+from .runner import StepwiseRunner
+
+__all__ = [
+    'DatasetCheckHook',
+    'StepwiseRunner',
+    'set_default_dataloader_cfg',
+    'setup_cpu_distributed',
+]

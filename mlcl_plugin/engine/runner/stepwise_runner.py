@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several training steps, one after the other, from one config."""
+
+import copy
+import gc
+import os.path as osp
+import time
+from functools import cached_property
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
+from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
+
+from mmpretrain.registry import RUNNERS
+
+FINISHED = 'finished_checkpoint'
+"""File in a step's folder that names the last checkpoint of a finished step."""
+
+
+@RUNNERS.register_module()
+class StepwiseRunner:
+    """Train in steps, each an MMEngine ``Runner`` that starts from the last.
+
+    The config is a usual MMPretrain config with two more fields:
+
+    .. code-block:: python
+
+        runner_type = 'mmpretrain.StepwiseRunner'
+        steps = dict(
+            step1=dict(),                       # the config as it stands
+            step2=dict(                         # the config with these changes
+                train_dataloader=dict(batch_size=24),
+                optim_wrapper=dict(optimizer=dict(_delete_=True, type='SGD', ...)),
+            ))
+
+    A step's changes are merged into the rest of the config as a child config is
+    into its base (``_delete_=True`` replaces a dict). So an option such as
+    ``--cfg-options train_dataloader.num_workers=8`` reaches every step that does
+    not set it itself, and ``steps.step2.train_cfg.max_epochs=3`` one step only.
+
+    Each step works in a folder of its name in ``work_dir``, and starts from the
+    weights that the step before left: the last checkpoint, or the file named by
+    the step's ``init_from`` (e.g. ``'epoch_15.pth'``). Where checkpoints carry
+    EMA weights, the next step starts from these (MMPretrain's ``EMAHook``).
+
+    - ``resume=True``: finished steps are left alone, the first unfinished one
+      goes on from its latest checkpoint.
+    - ``resume=True, load_from=FILE``: goes on from this checkpoint; the name of
+      its folder tells the step.
+    - ``load_from=FILE`` alone: FILE holds weights of the first step, and
+      training starts at the second.
+
+    In a run of several machines ``work_dir`` must be a shared folder, as for
+    every resume in MMEngine. Whatever is not training (``test``, ``val``) is
+    done by a plain Runner on the config as it stands.
+
+    Args:
+        cfg (Config): The config.
+
+    Raises:
+        ValueError: If ``steps`` is missing or empty, or names a key that is no
+            dict.
+    """
+
+    def __init__(self, cfg: Config):
+        cfg = copy.deepcopy(cfg)
+        steps = cfg.pop('steps', None)
+        cfg.pop('runner_type', None)
+        if not isinstance(steps, dict) or not steps:
+            raise ValueError(
+                'StepwiseRunner expects steps=dict(NAME=dict(...), ...) in the '
+                f'config, got {steps!r}. Use the default Runner for a single step.'
+            )
+        for name, changes in steps.items():
+            if not isinstance(changes, dict):
+                raise ValueError(
+                    f'steps.{name} must be a dict of changes to the config, got '
+                    f'{changes!r}.'
+                )
+        self.cfg = cfg
+        self.steps: dict[str, ConfigDict] = dict(steps)
+        self.work_dir = cfg['work_dir']
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'StepwiseRunner':
+        """Build from a config, as MMEngine builds runners."""
+        return cls(cfg)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """Runner: A plain runner on the config as it stands."""
+        return Runner.from_cfg(self.cfg)
+
+    def __getattr__(self, name: str):
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return getattr(self.runner, name)
+
+    def step_dir(self, name: str) -> str:
+        """Folder of a step's checkpoints and logs."""
+        return osp.join(self.work_dir, name)
+
+    def step_config(self, name: str) -> Config:
+        """The plain config that a step trains with, except where it starts."""
+        cfg = copy.deepcopy(self.cfg)
+        changes = copy.deepcopy(self.steps[name])
+        changes.pop('init_from', None)
+        cfg.merge_from_dict(changes)
+        cfg.work_dir = self.step_dir(name)
+        stem = osp.splitext(osp.basename(cfg.filename or 'train'))[0]
+        # Loggers and visualizers are looked up by this name, so that steps
+        # which share it would share their files as well.
+        cfg.experiment_name = f'{stem}_{name}_{time.strftime("%Y%m%d_%H%M%S")}'
+        return cfg
+
+    def train(self) -> nn.Module:
+        """Train all steps that are not done yet.
+
+        Returns:
+            nn.Module: The model after the last step.
+
+        Raises:
+            FileNotFoundError: If a checkpoint to start from does not exist.
+            ValueError: If the step of a checkpoint to resume cannot be told, or
+                there is nothing left to train.
+        """
+        names = list(self.steps)
+        first, load_from, resume = self._find_start(names)
+        if not resume:
+            self._forget(names[first:])
+        runner = None
+        for index in range(first, len(names)):
+            name = names[index]
+            if runner is not None:
+                # Two models and their optimizers need not be held at once.
+                runner = None
+                gc.collect()
+            cfg = self.step_config(name)
+            if load_from is None and not resume and index > 0:
+                load_from = self._init_from(names[index - 1], name)
+            if load_from is not None:
+                cfg.load_from = load_from
+            cfg.resume = resume
+            runner = Runner.from_cfg(cfg)
+            runner.logger.info(f'Training step {index + 1} of {len(names)}: {name}')
+            model = runner.train()
+            self._finish(name)
+            load_from, resume = None, False
+        return model
+
+    def _find_start(self, names: list[str]) -> tuple[int, str | None, bool]:
+        """Index of the first step to train, its checkpoint, and whether it goes
+        on inside the step."""
+        load_from, resume = self.cfg.get('load_from'), self.cfg.get('resume', False)
+        self.cfg.load_from, self.cfg.resume = None, False
+        if load_from is not None and '://' not in load_from:
+            self._check_file(load_from)
+        if resume and load_from is not None:
+            name = osp.basename(osp.dirname(osp.abspath(load_from)))
+            if name not in names:
+                raise ValueError(
+                    f'Cannot tell which training step {load_from} belongs to: the '
+                    f"name of its folder is '{name}', expected one of {names}."
+                )
+            return names.index(name), load_from, True
+        if load_from is not None:
+            if len(names) < 2:
+                raise ValueError(
+                    'load_from takes the weights of the first step, to start at the '
+                    f'second, but the only step is {names}. To initialise a step, '
+                    f'set steps.{names[0]}.load_from.'
+                )
+            return 1, load_from, False
+        if not resume:
+            return 0, None, False
+        for index, name in enumerate(names):
+            if osp.exists(osp.join(self.step_dir(name), FINISHED)):
+                continue
+            latest = find_latest_checkpoint(self.step_dir(name))
+            if latest is not None:
+                self._check_file(latest)
+            return index, latest, latest is not None
+        raise ValueError(
+            f'All steps in {self.work_dir} are finished ({", ".join(names)}). Train '
+            'without --resume to start anew, or name a checkpoint to resume from.'
+        )
+
+    def _init_from(self, previous: str, name: str) -> str | None:
+        """The checkpoint that step ``name`` starts from."""
+        folder = self.step_dir(previous)
+        chosen = self.steps[name].get('init_from')
+        if chosen is not None:
+            return self._check_file(osp.join(folder, chosen))
+        latest = find_latest_checkpoint(folder)
+        if latest is None:
+            raise FileNotFoundError(
+                f'Step {name} starts from the weights of {previous}, but {folder} '
+                'holds no checkpoint. Let the CheckpointHook save at least one.'
+            )
+        return self._check_file(latest)
+
+    def _check_file(self, path: str) -> str:
+        if not osp.isfile(path):
+            raise FileNotFoundError(f'Checkpoint {path} does not exist.')
+        return path
+
+    def _forget(self, names: list[str]) -> None:
+        """Let a fresh start not be taken for an older run by a later resume.
+
+        Only the files that point to checkpoints go, no checkpoint does.
+        """
+        for name in names:
+            for pointer in (FINISHED, 'last_checkpoint'):
+                path = Path(self.step_dir(name), pointer)
+                if path.exists():
+                    print_log(
+                        f'Step {name} starts anew; a later --resume will not go '
+                        f'back to the checkpoints already in {path.parent}.',
+                        'current',
+                    )
+                    path.unlink(missing_ok=True)
+
+    def _finish(self, name: str) -> None:
+        """Mark a step as finished, seen by all processes."""
+        if is_main_process():
+            latest = find_latest_checkpoint(self.step_dir(name))
+            Path(self.step_dir(name), FINISHED).write_text(latest or '')
+        barrier()

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluate a checkpoint; the same flags as MMPretrain's ``tools/test.py``."""
+
+import argparse
+import os
+import os.path as osp
+from copy import deepcopy
+
+import mmengine
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.evaluator import DumpResults
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mlcl_plugin.engine import set_default_dataloader_cfg, setup_cpu_distributed
+
+
+def parse_args(args: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Test (and evaluate) a model')
+    parser.add_argument('config', help='test config file path')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help='the folder to save metrics and logs in')
+    parser.add_argument('--out', help='the file to save results in')
+    parser.add_argument(
+        '--out-item',
+        choices=['metrics', 'pred'],
+        help='what to save in --out; predictions (.pkl) if not given',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings to override in the config, as xxx=yyy, also nested and in '
+        'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='test with automatic mixed precision'
+    )
+    parser.add_argument('--show-dir', help='the folder to save annotated images in')
+    parser.add_argument(
+        '--show', action='store_true', help='show predictions in a window'
+    )
+    parser.add_argument(
+        '--interval', type=int, default=1, help='visualize every n-th sample'
+    )
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds to show a window'
+    )
+    parser.add_argument(
+        '--no-pin-memory', action='store_true', help='no pin_memory in dataloaders'
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="test-time augmentation by the config's tta_pipeline and tta_model; "
+        'without these, the mean over the image and its mirror image',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    # Set by torch.distributed.launch, which torchrun has replaced.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args(args)
+    if args.out is None and args.out_item is not None:
+        parser.error('--out-item needs --out FILE')
+    if args.out and args.out_item != 'metrics' and not args.out.endswith('.pkl'):
+        parser.error(f'--out must end with .pkl for predictions, got {args.out}')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def add_tta(cfg: Config) -> None:
+    """Wrap the model in a config for test-time augmentation."""
+    if 'tta_model' not in cfg:
+        cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+    if 'tta_pipeline' not in cfg:
+        pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
+        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+        pipeline[-1] = dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
+        cfg.tta_pipeline = pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
+    """Merge the command line into the config."""
+    cfg.launcher = args.launcher
+
+    # In this order: command line, config, name of the config file.
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = osp.splitext(osp.basename(args.config))[0]
+        cfg.work_dir = osp.join('./work_dirs', name)
+
+    if not osp.isfile(args.checkpoint) and '://' not in args.checkpoint:
+        raise FileNotFoundError(f'Checkpoint {args.checkpoint} does not exist.')
+    cfg.load_from = args.checkpoint
+
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+
+    if args.show or args.show_dir is not None:
+        hook = dict(type='VisualizationHook')
+        hook = cfg.default_hooks.setdefault('visualization', hook)
+        hook.update(
+            enable=True,
+            show=args.show,
+            wait_time=args.wait_time,
+            out_dir=args.show_dir,
+            interval=args.interval,
+        )
+
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.tta:
+        add_tta(cfg)
+    set_default_dataloader_cfg(cfg, pin_memory=not args.no_pin_memory)
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = merge_args(Config.fromfile(args.config), args)
+    setup_cpu_distributed(cfg)
+    if 'runner_type' in cfg:
+        runner = RUNNERS.build(cfg)
+    else:
+        runner = Runner.from_cfg(cfg)
+
+    if args.out and args.out_item != 'metrics':
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    metrics = runner.test()
+    if args.out and args.out_item == 'metrics':
+        mmengine.dump(metrics, args.out)
+
+
+if __name__ == '__main__':
+    main()
