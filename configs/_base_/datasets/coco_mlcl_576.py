@@ -1,0 +1,34 @@
+# MS-COCO 2014 at 576 px: as at 448 px, but for the size.
+_base_ = ['./coco_mlcl_448.py']
+
+img_size = 576
+
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='LabelsToTargets', num_classes=80),
+    dict(type='RandomResizedCrop', scale=img_size, crop_ratio_range=(0.875, 1.0)),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    {{_base_.rand_augment}},
+    dict(type='PackInputs'),
+]
+view = [
+    dict(type='Resize', scale=(img_size, img_size)),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    {{_base_.rand_augment}},
+]
+two_view_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='LabelsToTargets', num_classes=80),
+    dict(type='MultiView', num_views=[2], transforms=[view]),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='LabelsToTargets', num_classes=80),
+    dict(type='Resize', scale=(img_size, img_size), interpolation='bilinear'),
+    dict(type='PackInputs'),
+]
+
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
