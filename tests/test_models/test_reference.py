@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmpretrain.structures import DataSample
 
 from mlcl_plugin.models import LabelAttentionNeck, LabelWiseClsHead
-from mmpretrain.structures import DataSample
 
 DATA = Path(__file__).parents[1] / 'data' / 'mulcon_reference.npz'
 BLOCK = dict(

@@ -12,9 +12,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
-from torch import nn
-
 from mmpretrain.registry import RUNNERS
+from torch import nn
 
 FINISHED = 'finished_checkpoint'
 """File in a step's folder that names the last checkpoint of a finished step."""

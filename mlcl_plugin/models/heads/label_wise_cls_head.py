@@ -4,11 +4,10 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
-
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
+from torch import nn
 
 from ..utils import ContrastiveProjector, LabelWiseLinear, collect_targets
 

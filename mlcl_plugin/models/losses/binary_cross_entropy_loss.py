@@ -3,10 +3,9 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-
 from mmpretrain.models.losses.utils import weight_reduce_loss
 from mmpretrain.registry import MODELS
+from torch import nn
 
 
 @MODELS.register_module()

@@ -4,9 +4,8 @@
 import math
 
 import torch
-from torch import nn
-
 from mmpretrain.registry import MODELS
+from torch import nn
 
 
 def label_wise_contrastive_loss(

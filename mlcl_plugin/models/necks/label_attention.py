@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
-from torch import nn
-
 from mmpretrain.registry import MODELS
+from torch import nn
 
 from ..utils import MultiheadAttentionBlock, SetAttentionBlock
 

@@ -2,7 +2,6 @@
 """Join the views of a batch into one batch."""
 
 import torch
-
 from mmpretrain.models.utils import ClsDataPreprocessor
 from mmpretrain.registry import MODELS
 

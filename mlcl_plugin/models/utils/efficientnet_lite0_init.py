@@ -3,9 +3,8 @@
 
 import torch
 from mmengine.logging import print_log
-from torch import nn
-
 from mmpretrain.registry import WEIGHT_INITIALIZERS
+from torch import nn
 
 
 @WEIGHT_INITIALIZERS.register_module()
