@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the virtual environment of the Makefile, or bring it up to date.
+
+Only what is needed is done: nothing when the environment is complete, one call of pip
+when what it is made from has changed, and a new environment when the old one is
+half-made, was moved, or belongs to another Python. A folder that this script did not
+make is never touched.
+"""
+
+# An old Python is to reach the message that says so.
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MARK = 'mlcl_plugin.json'
+CONSTRAINTS = 'constraints.txt'
+TARGET = '.[onedl,demo,dev]'
+MADE_FROM = ('setup.cfg', 'setup.py', 'pyproject.toml', CONSTRAINTS)
+
+
+def say(message: str) -> None:
+    print(f'setup: {message}', flush=True)
+
+
+def describe_place(venv: Path) -> dict:
+    """What only a new environment can change."""
+    base = os.path.realpath(getattr(sys, '_base_executable', sys.executable))
+    return dict(python=base, version=sys.version, venv=str(venv))
+
+
+def describe_content() -> dict:
+    """What pip can change in place."""
+    digests = {
+        name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
+        for name in MADE_FROM
+    }
+    return dict(checkout=str(ROOT), target=TARGET, **digests)
+
+
+def python_of(venv: Path) -> Path:
+    return venv / ('Scripts/python.exe' if os.name == 'nt' else 'bin/python')
+
+
+def runs(python: Path) -> bool:
+    """Tell whether an environment's Python starts and has pip."""
+    try:
+        call = subprocess.run([python, '-c', 'import pip'], capture_output=True)
+    except OSError:
+        return False
+    return call.returncode == 0
+
+
+def reason_to_remake(venv: Path, found: dict) -> str | None:
+    if found.get('place') != describe_place(venv):
+        return 'was made by another Python or for another place'
+    if not found.get('complete'):
+        return 'is half-made'
+    if not runs(python_of(venv)):
+        return 'does not run any more'
+    return None
+
+
+def read_mark(venv: Path) -> dict:
+    """Read what this script noted about an environment; empty without one."""
+    if not venv.exists() or (venv.is_dir() and not any(venv.iterdir())):
+        return {}
+    mark = venv / MARK
+    if not mark.is_file():
+        sys.exit(
+            f'setup: {venv} exists, but was not made by `make setup`, which leaves it '
+            'alone. Remove it, or choose another folder: make setup VENV=...'
+        )
+    try:
+        return json.loads(mark.read_text())
+    except ValueError:
+        return dict(place=None)
+
+
+def write_mark(venv: Path, content: dict, complete: bool) -> None:
+    mark = dict(place=describe_place(venv), content=content, complete=complete)
+    (venv / MARK).write_text(json.dumps(mark, indent=2) + '\n')
+
+
+def clear(venv: Path) -> None:
+    # The mark stays, to be overwritten: without it the folder would be a stranger's.
+    for path in venv.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARK:
+            path.unlink()
+
+
+def make(venv: Path) -> None:
+    # Before the environment, so that an interrupted start is known as one.
+    venv.mkdir(parents=True, exist_ok=True)
+    write_mark(venv, {}, complete=False)
+    say(f'making {venv} with Python {sys.version.split()[0]}')
+    if subprocess.run([sys.executable, '-m', 'venv', venv]).returncode:
+        sys.exit(f'setup: {sys.executable} -m venv failed, see above.')
+
+
+def install(venv: Path, content: dict) -> None:
+    write_mark(venv, content, complete=False)
+    say(f'installing {TARGET} (a few minutes when torch is to be fetched)')
+    command = [python_of(venv), '-m', 'pip', 'install', '-qq']
+    command += ['--disable-pip-version-check', '--constraint', CONSTRAINTS]
+    code = subprocess.run([*command, '--editable', TARGET], cwd=ROOT).returncode
+    if code:
+        sys.exit('setup: pip failed, see above. The next run starts anew.')
+    write_mark(venv, content, complete=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('venv', type=Path, help='the folder of the environment')
+    # Resolved, for the venv module refuses a link.
+    venv = parser.parse_args().venv.resolve()
+
+    if sys.version_info < (3, 10):  # noqa: UP036
+        sys.exit(
+            f'setup: Python >= 3.10 is needed, got {sys.version.split()[0]} '
+            f'({sys.executable}). Choose one: make setup PYTHON=...'
+        )
+    try:
+        import ensurepip  # noqa: F401
+        import venv as _  # noqa: F401
+    except ImportError as error:
+        version = '.'.join(map(str, sys.version_info[:2]))
+        sys.exit(
+            f'setup: {sys.executable} cannot make virtual environments ({error}). On '
+            f'Debian and Ubuntu: apt install python{version}-venv. Or choose another '
+            'Python: make setup PYTHON=...'
+        )
+
+    content = describe_content()
+    found = read_mark(venv)
+    reason = reason_to_remake(venv, found) if found else None
+    if reason:
+        say(f'{venv} {reason}: clearing it')
+        clear(venv)
+    if reason or not found:
+        make(venv)
+    elif found.get('content') == content:
+        say(f'{venv} is up to date')
+        return
+    install(venv, content)
+    say('done')
+
+
+if __name__ == '__main__':
+    main()

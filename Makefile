@@ -1,0 +1,49 @@
+# Python that makes the virtual environment: the first of these that is new enough.
+ifeq ($(origin PYTHON), undefined)
+PYTHON := $(shell for p in python3 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+endif
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint format test test-slow demo wheel clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
+		$(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=$(PYTHON)  makes the virtual environment"
+	@echo "  VENV=$(VENV)  is its folder"
+
+setup: ## make the virtual environment or bring it up to date
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "setup: no Python >= 3.10 found. Install one, or name it:" \
+			"make setup PYTHON=..." >&2; exit 1; fi
+	@"$(PYTHON)" .ci/setup_venv.py "$(VENV)"
+
+lint: setup ## check style and format
+	@echo "lint: ruff check, ruff format --check"
+	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check .
+
+format: setup ## mend what ruff can mend
+	@"$(BIN)/ruff" check --fix .
+	@"$(BIN)/ruff" format .
+
+test: lint ## lint, then run the fast tests
+	@"$(BIN)/python" -m pytest -q
+
+test-slow: setup ## run the slow tests
+	@"$(BIN)/python" -m pytest -q -m slow
+
+demo: setup ## train and show a small model
+	@"$(BIN)/python" tools/demo.py
+
+wheel: setup ## build sdist and wheel into dist/
+	@"$(BIN)/python" -m build --no-isolation --outdir dist .
+
+clean: ## remove what builds and tests leave; keeps the environment, data and runs
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find mlcl_plugin tests tools configs .ci -name __pycache__ -prune -exec rm -rf {} +
