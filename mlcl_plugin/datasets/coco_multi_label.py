@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MS-COCO as a multi-label classification dataset."""
+
+from collections.abc import Sequence
+
+import orjson
+from mmengine import fileio
+from mmpretrain.datasets import MultiLabelDataset
+from mmpretrain.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CocoMultiLabel(MultiLabelDataset):
+    """`MS-COCO <https://cocodataset.org>`_ with image-level labels.
+
+    Reads the official ``instances_*.json``, or any file in that format, and
+    takes the categories of an image's boxes as its labels. The index of a label
+    is the rank of its category id: COCO's 80 ids run from 1 to 90 with gaps.
+
+    The dataset directory looks like this: ::
+
+        coco
+        ├── annotations
+        │   ├── instances_train2014.json
+        │   └── instances_val2014.json
+        ├── train2014
+        │   ├── COCO_train2014_000000000009.jpg
+        │   └── ...
+        └── val2014
+            └── ...
+
+    With the defaults, COCO 2014 gives the 82,081 training and 40,137 validation
+    images of the lists the field reports on: all images with at least one box.
+
+    Each item holds ``img_path`` (str), ``img_id`` (the id in the file) and
+    ``gt_label`` (list[int], the indices of the labels present, sorted, without
+    repeats), in the file's order of images. The image files are not looked at
+    before they are used.
+
+    Args:
+        ann_file (str): The annotation file, relative to ``data_root`` or
+            absolute.
+        data_root (str): The root of ``ann_file`` and ``data_prefix``. Defaults
+            to ''.
+        data_prefix (str | dict): The folder of the images, as a string or as
+            ``dict(img_path=...)``. Defaults to ''.
+        keep_unlabelled (bool): Whether to keep images without any label, with an
+            empty ``gt_label``. Defaults to False.
+        with_crowd (bool): Whether boxes that stand for a crowd (``iscrowd=1``)
+            count as a label. Defaults to True, as in the lists named above.
+        metainfo (dict, optional): Meta information. ``metainfo['classes']``
+            works like ``classes``. Defaults to None.
+        classes (str | Sequence[str], optional): The category names to use, in
+            the order of their label index, or the path of a file with one name
+            a line. Boxes of other categories are left out, and an image without
+            another box is then unlabelled. Defaults to None, which takes all
+            categories of the file.
+        **kwargs: Other keyword arguments of
+            :class:`mmpretrain.datasets.BaseDataset`: ``pipeline``,
+            ``test_mode``, ``indices``, ``serialize_data``, ``lazy_init``,
+            ``max_refetch``, ``filter_cfg``.
+
+    Raises:
+        FileNotFoundError: If there is no annotation file.
+        ValueError: If the file is not in COCO's instances format, contradicts
+            itself (a repeated id or name, a box of an unknown image or category),
+            lacks one of ``classes``, or if no image is left.
+
+    Examples:
+        >>> from mlcl_plugin.datasets import CocoMultiLabel
+        >>> dataset = CocoMultiLabel(
+        ...     data_root='data/coco',
+        ...     ann_file='annotations/instances_val2014.json',
+        ...     data_prefix='val2014')
+        >>> len(dataset), len(dataset.metainfo['classes'])
+        (40137, 80)
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = '',
+        data_prefix: str | dict = '',
+        keep_unlabelled: bool = False,
+        with_crowd: bool = True,
+        metainfo: dict | None = None,
+        classes: str | Sequence[str] | None = None,
+        **kwargs,
+    ) -> None:
+        if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
+            raise ValueError(
+                f'data_prefix has the keys {sorted(data_prefix)}, expected '
+                "'img_path'. Write data_prefix=dict(img_path='train2014')."
+            )
+        self.keep_unlabelled = keep_unlabelled
+        self.with_crowd = with_crowd
+        super().__init__(
+            ann_file=ann_file,
+            data_root=data_root,
+            data_prefix=data_prefix,
+            metainfo=metainfo,
+            classes=classes,
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file and set ``metainfo['classes']``.
+
+        Returns:
+            list[dict]: One dict an image, with ``img_path``, ``img_id`` and
+            ``gt_label``.
+        """
+        content = self._read_instances()
+        label_of = self._select_categories(content['categories'])
+        images = self._index_images(content['images'])
+
+        labels = {img_id: set() for img_id in images}
+        for number, ann in enumerate(content['annotations']):
+            img_id, category_id = self._fields(
+                ann, ('image_id', 'category_id'), f'annotations[{number}]'
+            )
+            if category_id not in label_of:
+                raise ValueError(
+                    f'{self.ann_file}: annotations[{number}] (id {ann.get("id")}) '
+                    f'has category_id {category_id}, which is none of the '
+                    f"{len(label_of)} ids under 'categories'."
+                )
+            if img_id not in labels:
+                raise ValueError(
+                    f'{self.ann_file}: annotations[{number}] (id {ann.get("id")}) '
+                    f'has image_id {img_id}, which is none of the {len(labels)} ids '
+                    "under 'images'."
+                )
+            label = label_of[category_id]
+            if label is not None and (self.with_crowd or not ann.get('iscrowd')):
+                labels[img_id].add(label)
+
+        backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
+        data_list = [
+            {
+                'img_path': backend.join_path(self.img_prefix, file_name),
+                'img_id': img_id,
+                'gt_label': sorted(labels[img_id]),
+            }
+            for img_id, file_name in images.items()
+            if labels[img_id] or self.keep_unlabelled
+        ]
+        if not data_list:
+            raise ValueError(
+                f'{self.ann_file}: no image is left. The file lists {len(images)} '
+                f'images and {len(content["annotations"])} annotations, and none of '
+                'the images carries a label that is in use. Check classes and '
+                'with_crowd, or set keep_unlabelled=True to keep images without '
+                'labels.'
+            )
+        return data_list
+
+    def _read_instances(self) -> dict:
+        """Read the file and check the parts that are needed."""
+        try:
+            content = fileio.get(self.ann_file)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(
+                f"There is no annotation file '{self.ann_file}'. Check ann_file "
+                f"and data_root (data_root='{self.data_root}')."
+            ) from error
+        except IsADirectoryError as error:
+            raise ValueError(
+                f'ann_file is the folder {self.ann_file}, expected a file such as '
+                'annotations/instances_train2014.json.'
+            ) from error
+
+        try:
+            content = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise ValueError(
+                f'{self.ann_file} is not valid JSON: {error}. The file may be '
+                'incomplete: compare its size with the original.'
+            ) from error
+        if not isinstance(content, dict):
+            raise ValueError(
+                f'{self.ann_file} is not a COCO instances file: it holds a '
+                f'{type(content).__name__}, expected an object with the keys '
+                "'images', 'annotations' and 'categories'."
+            )
+        for key in ('images', 'annotations', 'categories'):
+            if not isinstance(content.get(key), list):
+                got = (
+                    f'a {type(content[key]).__name__}'
+                    if key in content
+                    else f'only the keys {sorted(content)}'
+                )
+                raise ValueError(
+                    f'{self.ann_file} is not a COCO instances file: expected a list '
+                    f"under the key '{key}', got {got}. Is it a captions, keypoints "
+                    'or test (image_info) file?'
+                )
+        return content
+
+    def _fields(self, entry: dict, keys: Sequence[str], where: str) -> list:
+        """Take ``keys`` out of one entry of the file."""
+        if not isinstance(entry, dict):
+            raise ValueError(
+                f'{self.ann_file}: {where} is a {type(entry).__name__}, expected an '
+                f'object with the keys {list(keys)}.'
+            )
+        for key in keys:
+            # COCO's ids are integers and its names strings: anything else, such
+            # as null or a list, would fail later with a puzzling message.
+            if not isinstance(entry.get(key), (int, str)):
+                got = entry[key] if key in entry else f'the keys {sorted(entry)}'
+                raise ValueError(
+                    f"{self.ann_file}: expected a number or a string under '{key}' "
+                    f'in {where}, got {got}.'
+                )
+        return [entry[key] for key in keys]
+
+    def _select_categories(self, categories: list[dict]) -> dict:
+        """Map category ids to label indices (None: not in use)."""
+        names = {}
+        for number, category in enumerate(categories):
+            category_id, name = self._fields(
+                category, ('id', 'name'), f'categories[{number}]'
+            )
+            if category_id in names:
+                raise ValueError(
+                    f"{self.ann_file}: 'categories' has the id {category_id} twice, "
+                    f"for '{names[category_id]}' and '{name}'."
+                )
+            if name in names.values():
+                raise ValueError(
+                    f"{self.ann_file}: 'categories' has the name '{name}' twice."
+                )
+            names[category_id] = name
+        # A key function for files that mix numbers and strings as ids.
+        ranked = [
+            names[i] for i in sorted(names, key=lambda i: (isinstance(i, str), i))
+        ]
+
+        classes = self._metainfo.get('classes')
+        if classes is None:
+            classes = ranked
+        elif isinstance(classes, str):
+            raise ValueError(
+                f"classes is the string '{classes}', expected a sequence of category "
+                'names or the path of a file with one name a line.'
+            )
+        unknown = [name for name in classes if name not in ranked]
+        if unknown:
+            raise ValueError(
+                f"{self.ann_file}: no category is called {unknown}. 'classes' takes "
+                f'names from {ranked}.'
+            )
+        repeated = sorted({name for name in classes if list(classes).count(name) > 1})
+        if repeated:
+            raise ValueError(f"'classes' has {repeated} more than once.")
+        if not classes:
+            raise ValueError(
+                f"{self.ann_file}: there is no category, neither may 'classes' nor "
+                "the file's 'categories' be empty."
+            )
+        self._metainfo['classes'] = tuple(classes)
+        index = {name: label for label, name in enumerate(classes)}
+        return {category_id: index.get(name) for category_id, name in names.items()}
+
+    def _index_images(self, entries: list[dict]) -> dict:
+        """Map image ids to file names, in the file's order."""
+        images = {}
+        for number, entry in enumerate(entries):
+            img_id, file_name = self._fields(
+                entry, ('id', 'file_name'), f'images[{number}]'
+            )
+            if img_id in images:
+                raise ValueError(
+                    f"{self.ann_file}: 'images' has the id {img_id} twice, for "
+                    f'{images[img_id]} and {file_name}.'
+                )
+            images[img_id] = file_name
+        return images
+
+    def extra_repr(self) -> list[str]:
+        """The extra repr information of the dataset."""
+        return super().extra_repr() + [
+            f'Unlabelled images: \t{"kept" if self.keep_unlabelled else "left out"}',
+            f'Crowd boxes: \t{"used" if self.with_crowd else "left out"}',
+        ]
