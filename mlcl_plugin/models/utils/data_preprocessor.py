@@ -46,7 +46,7 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
         Args:
             data (dict): ``inputs``, a tensor ``(B, 3, H, W)`` or a list of V
                 such tensors, or as ``pseudo_collate`` leaves them, a list of B
-                images or of B lists of V images; ``data_samples``, B samples.
+                images or V lists of B images; ``data_samples``, B samples.
             training (bool): Whether this is a training batch. Defaults to False.
 
         Returns:
@@ -94,15 +94,11 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
         if isinstance(first, torch.Tensor):
             # (B, C, H, W) each: views. (C, H, W) each: images of one view.
             return list(inputs) if first.ndim == 4 else [inputs]
-        counts = [len(views) for views in inputs]
-        if len(set(counts)) > 1:
-            raise ValueError(
-                f'All images must have the same number of views, got {counts}.'
-            )
-        shapes = sorted({tuple(view.shape) for views in inputs for view in views})
+        # MMEngine's pseudo_collate turns B lists of V images into V lists of B.
+        shapes = sorted({tuple(image.shape) for view in inputs for image in view})
         if len(shapes) > 1:
             raise ValueError(
                 f'All views must have the same shape, got {shapes}. Let every view '
                 'of the MultiView transform end with the same size.'
             )
-        return [torch.stack(views) for views in zip(*inputs, strict=True)]
+        return [torch.stack(list(view)) for view in inputs]

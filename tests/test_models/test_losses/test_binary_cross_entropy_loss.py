@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+
+from mlcl_plugin.models import BinaryCrossEntropyLoss
+
+LOGITS = [[0.3, -2.0, 4.0], [-0.7, 0.0, 1.1]]
+TARGETS = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.25]]
+
+
+def oracle(logits, targets, pos_weight=(1, 1, 1)):
+    """Entry by entry from the definition."""
+
+    def entry(x, y, w):
+        p = 1 / (1 + math.exp(-x))
+        return -(w * y * math.log(p) + (1 - y) * math.log(1 - p))
+
+    return [
+        [entry(x, y, w) for x, y, w in zip(xs, ys, pos_weight)]
+        for xs, ys in zip(logits, targets)
+    ]
+
+
+@pytest.fixture
+def batch():
+    return (
+        torch.tensor(LOGITS, dtype=torch.float64),
+        torch.tensor(TARGETS, dtype=torch.float64),
+    )
+
+
+def test_values(batch):
+    expected = torch.tensor(oracle(LOGITS, TARGETS), dtype=torch.float64)
+    loss = MODELS.build(dict(type='BinaryCrossEntropyLoss'))
+    none = loss(*batch, reduction_override='none')
+    torch.testing.assert_close(none, expected, rtol=1e-12, atol=0)
+    for override, value in (
+        (None, expected.sum() / 6),
+        ('mean', expected.sum() / 6),
+        ('sum', expected.sum()),
+    ):
+        result = loss(*batch, reduction_override=override)
+        torch.testing.assert_close(result, value, rtol=1e-12, atol=0)
+
+
+def test_weights(batch):
+    pos_weight = [2.0, 0.5, 3.0]
+    expected = torch.tensor(oracle(LOGITS, TARGETS, pos_weight), dtype=torch.float64)
+    loss = BinaryCrossEntropyLoss(loss_weight=0.1, pos_weight=pos_weight)
+    none = loss(*batch, reduction_override='none')
+    torch.testing.assert_close(none, 0.1 * expected, rtol=1e-12, atol=0)
+
+    weight = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+    result = loss(*batch, weight=weight, avg_factor=3)
+    torch.testing.assert_close(result, 0.1 * expected[0].sum() / 3, rtol=1e-12, atol=0)
+
+
+def test_same_as_mmpretrain(batch):
+    theirs = MODELS.build(
+        dict(type='CrossEntropyLoss', use_sigmoid=True, pos_weight=[1.0, 2.0, 3.0])
+    )
+    ours = BinaryCrossEntropyLoss(pos_weight=[1.0, 2.0, 3.0])
+    logits, targets = (t.float() for t in batch)
+    for override in ('none', 'mean', 'sum'):
+        torch.testing.assert_close(
+            ours(logits, targets, reduction_override=override),
+            theirs(logits, targets, reduction_override=override),
+        )
+
+
+def test_gradient(batch):
+    logits, targets = batch
+    logits.requires_grad_()
+    loss = BinaryCrossEntropyLoss()
+    loss(logits, targets).backward()
+    expected = (logits.detach().sigmoid() - targets) / 6
+    torch.testing.assert_close(logits.grad, expected, rtol=1e-12, atol=0)
+    assert torch.autograd.gradcheck(lambda x: loss(x, targets), logits)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_precision_is_that_of_the_logits(batch, dtype):
+    logits, targets = batch
+    loss = BinaryCrossEntropyLoss()
+    for target in (targets, targets.float(), targets.round().long()):
+        assert loss(logits.to(dtype), target).dtype == dtype
+
+
+def test_large_logits_stay_finite():
+    logits = torch.tensor([[1e4, -1e4, 1e4, -1e4]], requires_grad=True)
+    targets = torch.tensor([[1, 0, 0, 1]])
+    loss = BinaryCrossEntropyLoss()(logits, targets)
+    assert loss.item() == pytest.approx(5000)
+    loss.backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([[0.0, 0.0, 0.25, -0.25]]))
+
+
+def test_errors(batch):
+    loss = BinaryCrossEntropyLoss()
+    with pytest.raises(ValueError, match='avg_factor'):
+        loss(*batch, avg_factor=2, reduction_override='sum')
+    with pytest.raises(ValueError, match='median'):
+        loss(*batch, reduction_override='median')
+    with pytest.raises(ValueError, match='size'):
+        loss(batch[0], batch[1][:, :2])
