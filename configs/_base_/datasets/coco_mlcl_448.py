@@ -16,7 +16,6 @@ data_preprocessor = dict(
 # step 1: one view
 train_pipeline = [
     dict(type='LoadImage'),
-    dict(type='LabelsToTargets', num_classes=80),
     dict(type='RandomResizedCrop', scale=img_size, crop_ratio_range=(0.875, 1.0)),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     {{_base_.rand_augment}},
@@ -31,14 +30,12 @@ view = [
 ]
 two_view_pipeline = [
     dict(type='LoadImage'),
-    dict(type='LabelsToTargets', num_classes=80),
     dict(type='MultiView', num_views=[2], transforms=[view]),
     dict(type='PackInputs'),
 ]
 
 test_pipeline = [
     dict(type='LoadImage'),
-    dict(type='LabelsToTargets', num_classes=80),
     dict(type='Resize', scale=(img_size, img_size), interpolation='bilinear'),
     dict(type='PackInputs'),
 ]

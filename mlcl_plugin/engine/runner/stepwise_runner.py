@@ -4,7 +4,6 @@
 import copy
 import gc
 import os.path as osp
-import time
 from functools import cached_property
 from pathlib import Path
 
@@ -110,9 +109,9 @@ class StepwiseRunner:
         cfg.merge_from_dict(changes)
         cfg.work_dir = self.step_dir(name)
         stem = osp.splitext(osp.basename(cfg.filename or 'train'))[0]
-        # Loggers and visualizers are looked up by this name, so that steps
-        # which share it would share their files as well.
-        cfg.experiment_name = f'{stem}_{name}_{time.strftime("%Y%m%d_%H%M%S")}'
+        # Loggers and visualizers are looked up by this name (MMEngine adds the
+        # time), so that steps which share it would share their files as well.
+        cfg.experiment_name = f'{stem}_{name}'
         return cfg
 
     def train(self) -> nn.Module:
