@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from mlcl_plugin.datasets import CocoMultiLabel
+
+PATH = Path(__file__).parents[2] / 'tools/dataset_converters/make_digit_scenes.py'
+NUMBERS = ['--num-train', '6', '--num-val', '4']
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('make_digit_scenes', PATH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules['make_digit_scenes'] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules['make_digit_scenes']
+
+
+def run(tool, out_dir, *args):
+    tool.main([str(out_dir), *NUMBERS, *args])
+    return out_dir
+
+
+def contents(folder):
+    """All files below a folder, by relative path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
+
+
+def annotations(folder, split):
+    return json.loads((folder / 'annotations' / f'instances_{split}.json').read_bytes())
+
+
+@pytest.fixture(scope='module')
+def scenes(tool, tmp_path_factory):
+    return run(tool, tmp_path_factory.mktemp('scenes') / 'default')
+
+
+def test_layout(scenes):
+    assert set(contents(scenes)) == {
+        'annotations/instances_train.json',
+        'annotations/instances_val.json',
+        *(f'train/{i:06d}.png' for i in range(1, 7)),
+        *(f'val/{i:06d}.png' for i in range(1, 5)),
+    }
+    content = annotations(scenes, 'val')
+    assert content['categories'][0] == {'id': 1, 'name': 'zero'}
+    assert content['categories'][9] == {'id': 10, 'name': 'nine'}
+    assert content['info']['options']['seed'] == 0
+    assert content['info']['options']['clutter'] == 6
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_scenes_load_as_a_dataset(scenes, split):
+    content = annotations(scenes, split)
+    dataset = CocoMultiLabel(
+        data_root=str(scenes),
+        ann_file=f'annotations/instances_{split}.json',
+        data_prefix=split,
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(type='LabelsToTargets', num_classes=10),
+            dict(type='PackInputs'),
+        ],
+    )
+    assert len(dataset) == len(content['images'])
+    assert dataset.metainfo['classes'][3] == 'three'
+    for i, image in enumerate(content['images']):
+        expected = [0] * 10
+        for annotation in content['annotations']:
+            if annotation['image_id'] == image['id']:
+                expected[annotation['category_id'] - 1] = 1
+        sample = dataset[i]
+        assert sample['data_samples'].gt_score.tolist() == expected
+        assert sample['inputs'].shape == (3, 96, 96)
+
+
+def test_annotations_agree_with_the_scans(scenes):
+    digits = load_digits().target
+    for split in ('train', 'val'):
+        for annotation in annotations(scenes, split)['annotations']:
+            assert digits[annotation['scan']] == annotation['category_id'] - 1
+
+
+def test_scans_are_divided(tool):
+    parts = tool.split_scans(0.25, 0)
+    train, val = (set(parts[split][2].tolist()) for split in ('train', 'val'))
+    assert not train & val
+    assert train | val == set(range(1797))
+    digits = load_digits()
+    for split, share in (('train', 0.75), ('val', 0.25)):
+        scans, labels, numbers = parts[split]
+        np.testing.assert_array_equal(labels, digits.target[numbers])
+        np.testing.assert_allclose(scans * 16, digits.images[numbers])
+        counts = np.bincount(labels) / np.bincount(digits.target)
+        np.testing.assert_allclose(counts, share, atol=0.01)
+    assert not np.array_equal(tool.split_scans(0.25, 1)['val'][2], parts['val'][2])
+
+
+def test_scenes_use_the_scans_of_their_split(tool, scenes):
+    parts = tool.split_scans(0.3, 0)
+    for split in ('train', 'val'):
+        used = {a['scan'] for a in annotations(scenes, split)['annotations']}
+        assert used and used <= set(parts[split][2].tolist())
+
+
+def test_deterministic(tool, scenes, tmp_path):
+    again = contents(run(tool, tmp_path / 'again'))
+    assert again == contents(scenes)
+    other = contents(run(tool, tmp_path / 'other', '--seed', '1'))
+    assert other['train/000001.png'] != again['train/000001.png']
+
+
+def test_splits_do_not_depend_on_each_other(tool, scenes, tmp_path):
+    tool.main([str(tmp_path / 'more'), '--num-train', '8', '--num-val', '4'])
+    few, more = contents(scenes), contents(tmp_path / 'more')
+    for name in few:
+        if name != 'annotations/instances_train.json':
+            assert few[name] == more[name], name
+    # More scenes of a split leave the first ones as they are.
+    assert (
+        annotations(tmp_path / 'more', 'train')['images'][:6]
+        == annotations(scenes, 'train')['images']
+    )
+
+
+def test_scenes_of_the_splits_are_not_alike(scenes):
+    """Not only the scans differ, but also which digits meet in a scene."""
+    train, val = (
+        [
+            [a['category_id'] for a in content['annotations'] if a['image_id'] == i]
+            for i in range(1, 5)
+        ]
+        for content in (annotations(scenes, split) for split in ('train', 'val'))
+    )
+    assert train != val
+
+
+def iou(a, b):
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    overlap = max(width, 0) * max(height, 0)
+    return overlap / (a[2] * a[3] + b[2] * b[3] - overlap)
+
+
+@pytest.mark.parametrize('overlap', [0.0, 0.1])
+def test_number_size_and_overlap_of_digits(tool, overlap):
+    options = tool.SceneOptions(
+        image_size=64,
+        min_digits=2,
+        max_digits=3,
+        min_scale=0.3,
+        max_scale=0.5,
+        overlap=overlap,
+    )
+    scans, labels, _ = tool.split_scans(0.3, 0)['train']
+    numbers, heights, overlaps = set(), [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        image, digits = tool.make_scene(rng, scans, labels, options)
+        assert image.shape == (64, 64, 3) and image.dtype == np.uint8
+        numbers.add(len(digits))
+        boxes = [box for _, box in digits]
+        for i, (x, y, width, height) in enumerate(boxes):
+            assert 0 <= x < x + width <= 64 and 0 <= y < y + height <= 64
+            heights.append(height / 64)
+            overlaps += [iou(boxes[i], box) for box in boxes[:i]]
+    assert numbers == {2, 3}
+    assert max(overlaps) <= overlap
+    if overlap:
+        assert max(overlaps) > 0
+    # A scan's strokes reach beyond it by less than a pixel, and tilting adds some.
+    assert 0.2 < min(heights) and max(heights) < 0.65
+    assert max(heights) > 0.45
+
+
+def test_rotation_of_digits(tool, monkeypatch):
+    angles = []
+    render_patch = tool.render_patch
+
+    def record(scan, size, angle, stretch):
+        angles.append(angle)
+        return render_patch(scan, size, angle, stretch)
+
+    monkeypatch.setattr(tool, 'render_patch', record)
+    scans, labels, _ = tool.split_scans(0.3, 0)['train']
+    options = tool.SceneOptions(clutter=0, max_rotation=30.0)
+    for seed in range(20):
+        tool.make_scene(np.random.default_rng(seed), scans, labels, options)
+    assert -30 <= min(angles) < -15 and 15 < max(angles) <= 30
+
+
+def test_digits_are_where_their_boxes_are(tool):
+    """Without clutter and noise a scene differs from its background in boxes only."""
+    options = tool.SceneOptions(
+        image_size=64, clutter=0, noise=0, min_scale=0.3, min_contrast=0.4
+    )
+    scans, labels, _ = tool.split_scans(0.3, 0)['train']
+    for seed in range(10):
+        image, digits = tool.make_scene(
+            np.random.default_rng(seed), scans, labels, options
+        )
+        edges = np.abs(np.diff(image.astype(int), axis=1)).max(2) > 25
+        inside = np.zeros((64, 64), bool)
+        for _, (x, y, width, height) in digits:
+            window = slice(y, y + height), slice(max(x - 1, 0), x + width)
+            assert edges[window].any()
+            inside[window] = True
+        assert not edges[~inside[:, :-1]].any()
+
+
+def test_clutter_and_noise(tool):
+    scans, labels, _ = tool.split_scans(0.3, 0)['train']
+
+    def scene(**kwargs):
+        options = tool.SceneOptions(image_size=64, **kwargs)
+        return tool.make_scene(np.random.default_rng(3), scans, labels, options)
+
+    plain, digits = scene(clutter=0, noise=0)
+    busy, same_digits = scene(clutter=40, noise=0)
+    noisy, _ = scene(clutter=0, noise=0.1)
+    assert digits == same_digits, 'clutter must not change what is in the scene'
+    assert (busy != plain).any(2).mean() > 0.2
+    difference = noisy.astype(float) - plain
+    assert 15 < difference[(plain > 60) & (plain < 195)].std() < 35
+
+
+def test_render_patch_keeps_the_shape_of_the_scan(tool):
+    """Rotation by 0 and enlargement by a whole factor is a plain enlargement."""
+    scan = np.zeros((8, 8), np.float32)
+    scan[1:7, 2] = 1
+    scan[6, 2:6] = 1
+    mask = tool.render_patch(scan, 40, 0, 1.0)
+    assert abs(mask.shape[0] - 30) <= 2 and abs(mask.shape[1] - 20) <= 2
+    assert mask[:, :4].min(0).max() > 0.5, 'the upright of the L'
+    assert mask[:20, 8:].max() == 0
+    assert mask[-3].min() > 0.5, 'the foot of the L'
+    # Rotated by 180 degrees, the foot is at the top.
+    turned = tool.render_patch(scan, 40, 180, 1.0)
+    np.testing.assert_allclose(turned, mask[::-1, ::-1], atol=0.1)
+    assert tool.render_patch(scan * 0, 40, 0, 1.0).size == 0
+
+
+@pytest.mark.parametrize('background', [0.1, 0.5, 0.9])
+def test_contrast(tool, background):
+    rng = np.random.default_rng(0)
+    mean = np.full(3, background)
+    for _ in range(50):
+        blue, green, red = tool._random_colour(rng, mean, 0.3)
+        brightness = 0.114 * blue + 0.587 * green + 0.299 * red
+        assert abs(brightness - background) >= 0.3
+
+
+def test_jpeg(tool, tmp_path):
+    args = ('--format', 'jpg', '--image-size', '48', '--quality')
+    low, high = (run(tool, tmp_path / q, *args, q) for q in ('20', '95'))
+    image = annotations(low, 'val')['images'][0]
+    assert image == {'id': 1, 'file_name': '000001.jpg', 'height': 48, 'width': 48}
+    assert cv2.imread(str(low / 'val/000001.jpg')).shape == (48, 48, 3)
+    sizes = [(folder / 'val/000001.jpg').stat().st_size for folder in (low, high)]
+    assert sizes[0] < sizes[1]
+
+
+def test_same_scenes_are_not_made_again(tool, tmp_path, capsys):
+    out_dir = run(tool, tmp_path / 'out')
+    image = out_dir / 'train/000001.png'
+    before = image.stat().st_mtime_ns
+    capsys.readouterr()
+    run(tool, out_dir)
+    assert 'already holds these scenes' in capsys.readouterr().out
+    assert image.stat().st_mtime_ns == before
+
+
+def test_other_content_is_not_overwritten(tool, tmp_path, capsys):
+    out_dir = run(tool, tmp_path / 'out')
+    before = contents(out_dir)
+    with pytest.raises(SystemExit) as error:
+        run(tool, out_dir, '--clutter', '2')
+    assert error.value.code == 2
+    assert 'not empty' in capsys.readouterr().err
+    assert contents(out_dir) == before
+
+
+@pytest.mark.parametrize('damage', ['image', 'annotation'])
+def test_incomplete_scenes_are_noticed(tool, tmp_path, damage, capsys):
+    out_dir = run(tool, tmp_path / 'out')
+    complete = contents(out_dir)
+    if damage == 'image':
+        (out_dir / 'val/000002.png').unlink()
+    else:
+        (out_dir / 'annotations/instances_val.json').write_text('{')
+    with pytest.raises(SystemExit):
+        run(tool, out_dir)
+    assert '--force' in capsys.readouterr().err
+    run(tool, out_dir, '--force')
+    assert contents(out_dir) == complete
+
+
+def test_force_replaces_scenes_and_nothing_else(tool, scenes, tmp_path):
+    out_dir = tmp_path / 'out'
+    tool.main([str(out_dir), '--num-train', '9', '--num-val', '5', '--format', 'jpg'])
+    (out_dir / 'train/notes.txt').write_text('mine')
+    run(tool, out_dir, '--force')
+    after = contents(out_dir)
+    assert after.pop('train/notes.txt') == b'mine'
+    assert after == contents(scenes)
+
+
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (('--num-train', '0'), '--num-train must lie between 1'),
+        (('--num-val', '-3'), '--num-val must lie between 1'),
+        (('--image-size', '0'), 'image_size must lie between 16'),
+        (('--min-digits', '0'), 'min_digits must lie between 1'),
+        (('--min-digits', '4', '--max-digits', '3'), 'max_digits must lie between 4'),
+        (('--min-scale', '0.01'), 'min_scale must lie between 0.0625'),
+        (('--max-scale', '1.2'), 'max_scale must lie between 0.2 and 1'),
+        (('--clutter', '-1'), 'clutter must lie'),
+        (('--noise', 'nan'), 'noise must lie'),
+        (('--overlap', '2'), 'overlap must lie'),
+        (('--min-contrast', '0.9'), 'min_contrast must lie'),
+        (('--max-rotation', '90'), 'max_rotation must lie'),
+        (('--quality', '0'), 'quality must lie'),
+        (('--seed', '-1'), 'seed must lie'),
+        (('--val-fraction-of-scans', '0'), 'val_fraction_of_scans must lie'),
+        (('--format', 'gif'), "image_format must be 'png' or 'jpg', got 'gif'"),
+        (('--clutter', 'many'), "--clutter: invalid int value: 'many'"),
+        (
+            ('--min-digits', '5', '--min-scale', '0.9', '--max-scale', '0.9'),
+            'do not fit into an image',
+        ),
+    ],
+)
+def test_bad_options(tool, tmp_path, capsys, args, message):
+    with pytest.raises(SystemExit) as error:
+        run(tool, tmp_path / 'out', *args)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not contents(tmp_path)
+
+
+def test_bad_options_from_python(tool):
+    with pytest.raises(ValueError, match='noise must lie between 0 and 1, got 3'):
+        tool.SceneOptions(noise=3)
+
+
+def test_target_is_a_file(tool, tmp_path, capsys):
+    (tmp_path / 'out').write_text('')
+    with pytest.raises(SystemExit):
+        run(tool, tmp_path / 'out')
+    assert 'is a file' in capsys.readouterr().err
