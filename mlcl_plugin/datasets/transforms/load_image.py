@@ -31,12 +31,13 @@ def is_truncated_jpeg(content: bytes) -> bool:
     # follows the start of the first scan counts. Within a scan's data the byte
     # 0xff is always followed by 0 or by a restart number.
     position = 2
-    while position + 4 <= len(content) and content[position] == 0xFF:
+    while position + 4 <= len(content):
         marker = content[position + 1]
-        if marker == JPEG_SCAN:
-            return JPEG_END not in content[position:]
-        if marker == 0xFF:  # A fill byte.
+        if content[position] != 0xFF or marker == 0xFF:
+            # A stray or a fill byte: decoders pass over both.
             position += 1
+        elif marker == JPEG_SCAN:
+            return JPEG_END not in content[position:]
         else:
             length = int.from_bytes(content[position + 2 : position + 4], 'big')
             position += 2 + length

@@ -23,12 +23,15 @@ def encode(extension='.jpg', *params):
 
 def jpegs():
     plain = encode()
+    # The first segment after the start marker, JFIF's, ends at byte 20.
+    assert plain[2:4] == b'\xff\xe0' and plain[20:21] == b'\xff'
     return {
         'plain': plain,
         'progressive': encode('.jpg', cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
         'restarts': encode('.jpg', cv2.IMWRITE_JPEG_RST_INTERVAL, 1),
         'thumbnail': plain[:2] + THUMBNAIL + plain[2:],
-        'fill byte': plain[:2] + b'\xff' + plain[2:],
+        'fill byte and trailing': plain[:2] + b'\xff' + plain[2:] + b'!',
+        'stray bytes and trailing': plain[:20] + b'\x01\x02' + plain[20:] + b'!',
         'trailing zeros': plain + bytes(100),
         'trailing text': plain + b'\xff\xd8 more',
         'thumbnail and trailing': plain[:2] + THUMBNAIL + plain[2:] + b'!',
