@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmpretrain.registry import RUNNERS
 from torch import nn
@@ -127,8 +128,9 @@ class StepwiseRunner:
         """
         names = list(self.steps)
         first, load_from, resume = self._find_start(names)
-        if not resume:
-            self._forget(names[first:])
+        # What a step that trains anew, or once more, left behind is out of date.
+        self._forget(names[first + resume :])
+        Path(self.step_dir(names[first]), FINISHED).unlink(missing_ok=True)
         runner = None
         for index in range(first, len(names)):
             name = names[index]
@@ -144,10 +146,11 @@ class StepwiseRunner:
             cfg.resume = resume
             runner = Runner.from_cfg(cfg)
             runner.logger.info(f'Training step {index + 1} of {len(names)}: {name}')
-            model = runner.train()
+            runner.train()
             self._finish(name)
             load_from, resume = None, False
-        return model
+        model = runner.model
+        return model.module if is_model_wrapper(model) else model
 
     def _find_start(self, names: list[str]) -> tuple[int, str | None, bool]:
         """Index of the first step to train, its checkpoint, and whether it goes
