@@ -24,7 +24,10 @@ rand_augment = dict(
         dict(type='Shear', magnitude_range=(0, 0.2), direction='horizontal', prob=0.5),
         dict(type='Shear', magnitude_range=(0, 0.2), direction='vertical', prob=0.5),
         dict(
-            type='Translate', magnitude_range=(0, 0.08), direction='horizontal', prob=0.5
+            type='Translate',
+            magnitude_range=(0, 0.08),
+            direction='horizontal',
+            prob=0.5,
         ),
         dict(
             type='Translate', magnitude_range=(0, 0.08), direction='vertical', prob=0.5
@@ -91,7 +94,9 @@ val_dataloader = dict(
         pipeline=test_pipeline,
     ),
 )
-val_evaluator = dict(type='MultiLabelRecognitionMetric', thr=0.5, topk=3, classwise=True)
+val_evaluator = dict(
+    type='MultiLabelRecognitionMetric', thr=0.5, topk=3, classwise=True
+)
 
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
