@@ -23,7 +23,9 @@ class LabelWiseClsHead(MultiLabelClsHead):
     Unknown labels (-1) take part in no loss: they get no gradient, do not count
     in the mean, are neither anchors nor in any denominator.
 
-    Source: `MulCon <https://arxiv.org/abs/2107.11626>`_.
+    Source: `MulCon <https://arxiv.org/abs/2107.11626>`_. Deviation: in a run of
+    several processes each contrasts its own batch, where the method contrasts the
+    batch of all GPUs.
 
     Args:
         num_classes (int): Number of labels L.
@@ -84,6 +86,12 @@ class LabelWiseClsHead(MultiLabelClsHead):
             raise ValueError(
                 'num_classes and in_channels must be positive, got '
                 f'num_classes={num_classes} and in_channels={in_channels}.'
+            )
+        if not getattr(self.loss_module, 'use_sigmoid', True):
+            raise ValueError(
+                f'{type(self.loss_module).__name__} has use_sigmoid=False and scores '
+                'the labels of an image against one another, so that unknown ones '
+                'cannot be left out. Set use_sigmoid=True.'
             )
         if loss_reduction not in ('mean', 'batch', 'sum'):
             raise ValueError(

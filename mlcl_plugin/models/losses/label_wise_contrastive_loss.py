@@ -28,7 +28,9 @@ def label_wise_contrastive_loss(
     still counts in N. ``negatives`` join the denominators only.
 
     Source: `MulCon <https://arxiv.org/abs/2107.11626>`_, the label-level
-    contrastive loss. No deviation: the sum over :math:`P(i)` is taken in closed
+    contrastive loss. Deviation: the method takes the embeddings of all GPUs
+    together, this function those it is given, which are one process's in a run of
+    several. The sum over :math:`P(i)` is taken in closed
     form, :math:`z_i \cdot (S_c - z_i)` with :math:`S_c` the sum of the
     embeddings of label :math:`c`, which is the same number without a matrix of
     positive pairs.
@@ -55,6 +57,13 @@ def label_wise_contrastive_loss(
         raise ValueError(
             'Expected embeddings (N, D) and labels (N,), got '
             f'{tuple(embeddings.shape)} and {tuple(labels.shape)}.'
+        )
+    if negatives is not None and (
+        negatives.ndim != 2 or negatives.size(1) != embeddings.size(1)
+    ):
+        raise ValueError(
+            f'Expected negatives (M, {embeddings.size(1)}), as wide as the '
+            f'embeddings, got {tuple(negatives.shape)}.'
         )
     with torch.autocast(embeddings.device.type, enabled=False):
         z = _at_least_float32(embeddings)

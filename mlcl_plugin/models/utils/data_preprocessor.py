@@ -28,7 +28,8 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
 
     Raises:
         ValueError: If ``num_views`` is not positive; later, if views are of
-            different number or size than expected.
+            different number or size than expected, or batch augmentation meets
+            an unknown target.
     """
 
     def __init__(
@@ -53,9 +54,12 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
             dict: ``inputs`` ``(V * B, 3, H, W)`` and V * B ``data_samples``.
 
         Raises:
-            ValueError: If the views differ in batch or image size, or their
-                number is not ``num_views``.
+            ValueError: If the views differ in batch or image size, their
+                number is not ``num_views``, or batch augmentation would mix a
+                target of -1 (unknown).
         """
+        if training and self.batch_augments is not None:
+            self._check_targets_are_known(data.get('data_samples'))
         views = self._split_views(data['inputs'])
         num_views = len(views)
         if training and self.num_views is not None and num_views != self.num_views:
@@ -78,12 +82,27 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
                     sample.clone() for _ in views[1:] for sample in samples
                 ]
             data = dict(data, inputs=torch.cat(list(views)), data_samples=samples)
+        else:
+            # MultiView with one view leaves a list of one batch.
+            data = dict(data, inputs=views[0])
         data = super().forward(data, training)
         if self.channels_last:
             data['inputs'] = data['inputs'].contiguous(
                 memory_format=torch.channels_last
             )
         return data
+
+    @staticmethod
+    def _check_targets_are_known(data_samples) -> None:
+        """Mixing -1 with 1 would give a number that passes for a target."""
+        for sample in data_samples or ():
+            score = sample.get('gt_score')
+            if score is not None and (score < 0).any():
+                raise ValueError(
+                    'batch_augments cannot mix unknown targets, got gt_score '
+                    f'{score.tolist()} (image {sample.get("img_path")}). Train '
+                    'without batch_augments, or turn -1 into 0 in the pipeline.'
+                )
 
     @staticmethod
     def _split_views(inputs) -> list:

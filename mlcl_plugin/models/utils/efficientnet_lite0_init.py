@@ -17,8 +17,9 @@ class EfficientNetLite0Init:
     shape. The classifier (the last two tensors) is left out.
 
     Use it as ``init_cfg`` of MMPretrain's ``TIMMBackbone``:
-    ``dict(type='EfficientNetLite0Init')``. The weights expect RGB images
-    normalised with mean 127 and standard deviation 128.
+    ``dict(type='EfficientNetLite0Init')``, outside of a Runner and its default
+    scope ``dict(type='mmpretrain.EfficientNetLite0Init')``. The weights expect RGB
+    images normalised with mean 127 and standard deviation 128.
     """
 
     def __call__(self, module: nn.Module) -> None:

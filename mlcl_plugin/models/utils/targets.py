@@ -16,7 +16,12 @@ def _where(sample: DataSample) -> str:
 def _check_indices(sample: DataSample, num_classes: int) -> torch.Tensor:
     label = sample.gt_label
     if label.numel() == 0:
-        return label
+        return label.long()
+    if label.is_floating_point():
+        raise ValueError(
+            f'gt_label is {label.tolist()}{_where(sample)}, expected integers, the '
+            'indices of the labels that are present; put scores into gt_score.'
+        )
     low, high = label.aminmax()
     if low < 0 or high >= num_classes:
         raise ValueError(
@@ -31,7 +36,7 @@ def _check_indices(sample: DataSample, num_classes: int) -> torch.Tensor:
             'one-hot vector. gt_label takes the indices of the labels that are '
             'present; put a vector of 1 / 0 / -1 into gt_score instead.'
         )
-    return label
+    return label.long()
 
 
 def collect_targets(
@@ -63,11 +68,11 @@ def collect_targets(
     for sample in data_samples:
         if 'gt_score' in sample:
             row = sample.gt_score
-            if row.numel() != num_classes:
+            if row.shape != (num_classes,):
                 raise ValueError(
-                    f'gt_score has {row.numel()} entries{_where(sample)}, expected '
-                    f'num_classes={num_classes}. Set num_classes of neck, head and '
-                    "pipeline to the number of the dataset's classes."
+                    f'gt_score has the shape {tuple(row.shape)}{_where(sample)}, '
+                    f'expected num_classes={num_classes} entries. Set num_classes of '
+                    "neck, head and pipeline to the number of the dataset's classes."
                 )
             rows.append(row.to(device=device, dtype=torch.float32))
         elif 'gt_label' in sample:

@@ -225,11 +225,27 @@ def test_losses_of_mmpretrain(cfg, reduction, divisor):
     assert (x.grad[~unknown].abs().sum(-1) > 0).all()
 
 
-@pytest.mark.parametrize('kwargs', [dict(), dict(use_soft=True)], ids=['hard', 'soft'])
-def test_softmax_loss_is_an_error(kwargs):
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(type='CrossEntropyLoss'),
+        dict(type='CrossEntropyLoss', use_soft=True),
+        # One value a label, yet each depends on all logits.
+        dict(type='AsymmetricLoss', use_sigmoid=False),
+    ],
+)
+def test_softmax_loss_is_an_error(cfg):
     with pytest.raises(ValueError, match='use_sigmoid=True'):
-        head = build(loss=dict(type='CrossEntropyLoss', **kwargs))
-        head.loss((features(),), samples())
+        build(loss=cfg)
+
+
+def test_loss_that_is_not_of_single_entries():
+    class Pooled(nn.Module):
+        def forward(self, logits, targets, **kwargs):
+            return (logits - targets).pow(2).sum(dim=1)
+
+    with pytest.raises(ValueError, match=r'shape \(5,\).*each of the \(5, 5\)'):
+        build(loss=Pooled()).loss((features(),), samples())
 
 
 def test_loss_modules_are_taken_as_they_are():
@@ -565,7 +581,7 @@ def test_number_of_samples(num_images):
     [
         (DataSample().set_gt_label([0, 5]), 'label 5.*from 0 to 4'),
         (DataSample().set_gt_label([0, 1, 0, 1, 0]), 'one-hot'),
-        (DataSample().set_gt_score([0.0, 1.0]), '2 entries.*num_classes=5'),
+        (DataSample().set_gt_score([0.0, 1.0]), r'\(2,\).*num_classes=5'),
         (DataSample().set_gt_score([0.0, 2.0, 0.0, 0.0, 1.0]), '2.0 for label 1'),
         (DataSample(), 'neither gt_score nor gt_label'),
     ],

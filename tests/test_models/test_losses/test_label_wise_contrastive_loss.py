@@ -314,6 +314,16 @@ def test_bad_shapes(shape, label_shape):
         )
 
 
+@pytest.mark.parametrize('num_rows', [1, 4])
+@pytest.mark.parametrize('shape', [(3,), (5, 2), (2, 5, 3)])
+def test_bad_negatives(shape, num_rows):
+    labels = torch.zeros(num_rows, dtype=torch.long)
+    with pytest.raises(ValueError, match=r'negatives \(M, 3\)'):
+        label_wise_contrastive_loss(
+            unit(num_rows, 3), labels, negatives=torch.zeros(shape).double()
+        )
+
+
 def test_module():
     z, labels = rows_of(BATCHES['an_image_without_label'])
     n = unit(3, 5, seed=1)

@@ -47,7 +47,7 @@ def single_view_batch(collate, batch_size=3):
 
 
 @pytest.mark.parametrize('training', [True, False])
-@pytest.mark.parametrize('num_views', [2, 3])
+@pytest.mark.parametrize('num_views', [1, 2, 3])
 @pytest.mark.parametrize('batch_size', BATCH_SIZES)
 @pytest.mark.parametrize('collate', COLLATE)
 def test_views_are_joined_view_by_view(collate, batch_size, num_views, training):
@@ -128,6 +128,20 @@ def test_mixup_does_not_share_targets(collate, monkeypatch):
     batch = multi_view_batch(collate)
     data = preprocessor(batch, training=False)
     assert data['data_samples'][1].gt_score.tolist() == [0, 1, 0, 0, -1]
+
+
+@pytest.mark.parametrize('views', [1, 2])
+@pytest.mark.parametrize('collate', COLLATE)
+def test_mixup_of_unknown_targets(collate, views):
+    """1 mixed with -1 would pass for a soft target."""
+    preprocessor = MultiViewDataPreprocessor(
+        batch_augments=dict(augments=dict(type='Mixup', alpha=1.0))
+    )
+    batch = single_view_batch(collate) if views == 1 else multi_view_batch(collate)
+    with pytest.raises(ValueError, match='unknown targets.*image 0.jpg'):
+        preprocessor(batch, training=True)
+    samples = preprocessor(batch, training=False)['data_samples']
+    assert samples[0].gt_score.tolist() == [1, 0, 0, 0, -1]
 
 
 @pytest.mark.parametrize('training', [True, False])

@@ -86,6 +86,19 @@ def test_weights_of_a_whole_classifier(timm, weights, scope):
     assert model.extract_feat(x)[0].shape == (2, 3, 8)
 
 
+def test_without_a_default_scope(timm, weights):
+    backbone = MODELS.build(
+        dict(
+            type='TIMMBackbone',
+            model_name='tf_efficientnet_lite0',
+            init_cfg=dict(type='mmpretrain.EfficientNetLite0Init'),
+        )
+    )
+    backbone.init_weights()
+    stem = next(iter(backbone.state_dict().values()))
+    assert torch.equal(stem, weights['_conv_stem.weight'])
+
+
 @pytest.mark.parametrize('name', ['tf_efficientnet_lite1', 'resnet18'])
 def test_another_backbone(timm, weights, name):
     with torch.device('meta'):

@@ -42,6 +42,18 @@ def test_gt_label():
     assert collect_targets(samples[:1], 4, 'cpu').tolist() == [[0, 0, 1, 0]]
 
 
+@pytest.mark.parametrize('dtype', [torch.int32, torch.int8, torch.uint8])
+def test_gt_label_of_any_integer_type(dtype):
+    sample = DataSample().set_gt_label(torch.tensor([2, 0], dtype=dtype))
+    assert collect_targets([sample], 4).tolist() == [[1, 0, 1, 0]]
+
+
+def test_empty_gt_label_of_torch():
+    # torch.tensor([]) is of float32.
+    sample = DataSample().set_gt_label(torch.tensor([]))
+    assert collect_targets([sample], 4).tolist() == [[0, 0, 0, 0]]
+
+
 def test_gt_score_wins_and_both_mix_in_a_batch():
     both = DataSample().set_gt_label([0]).set_gt_score([0.0, 1.0, -1.0])
     label = DataSample().set_gt_label([2])
@@ -64,6 +76,7 @@ def test_samples_stay_as_they_are():
         ([1, 0, 1, 0], r'\[1, 0, 1, 0\].*one-hot.*gt_score'),
         ([1, 0, 0], 'one-hot'),
         ([0, 0, 0, 0], 'one-hot'),
+        (torch.tensor([0.0, 1.5]), r'\[0.0, 1.5\], expected integers'),
         (torch.tensor([True, False, True, False]), 'one-hot'),
     ],
 )
@@ -76,7 +89,15 @@ def test_bad_gt_label(label, message):
 @pytest.mark.parametrize('length', [0, 3, 5])
 def test_wrong_length(length):
     sample = DataSample().set_gt_score(torch.zeros(length))
-    with pytest.raises(ValueError, match=f'{length} entries.*expected num_classes=4'):
+    with pytest.raises(ValueError, match=rf'\({length},\).*expected num_classes=4'):
+        collect_targets([sample], 4)
+
+
+@pytest.mark.parametrize('shape', [(1, 4), (4, 1), (2, 2), ()])
+def test_wrong_shape(shape):
+    sample = DataSample()
+    sample.set_field(torch.zeros(shape), 'gt_score')
+    with pytest.raises(ValueError, match='expected num_classes=4'):
         collect_targets([sample], 4)
 
 

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where each label looks in an image, as numbers and as a picture sheet."""
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import nn
+
+from ..models.necks import LabelAttentionNeck
+
+# How a label was dealt with: the colour of its frame and words that say the same, as
+# not everybody can tell the colours apart.
+OUTCOMES = {
+    'correct': ('#1a7f37', '✓ correct'),
+    'wrong': ('#cf222e', '✗ wrong'),
+    'missed': ('#bc6c00', '○ missed'),
+    'unknown': ('#57606a', '? not annotated'),
+}
+# All in inches.
+PICTURE, GAP, MARGIN, LINE, HEAD = 1.5, 0.16, 0.15, 0.15, 0.95
+
+
+@torch.no_grad()
+def label_attention_maps(
+    model: nn.Module, inputs: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute scores and label attention of preprocessed images.
+
+    Args:
+        model (nn.Module): An ``ImageClassifier`` with a
+            :class:`LabelAttentionNeck`. It is used in evaluation mode and left in
+            the mode that it was in.
+        inputs (Tensor): ``(B, 3, H, W)``, as ``model.data_preprocessor`` gives
+            them, on the model's device.
+
+    Returns:
+        tuple[Tensor, Tensor]: The scores ``(B, L)``, float32 from 0 to 1, and the
+        attention ``(B, heads, L, h, w)`` over the ``h x w`` places of the feature
+        map, which sums to 1 over them. For a backbone that gives tokens without
+        places it is ``(B, heads, L, N)``.
+
+    Raises:
+        ValueError: If the model has no :class:`LabelAttentionNeck` or no head.
+    """
+    neck = getattr(model, 'neck', None)
+    if not isinstance(neck, LabelAttentionNeck):
+        got = 'no neck' if neck is None else f'the neck {type(neck).__name__}'
+        raise ValueError(
+            'Label attention needs a classifier with a LabelAttentionNeck, got '
+            f'{type(model).__name__} with {got}.'
+        )
+    if getattr(model, 'head', None) is None:
+        raise ValueError(
+            f'Label attention needs a classifier with a head, got '
+            f'{type(model).__name__} without one.'
+        )
+    training = model.training
+    model.eval()
+    try:
+        feats = model.extract_feat(inputs, stage='backbone')
+        embeddings, attention = neck(feats, return_attention=True)
+        logits = model.head((embeddings,))
+    finally:
+        model.train(training)
+    # Half-precision sigmoids make ties.
+    return logits.float().sigmoid(), attention
+
+
+def _as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
+    """A numpy array of a given shape, None standing for any number."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+    value = np.asarray(value)
+    fits = value.ndim == len(shape) and all(
+        want in (None, got) for want, got in zip(shape, value.shape)
+    )
+    if not fits:
+        want = ', '.join('any' if size is None else str(size) for size in shape)
+        raise ValueError(f'{name} must have the shape ({want}), got {value.shape}.')
+    return value
+
+
+def outcome_of(score: float, target: float, thr: float) -> str | None:
+    """Say how a label was dealt with.
+
+    Args:
+        score (float): The label's score.
+        target (float): 1 present, 0 absent, -1 unknown.
+        thr (float): Score from which on a label is predicted.
+
+    Returns:
+        str | None: ``'correct'``, ``'wrong'``, ``'missed'``, ``'unknown'`` (predicted
+        but not annotated), or None for a label that is rightly not predicted.
+    """
+    if score >= thr:
+        return {1: 'correct', -1: 'unknown'}.get(target, 'wrong')
+    return 'missed' if target == 1 else None
+
+
+def _select(
+    scores: np.ndarray, targets: np.ndarray, thr: float, max_labels: int
+) -> list[tuple[int, str]]:
+    """Labels to show and their outcomes: the predicted ones, then the missed."""
+    shown = [
+        (label, outcome)
+        for label in np.argsort(-scores, kind='stable').tolist()
+        if (outcome := outcome_of(scores[label], targets[label], thr))
+    ]
+    # A stable sort keeps the order of the scores within each group.
+    shown.sort(key=lambda item: item[1] == 'missed')
+    return shown[:max_labels]
+
+
+def _draw_map(ax, image: np.ndarray, attention: np.ndarray) -> None:
+    """Draw a heat map over an image in pale grey."""
+    height, width = image.shape[:2]
+    ax.imshow(image.mean(axis=2), cmap='gray', vmin=-160, vmax=255)
+    heat = attention / max(float(attention.max()), 1e-12)
+    # As opaque as hot, so that the image shows where there is no attention. Enlarged
+    # here, since matplotlib does not interpolate opacities.
+    heat = F.interpolate(
+        torch.as_tensor(heat, dtype=torch.float32)[None, None],
+        size=(height, width),
+        mode='bilinear',
+        align_corners=False,
+    )[0, 0].numpy()
+    ax.imshow(heat, cmap='plasma', vmin=0, vmax=1, alpha=0.8 * heat)
+
+
+def _wrap(names: Sequence[str], width: int = 22) -> list[str]:
+    """The names of an image's labels as lines that are as wide as a picture."""
+    return textwrap.wrap(', '.join(names) or 'no label', width)
+
+
+def prediction_sheet(
+    images: Sequence[np.ndarray],
+    scores: np.ndarray | torch.Tensor,
+    maps: Sequence[np.ndarray | torch.Tensor],
+    targets: np.ndarray | torch.Tensor,
+    classes: Sequence[str],
+    thr: float = 0.5,
+    max_labels: int = 6,
+    title: str | None = None,
+) -> Figure:
+    """Draw images beside the attention of each label found in them.
+
+    A row an image: the image under its true labels, then one picture for each
+    predicted label, by falling score, and for each label that was missed. These show
+    the label's attention, averaged over the heads, as heat over the image in grey;
+    each map is scaled to its own maximum. Frame and title tell correct, wrong, missed
+    and predicted but not annotated labels apart.
+
+    Args:
+        images (Sequence[np.ndarray]): N images ``(H, W, 3)`` uint8, RGB, as the
+            network sees them.
+        scores (np.ndarray | Tensor): ``(N, L)`` from 0 to 1.
+        maps (Sequence[np.ndarray | Tensor]): The attention for each image,
+            ``(heads, L, h, w)``; a tensor ``(N, heads, L, h, w)`` will do.
+        targets (np.ndarray | Tensor): ``(N, L)``, 1 present, 0 absent, -1 unknown.
+        classes (Sequence[str]): L names.
+        thr (float): Score from which on a label is predicted. Defaults to 0.5.
+        max_labels (int): Pictures in a row at most, beside the image.
+            Defaults to 6.
+        title (str, optional): A line above the sheet. Defaults to None.
+
+    Returns:
+        matplotlib.figure.Figure: The sheet; ``savefig(path)`` writes it.
+
+    Raises:
+        ValueError: If there is no image, a shape does not fit the others, or
+            ``max_labels`` is not positive.
+    """
+    if len(images) == 0:
+        raise ValueError('A picture sheet needs at least one image, got none.')
+    if max_labels < 1:
+        raise ValueError(f'max_labels must be positive, got {max_labels}.')
+    shape = (len(images), len(classes))
+    scores = _as_array('scores', scores, shape)
+    targets = _as_array('targets', targets, shape)
+    if len(maps) != len(images):
+        raise ValueError(f'Got {len(images)} images but {len(maps)} attention maps.')
+    if any(attention.ndim == 3 for attention in maps):
+        raise ValueError(
+            'Got attention (heads, L, N) to tokens without places, expected (heads, L, '
+            'h, w). Let the backbone return a feature map (for a ViT: '
+            "out_type='featmap')."
+        )
+    maps = [
+        _as_array('every map', attention, (None, len(classes), None, None)).mean(axis=0)
+        for attention in maps
+    ]
+    images = [_as_array('every image', image, (None, None, 3)) for image in images]
+
+    shown = [_select(s, t, thr, max_labels) for s, t in zip(scores, targets)]
+    truths = [_wrap([classes[i] for i in np.flatnonzero(t == 1)]) for t in targets]
+    lines = 1 + max(map(len, truths))
+    row = PICTURE + (lines + 1) * LINE
+    # Wide enough for the legend.
+    columns = max(4, 1 + max(map(len, shown)))
+    width = 2 * MARGIN + columns * (PICTURE + GAP) - GAP
+    height = HEAD + row * len(images) + MARGIN
+    figure = Figure(figsize=(width, height), dpi=120, facecolor='white')
+
+    def place(column: int, number: int) -> Axes:
+        x, y = MARGIN + column * (PICTURE + GAP), HEAD + (number + 1) * row
+        ax = figure.add_axes(
+            (x / width, 1 - y / height, PICTURE / width, PICTURE / height)
+        )
+        ax.set(xticks=[], yticks=[])
+        return ax
+
+    def write(ax: Axes, text: str, **kwargs) -> None:
+        ax.set_title(text, loc='left', fontsize=9, pad=4, **kwargs)
+
+    _draw_head(figure, title or 'Labels found, and where the network looked for each')
+    for number, (image, truth) in enumerate(zip(images, truths)):
+        ax = place(0, number)
+        ax.imshow(image)
+        write(ax, '\n'.join(['true:', *truth]))
+        for column, (label, outcome) in enumerate(shown[number], start=1):
+            ax = place(column, number)
+            _draw_map(ax, image, maps[number][label])
+            colour, words = OUTCOMES[outcome]
+            score = f'{classes[label]}  {scores[number, label]:.2f}'
+            write(ax, f'{words}\n{score}', color=colour)
+            for spine in ax.spines.values():
+                spine.set(color=colour, linewidth=2.5)
+        if not shown[number]:
+            ax = place(1, number)
+            ax.axis('off')
+            ax.text(0, 1, 'no label found,\nnone missed', va='top', fontsize=9)
+    return figure
+
+
+def _draw_head(figure: Figure, title: str) -> None:
+    """Write what the sheet shows above its first row."""
+    width, height = figure.get_size_inches()
+    x, y = MARGIN / width, 1 - MARGIN / height
+    figure.text(x, y, title, va='top', fontsize=12, weight='bold')
+    figure.text(
+        x,
+        y - 0.26 / height,
+        'Bright: attention of the label, mean of the heads, each map on its own scale. '
+        'Number: score.',
+        va='top',
+        fontsize=8.5,
+    )
+    figure.legend(
+        handles=[
+            Patch(facecolor='white', edgecolor=colour, linewidth=2.5, label=words)
+            for colour, words in OUTCOMES.values()
+        ],
+        loc='upper left',
+        bbox_to_anchor=(x, y - 0.44 / height),
+        ncols=len(OUTCOMES),
+        frameon=False,
+        fontsize=9,
+        borderaxespad=0,
+        borderpad=0,
+        handlelength=1.2,
+    )
