@@ -82,6 +82,13 @@ def add_tta(cfg: Config) -> None:
         pipeline[-1] = dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
         cfg.tta_pipeline = pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    # The EMA hook does not find its weights inside the wrapper and would test a model
+    # of random ones. A checkpoint's own weights are the EMA weights already.
+    cfg.custom_hooks = [
+        hook
+        for hook in cfg.get('custom_hooks') or []
+        if 'EMAHook' not in str(hook.get('type'))
+    ]
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
@@ -17,6 +18,23 @@ from torch import nn
 
 FINISHED = 'finished_checkpoint'
 """File in a step's folder that names the last checkpoint of a finished step."""
+
+
+class StartHook(Hook):
+    """Let a step start from the EMA weights of a checkpoint and from nothing else.
+
+    A checkpoint's ``state_dict`` holds the EMA weights already. Given the rest, the
+    EMA hook would overwrite the model with its own copy, which was made before the
+    Runner initialised the weights: what the checkpoint lacks, such as the projector,
+    would start from other values than its ``init_cfg`` says.
+    """
+
+    # before the EMA hook
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Remove what belongs to the step that the checkpoint comes from."""
+        checkpoint.pop('ema_state_dict', None)
 
 
 @RUNNERS.register_module()
@@ -45,8 +63,8 @@ class StepwiseRunner:
     the step's ``init_from`` (e.g. ``'epoch_15.pth'``). Where checkpoints carry
     EMA weights, the next step starts from these (MMPretrain's ``EMAHook``).
 
-    - ``resume=True``: finished steps are left alone, the first unfinished one
-      goes on from its latest checkpoint.
+    - ``resume=True``: the last step that has got anywhere goes on from its latest
+      checkpoint or, if it is finished, the one after it starts.
     - ``resume=True, load_from=FILE``: goes on from this checkpoint; the name of
       its folder tells the step.
     - ``load_from=FILE`` alone: FILE holds weights of the first step, and
@@ -131,6 +149,8 @@ class StepwiseRunner:
         # What a step that trains anew, or once more, left behind is out of date.
         self._forget(names[first + resume :])
         Path(self.step_dir(names[first]), FINISHED).unlink(missing_ok=True)
+        if resume:
+            self._point_to(load_from, names[first])
         runner = None
         for index in range(first, len(names)):
             name = names[index]
@@ -145,6 +165,8 @@ class StepwiseRunner:
                 cfg.load_from = load_from
             cfg.resume = resume
             runner = Runner.from_cfg(cfg)
+            if not resume:
+                runner.register_hook(StartHook())
             runner.logger.info(f'Training step {index + 1} of {len(names)}: {name}')
             runner.train()
             self._finish(name)
@@ -177,17 +199,22 @@ class StepwiseRunner:
             return 1, load_from, False
         if not resume:
             return 0, None, False
-        for index, name in enumerate(names):
-            if osp.exists(osp.join(self.step_dir(name), FINISHED)):
-                continue
-            latest = find_latest_checkpoint(self.step_dir(name))
+        # From the end: a run that was given weights of the first step has left that
+        # one out.
+        for index in reversed(range(len(names))):
+            folder = self.step_dir(names[index])
+            if osp.exists(osp.join(folder, FINISHED)):
+                if index + 1 < len(names):
+                    return index + 1, None, False
+                raise ValueError(
+                    f'All steps in {self.work_dir} are finished '
+                    f'({", ".join(names)}). Train without --resume to start anew, or '
+                    'name a checkpoint to resume from.'
+                )
+            latest = find_latest_checkpoint(folder)
             if latest is not None:
-                self._check_file(latest)
-            return index, latest, latest is not None
-        raise ValueError(
-            f'All steps in {self.work_dir} are finished ({", ".join(names)}). Train '
-            'without --resume to start anew, or name a checkpoint to resume from.'
-        )
+                return index, self._check_file(latest), True
+        return 0, None, False
 
     def _init_from(self, previous: str, name: str) -> str | None:
         """The checkpoint that step ``name`` starts from."""
@@ -223,6 +250,15 @@ class StepwiseRunner:
                         'current',
                     )
                     path.unlink(missing_ok=True)
+
+    def _point_to(self, checkpoint: str, name: str) -> None:
+        """Let a later resume go on from ``checkpoint`` until there is a newer one."""
+        folder = Path(self.step_dir(name))
+        folder.mkdir(parents=True, exist_ok=True)
+        if '://' not in checkpoint:
+            checkpoint = osp.abspath(checkpoint)
+        # All processes may do so at once: the content is the same.
+        (folder / 'last_checkpoint').write_text(checkpoint)
 
     def _finish(self, name: str) -> None:
         """Mark a step as finished, seen by all processes."""

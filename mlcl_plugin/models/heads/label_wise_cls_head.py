@@ -225,7 +225,15 @@ class LabelWiseClsHead(MultiLabelClsHead):
     def _get_predictions(
         self, cls_score: torch.Tensor, data_samples: list[DataSample] | None
     ) -> list[DataSample]:
-        """Scores in float32: a half-precision sigmoid makes ties."""
+        """Scores in float32: a half-precision sigmoid makes ties.
+
+        Raises:
+            ValueError: If a target has another number of labels.
+        """
+        targets = [sample for sample in data_samples or () if 'gt_score' in sample]
+        if targets:
+            # MMPretrain's data sample would not say which image it is.
+            collect_targets(targets, self.num_classes, cls_score.device)
         if cls_score.dtype in (torch.float16, torch.bfloat16):
             cls_score = cls_score.float()
         return super()._get_predictions(cls_score, data_samples)

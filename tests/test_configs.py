@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every recipe loads and trains, on a few small images, all of its steps."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from mlcl_plugin.engine import StepwiseRunner, set_default_dataloader_cfg
+from mlcl_plugin.models.utils import collect_targets
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / 'configs').glob('*.py'))
+
+
+def load(path):
+    cfg = Config.fromfile(path)
+    if cfg.model.backbone.type == 'TIMMBackbone':
+        pytest.importorskip('timm')
+    return cfg
+
+
+def step_configs(cfg):
+    """The plain config of every training step, by name."""
+    cfg.setdefault('work_dir', 'unused')
+    if 'steps' not in cfg:
+        return {'train': cfg}
+    runner = StepwiseRunner(cfg)
+    return {name: runner.step_config(name) for name in runner.steps}
+
+
+def walk(value):
+    """All dicts inside a config."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from walk(item)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Four files with noise, of the usual shapes of photographs."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for number, shape in enumerate([(60, 80), (80, 60), (64, 64), (50, 90)]):
+        path = tmp_path / f'{number}.png'
+        cv2.imwrite(str(path), rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
+        paths.append(str(path))
+    return paths
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Registries as in a run; the config that is logged need not be formatted."""
+    init_default_scope('mmpretrain')
+    monkeypatch.setattr(
+        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
+    )
+
+
+def test_names_are_unique():
+    """mim copies all recipes into one folder."""
+    counts = Counter(path.name for path in (ROOT / 'configs').rglob('*.py'))
+    assert [name for name, count in counts.items() if count > 1] == []
+    assert len(RECIPES) >= 5
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+def test_numbers_of_classes_agree(path):
+    for name, cfg in step_configs(load(path)).items():
+        num_classes = cfg.model.head.num_classes
+        assert cfg.model.neck.num_classes == num_classes, name
+        assert cfg.model.neck.embed_dims == cfg.model.head.in_channels, name
+        for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            targets = [
+                part['num_classes']
+                for part in walk(cfg[field])
+                if part.get('type') == 'LabelsToTargets'
+            ]
+            # without it, the head reads the list of labels
+            assert set(targets) <= {num_classes}, (name, field)
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+def test_pipelines(path, images):
+    """As they stand, at full size."""
+    cfg = load(path)
+    for name, step in step_configs(cfg).items():
+        for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            train = field == 'train_dataloader'
+            views = (step.data_preprocessor.get('num_views') or 1) if train else 1
+            pipeline = Compose(step[field].dataset.pipeline)
+            # several times, since augmentation is drawn from many operations
+            for number in range(8 if train else 1):
+                item = pipeline(dict(img_path=images[number % 4], gt_label=[1, 3]))
+                inputs = item['inputs']
+                if views == 1:
+                    inputs = [inputs]
+                assert len(inputs) == views, (name, field)
+                if 'img_size' in cfg:
+                    size = (3, cfg.img_size, cfg.img_size)
+                    assert [tuple(view.shape) for view in inputs] == [size] * views
+                targets = collect_targets(
+                    [item['data_samples']], cfg.model.head.num_classes
+                )
+                assert targets.nonzero().tolist() == [[0, 1], [0, 3]]
+
+
+class LossHook(Hook):
+    """Keep the losses of every iteration, and the weights at the start."""
+
+    def __init__(self):
+        self.losses = []
+
+    def before_train(self, runner):
+        self.start = {
+            name: value.flatten()[:100].clone()
+            for name, value in runner.model.named_parameters()
+        }
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append({key: value.item() for key, value in outputs.items()})
+
+
+def shrink(cfg, images, tmp_path):
+    """Let a config train one iteration on two small images."""
+    num_classes = cfg.model.head.num_classes
+    ann_file = tmp_path / 'labels.json'
+    content = dict(
+        metainfo=dict(classes=[f'label {i}' for i in range(num_classes)]),
+        data_list=[
+            dict(img_path=images[0], gt_label=[0, 1]),
+            dict(img_path=images[1], gt_label=[0, 2]),
+        ],
+    )
+    ann_file.write_text(json.dumps(content))
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    for part in walk(pipeline):
+        if part.get('type') == 'RandomResizedCrop':
+            part['scale'] = 64
+        elif part.get('type') == 'Resize':
+            part['scale'] = (64, 64)
+    if not any('scale' in part for part in walk(pipeline)):
+        pipeline.insert(1, dict(type='Resize', scale=(64, 64)))
+    cfg.train_dataloader.update(batch_size=2, num_workers=0)
+    cfg.train_dataloader.dataset = dict(
+        type='MultiLabelDataset', ann_file=str(ann_file), pipeline=pipeline
+    )
+    cfg.train_cfg.update(max_epochs=1)
+    for field in ('val', 'test'):
+        for part in ('cfg', 'dataloader', 'evaluator'):
+            cfg[f'{field}_{part}'] = None
+    # gigabytes for nothing
+    cfg.default_hooks.checkpoint = None
+    cfg.model.backbone.init_cfg = None
+    cfg.randomness = dict(seed=0)
+    cfg.work_dir = str(tmp_path / 'work')
+    set_default_dataloader_cfg(cfg)
+    return cfg
+
+
+# Models and steps of `mlcl_r101_coco`; their data are tested above.
+ALIKE = ('mlcl_r101_coco_step1', 'mlcl_r101_coco_576px', 'mlcl_r101_voc07')
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        pytest.param(path, marks=[pytest.mark.slow] * (path.stem in ALIKE))
+        for path in RECIPES
+    ],
+    ids=lambda path: path.stem,
+)
+def test_trains(path, images, tmp_path):
+    for name, cfg in step_configs(load(path)).items():
+        contrast = cfg.model.head.get('loss_contrastive') is not None
+        cfg = shrink(cfg, images, tmp_path)
+        # found by this name, so that it must not be that of another test
+        cfg.experiment_name = f'{path.stem}_{name}_{tmp_path.name}'
+        hook = LossHook()
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(hook)
+        model = runner.train()
+        (losses,) = hook.losses
+        expected = {'loss', 'loss_cls'} | ({'loss_contrastive'} if contrast else set())
+        assert losses.keys() == expected
+        assert all(np.isfinite(value) for value in losses.values()), losses
+        if contrast:
+            assert losses['loss_contrastive'] > 0
+        for key, value in model.named_parameters():
+            assert value.isfinite().all(), key
+        moved = {
+            key.split('.')[0]
+            for key, value in model.named_parameters()
+            if not torch.equal(value.flatten()[:100], hook.start[key])
+        }
+        assert moved == {'backbone', 'neck', 'head'}

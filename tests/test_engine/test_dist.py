@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from torch import distributed
+
+from mlcl_plugin.engine import setup_cpu_distributed
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        return str(server.getsockname()[1])
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+
+
+@pytest.fixture
+def one_process(monkeypatch, no_gpu):
+    """What torchrun sets in the environment, for a single process."""
+    values = dict(
+        RANK='0',
+        LOCAL_RANK='0',
+        WORLD_SIZE='1',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=free_port(),
+        # else set by MMEngine, for good
+        OMP_NUM_THREADS='1',
+        MKL_NUM_THREADS='1',
+    )
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    yield
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('cfg', [{}, dict(launcher='none')])
+def test_no_launcher(no_gpu, cfg):
+    cfg = Config(cfg)
+    setup_cpu_distributed(cfg)
+    assert 'model_wrapper_cfg' not in cfg
+    assert not distributed.is_initialized()
+
+
+def test_with_gpu(monkeypatch):
+    """MMEngine's own way is left to it."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = Config(dict(launcher='pytorch'))
+    setup_cpu_distributed(cfg)
+    assert 'model_wrapper_cfg' not in cfg
+    assert not distributed.is_initialized()
+
+
+@pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
+def test_other_launcher(no_gpu, launcher):
+    with pytest.raises(
+        ValueError, match=f"launcher='{launcher}' needs a GPU.*torchrun"
+    ):
+        setup_cpu_distributed(Config(dict(launcher=launcher)))
+
+
+def test_group_and_wrapper(one_process):
+    cfg = Config(dict(launcher='pytorch', find_unused_parameters=True))
+    setup_cpu_distributed(cfg)
+    assert distributed.get_backend() == 'gloo'
+    assert cfg.model_wrapper_cfg.device_ids is None
+    assert cfg.model_wrapper_cfg.find_unused_parameters is True
+    # a group that is there, and a wrapper of the config's own, stay
+    cfg = Config(dict(launcher='pytorch', model_wrapper_cfg=dict(type='Own')))
+    setup_cpu_distributed(cfg)
+    assert cfg.model_wrapper_cfg == dict(type='Own')
+
+
+def test_trains_in_a_group(one_process, load_config, record):
+    """Both steps with DDP, in this process."""
+    cfg = load_config({'train_cfg.max_epochs': 1})
+    cfg.launcher = 'pytorch'
+    setup_cpu_distributed(cfg)
+    model = RUNNERS.build(cfg).train()
+    assert record.epochs() == [('step1', 0), ('step2', 0)]
+    # without its wrapper
+    assert type(model).__name__ == 'ImageClassifier'
+
+
+def run(script, *args):
+    """Run one of the shell scripts in two processes."""
+    env = dict(
+        os.environ,
+        OMP_NUM_THREADS='1',
+        CUDA_VISIBLE_DEVICES='-1',
+        PORT=free_port(),
+        PYTHON=sys.executable,
+    )
+    result = subprocess.run(
+        ['bash', str(ROOT / 'tools' / script), *map(str, args)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    return result
+
+
+@pytest.mark.slow
+def test_scripts(write_config, tmp_path):
+    """Two processes train both steps; evaluation gives what one process gives."""
+    hooks = [dict(type='EMAHook', momentum=0.1, update_buffers=True)]
+    # of 7 images, one is evaluated twice and must count once
+    config = write_config({'custom_hooks': hooks, 'train_dataloader.batch_size': 2})
+    work_dir = tmp_path / 'work'
+    result = run('dist_train.sh', config, 2, '--work-dir', work_dir)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+    checkpoint = work_dir / 'step2/epoch_2.pth'
+    log = next((work_dir / 'step2').glob('*/vis_data/scalars.json')).read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    # 8 images: 2 in each of 2 processes are two iterations an epoch
+    assert max(line['iter'] for line in lines if 'loss' in line) == 4
+    assert (work_dir / 'step2/finished_checkpoint').read_text() == str(checkpoint)
+    state = torch.load(checkpoint, weights_only=False)['state_dict']
+    assert 'head.projector.fc1.weight' in state
+    # the names are those of the model itself, not of its wrapper
+    assert not any(key.startswith('module.') for key in state)
+    assert all(value.isfinite().all() for value in state.values())
+
+    metrics = {}
+    for number in (1, 2):
+        out = tmp_path / f'metrics_{number}.json'
+        result = run(
+            *('dist_test.sh', config, checkpoint, number, '--work-dir', work_dir),
+            *('--out', out, '--out-item', 'metrics'),
+        )
+        assert result.returncode == 0, result.stderr[-3000:]
+        metrics[number] = json.loads(out.read_text())
+    assert metrics[2].keys() == metrics[1].keys()
+    for key, value in metrics[1].items():
+        assert metrics[2][key] == pytest.approx(value, abs=1e-4), key
+    last = [line for line in lines if 'multi-label/mAP' in line][-1]
+    assert metrics[1]['multi-label/mAP'] == pytest.approx(
+        last['multi-label/mAP'], abs=1e-3
+    )
+
+
+@pytest.mark.slow
+def test_scripts_resume(write_config, tmp_path):
+    """Processes that are started anew agree on where to go on."""
+    hooks = [dict(type='EMAHook', momentum=0.1)]
+    config = write_config({'custom_hooks': hooks, 'train_cfg.max_epochs': 1})
+    work_dir = tmp_path / 'work'
+    args = ('dist_train.sh', config, 2, '--work-dir', work_dir)
+    result = run(*args)
+    assert result.returncode == 0, result.stderr[-3000:]
+    (work_dir / 'step2/finished_checkpoint').unlink()
+    options = ('--cfg-options', 'train_cfg.max_epochs=2')
+    result = run(*args, '--resume', *options)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert (work_dir / 'step2/epoch_2.pth').is_file()
+    assert not (work_dir / 'step1/epoch_2.pth').exists()
+    result = run(*args, '--resume', *options)
+    assert result.returncode != 0
+    assert 'All steps in' in result.stderr
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])
+def test_usage(script):
+    result = run(script, 'config.py')
+    assert result.returncode == 2
+    assert f'{script} CONFIG' in result.stderr

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+import importlib.util
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mlcl_plugin.engine import StepwiseRunner
+
+PATH = Path(__file__).parents[2] / 'tools/test.py'
+spec = importlib.util.spec_from_file_location('tools_test', PATH)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+PREFIX = 'multi-label/'
+
+
+@pytest.fixture
+def trained(load_config):
+    """Folder of a plain run of one epoch: checkpoint ``epoch_1.pth`` and log."""
+    cfg = load_config({'train_cfg.max_epochs': 1})
+    cfg.pop('steps'), cfg.pop('runner_type')
+    Runner.from_cfg(cfg).train()
+    return Path(cfg.work_dir)
+
+
+@pytest.fixture
+def evaluate(monkeypatch, tmp_path, write_config):
+    """Function that calls the tool with a checkpoint and options, in this process."""
+
+    def call(checkpoint, *options, changes=None):
+        args = [str(PATH), str(write_config(changes)), str(checkpoint)]
+        args += ['--work-dir', str(tmp_path / 'eval'), *map(str, options)]
+        monkeypatch.setattr(sys, 'argv', args)
+        tool.main()
+
+    return call
+
+
+def last_validation(work_dir):
+    (path,) = work_dir.glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {
+        key: value
+        for key, value in [line for line in lines if f'{PREFIX}mAP' in line][-1].items()
+        if key.startswith(PREFIX)
+    }
+
+
+def merged(config, *options):
+    """The config as the command line leaves it."""
+    args = tool.parse_args([str(config), *map(str, options)])
+    return tool.merge_args(Config.fromfile(config), args)
+
+
+def test_same_as_last_validation(evaluate, trained, tmp_path):
+    """Both are of the EMA weights, which the checkpoint holds."""
+    out = tmp_path / 'metrics.json'
+    evaluate(trained / 'epoch_1.pth', '--out', out, '--out-item', 'metrics')
+    metrics = json.loads(out.read_text())
+    expected = last_validation(trained)
+    assert f'{PREFIX}AP/owl' in expected
+    for key, value in expected.items():
+        assert metrics[key] == pytest.approx(value, abs=1e-3), key
+    logs = list((tmp_path / 'eval').glob('*/*.log'))
+    assert len(logs) == 1 and f'{PREFIX}mAP' in logs[0].read_text()
+
+
+def test_predictions(evaluate, trained, tmp_path, tiny_coco):
+    out = tmp_path / 'predictions.pkl'
+    evaluate(trained / 'epoch_1.pth', '--out', out)
+    predictions = pickle.loads(out.read_bytes())
+    assert len(predictions) == 7
+    names = [Path(sample['img_path']).name for sample in predictions]
+    assert names == [f'{number:03}.png' for number in range(7)]
+    for number, sample in enumerate(predictions):
+        assert sample['pred_score'].shape == (3,)
+        assert ((sample['pred_score'] > 0) & (sample['pred_score'] < 1)).all()
+        # the labels of image n are the bits of n + 1
+        bits = [(number + 1) >> label & 1 for label in range(3)]
+        assert sample['gt_score'].tolist() == bits
+
+
+def test_flip_by_default_with_tta(evaluate, trained, tmp_path):
+    """Scores are the mean over an image and its mirror image."""
+    scores = {}
+    flip = dict(type='RandomFlip', prob=1.0, direction='horizontal')
+    pipeline = [
+        dict(type='LoadImage'),
+        dict(type='LabelsToTargets', num_classes=3),
+        dict(type='PackInputs'),
+    ]
+    flipped = {'test_dataloader.dataset.pipeline': [*pipeline[:2], flip, pipeline[2]]}
+    for name, options, changes in [
+        ('plain', (), None),
+        ('flipped', (), flipped),
+        ('tta', ('--tta',), None),
+    ]:
+        out = tmp_path / f'{name}.pkl'
+        evaluate(trained / 'epoch_1.pth', '--out', out, *options, changes=changes)
+        predictions = pickle.loads(out.read_bytes())
+        scores[name] = torch.stack([sample['pred_score'] for sample in predictions])
+    assert not torch.allclose(scores['plain'], scores['flipped'], atol=1e-4)
+    torch.testing.assert_close(
+        scores['tta'],
+        (scores['plain'] + scores['flipped']) / 2,
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+def test_tta_metrics(evaluate, trained, tmp_path):
+    out = tmp_path / 'metrics.json'
+    evaluate(trained / 'epoch_1.pth', '--tta', '--out', out, '--out-item', 'metrics')
+    assert json.loads(out.read_text()).keys() == last_validation(trained).keys()
+
+
+def test_tta_of_the_config(write_config, trained):
+    own = [dict(type='PackInputs')]
+    config = write_config({'tta_pipeline': own, 'tta_model': dict(type='Own')})
+    cfg = merged(config, trained / 'epoch_1.pth', '--tta')
+    assert cfg.model.type == 'Own'
+    assert cfg.model.module.type == 'ImageClassifier'
+    assert cfg.test_dataloader.dataset.pipeline == own
+
+
+def test_options(evaluate, trained, tmp_path):
+    """An option changes what is evaluated."""
+    out = tmp_path / 'predictions.pkl'
+    evaluate(
+        *(trained / 'epoch_1.pth', '--out', out),
+        *('--cfg-options', 'test_dataloader.dataset.indices=2'),
+    )
+    assert len(pickle.loads(out.read_bytes())) == 2
+
+
+def test_show_dir(evaluate, trained, tmp_path):
+    """One annotated image a sample."""
+    shown = tmp_path / 'shown'
+    evaluate(trained / 'epoch_1.pth', '--show-dir', shown, '--interval', 2)
+    files = sorted(shown.rglob('*.png'))
+    assert len(files) >= 3
+    for file in files:
+        assert np.asarray(cv2.imread(str(file))).ndim == 3
+
+
+def test_second_step_checkpoint_in_model_without_projector(
+    evaluate, load_config, tmp_path
+):
+    """``test.py`` takes the config of both steps as it stands."""
+    cfg = load_config({'train_cfg.max_epochs': 1})
+    StepwiseRunner(cfg).train()
+    work_dir = Path(cfg.work_dir) / 'step2'
+    out = tmp_path / 'metrics.json'
+    evaluate(work_dir / 'epoch_1.pth', '--out', out, '--out-item', 'metrics')
+    metrics = json.loads(out.read_text())
+    for key, value in last_validation(work_dir).items():
+        assert metrics[key] == pytest.approx(value, abs=1e-3), key
+
+
+def test_missing_checkpoint(evaluate, tmp_path):
+    with pytest.raises(FileNotFoundError, match='gone.pth does not exist'):
+        evaluate(tmp_path / 'gone.pth')
+
+
+def test_work_dir(write_config, trained):
+    config = write_config()
+    checkpoint = trained / 'epoch_1.pth'
+    assert merged(config, checkpoint).work_dir == f'./work_dirs/{config.stem}'
+    assert merged(config, checkpoint, '--work-dir', 'there').work_dir == 'there'
+    assert merged(config, checkpoint, '--amp').test_cfg.fp16 is True
+
+
+def test_flags_that_contradict(capsys):
+    for options in (['--out-item', 'metrics'], ['--out', 'scores.json']):
+        with pytest.raises(SystemExit):
+            tool.parse_args(['config.py', 'epoch_1.pth', *options])
+        assert '--out' in capsys.readouterr().err

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mlcl_plugin.engine import StepwiseRunner
+
+PATH = Path(__file__).parents[2] / 'tools/train.py'
+spec = importlib.util.spec_from_file_location('tools_train', PATH)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+ALL_EPOCHS = [('step1', 0), ('step1', 1), ('step2', 0), ('step2', 1)]
+
+
+@pytest.fixture
+def train(monkeypatch, tmp_path):
+    """Function that calls the tool with a config and options, in this process."""
+
+    def call(config, *options):
+        args = [str(PATH), str(config), '--work-dir', str(tmp_path / 'work'), *options]
+        monkeypatch.setattr(sys, 'argv', args)
+        tool.main()
+        return tmp_path / 'work'
+
+    return call
+
+
+def merged(config, *options):
+    """The config as the command line leaves it."""
+    args = tool.parse_args([str(config), *options])
+    return tool.merge_args(Config.fromfile(config), args)
+
+
+def read_scalars(folder):
+    """The json log of one step."""
+    (path,) = folder.glob('*/vis_data/scalars.json')
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_both_steps(train, write_config, record):
+    best = {'default_hooks.checkpoint.save_best': 'multi-label/mAP'}
+    work_dir = train(write_config(best))
+    assert record.epochs() == ALL_EPOCHS
+    for step in ('step1', 'step2'):
+        assert (work_dir / step / 'epoch_2.pth').is_file()
+        assert len(list((work_dir / step).glob('best_multi-label_mAP_*.pth'))) == 1
+    loss = [line['loss_contrastive'] for line in read_scalars(work_dir / 'step2')[:2]]
+    assert all(value > 0 for value in loss)
+
+
+def test_single_step(train, write_config, record):
+    """A config without steps is trained by the default runner."""
+    config = write_config()
+    lines = config.read_text().splitlines()
+    lines = [line for line in lines if not line.startswith(('steps', 'runner_type'))]
+    config.write_text('\n'.join(lines))
+    work_dir = train(config)
+    assert record.epochs() == [('work', 0), ('work', 1)]
+    assert (work_dir / 'epoch_2.pth').is_file()
+
+
+def test_options_reach_both_steps(train, write_config, record):
+    train(
+        write_config(),
+        '--cfg-options',
+        'train_dataloader.batch_size=2',
+        'train_cfg.max_epochs=1',
+    )
+    assert [start.batch_size for start in record.starts()] == [2, 2]
+    assert [start.max_epochs for start in record.starts()] == [1, 1]
+
+
+def test_options_reach_one_step(train, write_config, record):
+    train(
+        write_config(),
+        '--cfg-options',
+        'steps.step2.train_dataloader.batch_size=2',
+        'steps.step1.train_cfg.max_epochs=1',
+        'steps.step2.optim_wrapper.optimizer.lr=0.5',
+    )
+    first, second = record.starts()
+    assert (first.batch_size, first.max_epochs, first.lr) == (4, 1, 0.01)
+    assert (second.batch_size, second.max_epochs, second.lr) == (2, 2, 0.5)
+
+
+def test_resume(train, write_config, record):
+    record.stop_at = ('step2', 1)
+    with pytest.raises(Exception) as info:
+        train(write_config())
+    assert info.type.__name__ == 'Interruption'
+    record.stop_at = None
+    record.events.clear()
+
+    work_dir = train(write_config(), '--resume')
+    assert record.epochs() == [('step2', 1)]
+    record.events.clear()
+    with pytest.raises(ValueError, match='All steps in .* are finished'):
+        train(write_config(), '--resume')
+    # with more epochs in one step, on request
+    train(
+        write_config(),
+        *('--resume', str(work_dir / 'step2/epoch_2.pth')),
+        *('--cfg-options', 'train_cfg.max_epochs=3'),
+    )
+    assert record.epochs() == [('step2', 2)]
+    with pytest.raises(FileNotFoundError, match='epoch_9.pth does not exist'):
+        train(write_config(), '--resume', str(work_dir / 'step1/epoch_9.pth'))
+
+
+def test_load_from(train, write_config, record, tmp_path):
+    work_dir = train(write_config())
+    first = (work_dir / 'step1/epoch_2.pth').rename(tmp_path / 'first.pth')
+    record.events.clear()
+    train(write_config(), '--cfg-options', f'load_from={first}')
+    assert record.epochs() == [('step2', 0), ('step2', 1)]
+    with pytest.raises(FileNotFoundError, match='gone.pth does not exist'):
+        train(write_config(), '--cfg-options', 'load_from=gone.pth')
+
+
+def test_no_validate(train, write_config):
+    """Also where the config asks for the best checkpoint."""
+    best = {'default_hooks.checkpoint.save_best': 'multi-label/mAP'}
+    work_dir = train(write_config(best), '--no-validate')
+    for step in ('step1', 'step2'):
+        assert (work_dir / step / 'epoch_2.pth').is_file()
+        lines = read_scalars(work_dir / step)
+        assert lines and not any('multi-label/mAP' in line for line in lines)
+
+
+def test_auto_scale_lr(train, write_config, record):
+    """A batch of 4 where 8 is the base: half the rate, in both steps."""
+    train(write_config(), '--auto-scale-lr')
+    assert [start.lr for start in record.starts()] == [
+        pytest.approx(0.005),
+        pytest.approx(0.01),
+    ]
+
+
+def test_per_class_figures_are_logged(train, write_config):
+    event_accumulator = pytest.importorskip(
+        'tensorboard.backend.event_processing.event_accumulator'
+    )
+    backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+    config = write_config(
+        {'visualizer': dict(type='UniversalVisualizer', vis_backends=backends)}
+    )
+    work_dir = train(config)
+    for step in ('step1', 'step2'):
+        lines = read_scalars(work_dir / step)
+        (file,) = (work_dir / step).glob('*/vis_data/events.out.tfevents.*')
+        events = event_accumulator.EventAccumulator(str(file))
+        events.Reload()
+        validations = [line for line in lines if 'multi-label/mAP' in line]
+        assert len(validations) == 2
+        keys = [f'multi-label/AP/{name}' for name in ('cat', 'dog', 'owl')]
+        for line in validations:
+            mean = sum(line[key] for key in keys) / 3
+            assert line['multi-label/mAP'] == pytest.approx(mean)
+        for key in (*keys, 'multi-label/mAP'):
+            shown = [event.value for event in events.Scalars(key)]
+            assert shown == pytest.approx([line[key] for line in validations])
+        assert 'loss' in events.Tags()['scalars']
+
+
+def test_work_dir(write_config):
+    config = write_config()
+    assert merged(config).work_dir == f'./work_dirs/{config.stem}'
+    assert merged(config, '--work-dir', 'there').work_dir == 'there'
+    config = write_config({'work_dir': 'configured'})
+    assert merged(config).work_dir == 'configured'
+
+
+def test_dataloader_options(write_config, monkeypatch):
+    config = write_config()
+    cfg = merged(config)
+    assert cfg.train_dataloader.pin_memory is torch.cuda.is_available()
+    assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.val_dataloader.collate_fn == dict(type='default_collate')
+    workers = ('--cfg-options', 'train_dataloader.num_workers=2')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = merged(config, *workers)
+    assert cfg.train_dataloader.pin_memory and cfg.train_dataloader.persistent_workers
+    cfg = merged(config, '--no-pin-memory', '--no-persistent-workers', *workers)
+    assert not cfg.train_dataloader.pin_memory
+    assert not cfg.train_dataloader.persistent_workers
+
+
+def test_amp(write_config):
+    cfg = merged(write_config(), '--amp')
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    # the second step has it too
+    cfg.work_dir = 'unused'
+    second = StepwiseRunner(cfg).step_config('step2').optim_wrapper
+    assert second.type == 'AmpOptimWrapper' and second.optimizer.type == 'SGD'
+
+
+def test_resume_flag(write_config):
+    config = write_config({'load_from': 'other.pth'})
+    cfg = merged(config, '--resume')
+    assert cfg.resume is True and cfg.load_from is None
+    cfg = merged(config, '--resume', 'step1/epoch_1.pth')
+    assert cfg.resume is True and cfg.load_from == 'step1/epoch_1.pth'
+    cfg = merged(config)
+    assert not cfg.get('resume') and cfg.load_from == 'other.pth'
+
+
+def test_missing_config(train, tmp_path):
+    with pytest.raises(FileNotFoundError, match='gone.py'):
+        train(tmp_path / 'gone.py')
