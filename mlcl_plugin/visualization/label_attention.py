@@ -22,8 +22,11 @@ OUTCOMES = {
     'missed': ('#bc6c00', '○ missed'),
     'unknown': ('#57606a', '? not annotated'),
 }
+# Attention in multiples of an even spread that is shown at full strength, unless a map
+# has more: a label that looks everywhere nearly alike is not to seem to look somewhere.
+FULL_HEAT = 3.0
 # All in inches.
-PICTURE, GAP, MARGIN, LINE, HEAD = 1.5, 0.16, 0.15, 0.15, 0.95
+PICTURE, GAP, MARGIN, LINE, HEAD = 1.5, 0.16, 0.15, 0.15, 0.9
 
 
 @torch.no_grad()
@@ -40,10 +43,10 @@ def label_attention_maps(
             them, on the model's device.
 
     Returns:
-        tuple[Tensor, Tensor]: The scores ``(B, L)``, float32 from 0 to 1, and the
-        attention ``(B, heads, L, h, w)`` over the ``h x w`` places of the feature
-        map, which sums to 1 over them. For a backbone that gives tokens without
-        places it is ``(B, heads, L, N)``.
+        tuple[Tensor, Tensor]: The scores ``(B, L)`` from 0 to 1, and the attention
+        ``(B, heads, L, h, w)`` over the ``h x w`` places of the feature map, which
+        sums to 1 over them; both float32. For a backbone that gives tokens without
+        places the attention is ``(B, heads, L, N)``.
 
     Raises:
         ValueError: If the model has no :class:`LabelAttentionNeck` or no head.
@@ -57,19 +60,21 @@ def label_attention_maps(
         )
     if getattr(model, 'head', None) is None:
         raise ValueError(
-            f'Label attention needs a classifier with a head, got '
+            'Label attention needs a classifier with a head, got '
             f'{type(model).__name__} without one.'
         )
-    training = model.training
+    # Of every module, since parts of a model may be frozen in evaluation mode.
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         feats = model.extract_feat(inputs, stage='backbone')
         embeddings, attention = neck(feats, return_attention=True)
         logits = model.head((embeddings,))
     finally:
-        model.train(training)
+        for module, training in modes.items():
+            module.training = training
     # Half-precision sigmoids make ties.
-    return logits.float().sigmoid(), attention
+    return logits.float().sigmoid(), attention.float()
 
 
 def _as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -121,7 +126,9 @@ def _draw_map(ax, image: np.ndarray, attention: np.ndarray) -> None:
     """Draw a heat map over an image in pale grey."""
     height, width = image.shape[:2]
     ax.imshow(image.mean(axis=2), cmap='gray', vmin=-160, vmax=255)
-    heat = attention / max(float(attention.max()), 1e-12)
+    times_even = attention * attention.size
+    heat = (times_even - 1) / (max(FULL_HEAT, float(times_even.max())) - 1)
+    heat = heat.clip(min=0)
     # As opaque as hot, so that the image shows where there is no attention. Enlarged
     # here, since matplotlib does not interpolate opacities.
     heat = F.interpolate(
@@ -152,9 +159,10 @@ def prediction_sheet(
 
     A row an image: the image under its true labels, then one picture for each
     predicted label, by falling score, and for each label that was missed. These show
-    the label's attention, averaged over the heads, as heat over the image in grey;
-    each map is scaled to its own maximum. Frame and title tell correct, wrong, missed
-    and predicted but not annotated labels apart.
+    the label's attention, averaged over the heads, as heat over the image in grey:
+    none up to the attention of an even spread, full heat at three times that or, if it
+    is more, at the map's maximum. Frame and title tell correct, wrong, missed and
+    predicted but not annotated labels apart.
 
     Args:
         images (Sequence[np.ndarray]): N images ``(H, W, 3)`` uint8, RGB, as the
@@ -199,26 +207,31 @@ def prediction_sheet(
 
     shown = [_select(s, t, thr, max_labels) for s, t in zip(scores, targets)]
     truths = [_wrap([classes[i] for i in np.flatnonzero(t == 1)]) for t in targets]
-    lines = 1 + max(map(len, truths))
-    row = PICTURE + (lines + 1) * LINE
+    # The picture under its heading, of two lines or as many as there are labels to
+    # name, and a line left free.
+    heights = [PICTURE + (max(2, 1 + len(truth)) + 1) * LINE for truth in truths]
+    bottoms = HEAD + np.cumsum(heights)
     # Wide enough for the legend.
     columns = max(4, 1 + max(map(len, shown)))
     width = 2 * MARGIN + columns * (PICTURE + GAP) - GAP
-    height = HEAD + row * len(images) + MARGIN
+    height = bottoms[-1] + MARGIN
     figure = Figure(figsize=(width, height), dpi=120, facecolor='white')
 
     def place(column: int, number: int) -> Axes:
-        x, y = MARGIN + column * (PICTURE + GAP), HEAD + (number + 1) * row
-        ax = figure.add_axes(
-            (x / width, 1 - y / height, PICTURE / width, PICTURE / height)
-        )
+        x, y = MARGIN + column * (PICTURE + GAP), height - bottoms[number]
+        size = (PICTURE / width, PICTURE / height)
+        ax = figure.add_axes((x / width, y / height, *size))
         ax.set(xticks=[], yticks=[])
         return ax
 
     def write(ax: Axes, text: str, **kwargs) -> None:
-        ax.set_title(text, loc='left', fontsize=9, pad=4, **kwargs)
+        # A class name may hold what matplotlib would read as a formula.
+        ax.set_title(text, loc='left', fontsize=9, pad=4, parse_math=False, **kwargs)
 
-    _draw_head(figure, title or 'Labels found, and where the network looked for each')
+    outcomes = {outcome for row_shown in shown for _, outcome in row_shown}
+    _draw_head(
+        figure, title or 'Labels found, and where the network looked for each', outcomes
+    )
     for number, (image, truth) in enumerate(zip(images, truths)):
         ax = place(0, number)
         ax.imshow(image)
@@ -238,27 +251,36 @@ def prediction_sheet(
     return figure
 
 
-def _draw_head(figure: Figure, title: str) -> None:
+def _draw_head(figure: Figure, title: str, outcomes: set[str]) -> None:
     """Write what the sheet shows above its first row."""
+    legend = {
+        name: style
+        for name, style in OUTCOMES.items()
+        # Many datasets are annotated completely, where it would only puzzle.
+        if name != 'unknown' or name in outcomes
+    }
     width, height = figure.get_size_inches()
     x, y = MARGIN / width, 1 - MARGIN / height
     figure.text(x, y, title, va='top', fontsize=12, weight='bold')
     figure.text(
         x,
         y - 0.26 / height,
-        'Bright: attention of the label, mean of the heads, each map on its own scale. '
-        'Number: score.',
+        'Left: the image and its true labels. Beside it: each label that was found, '
+        'and each that was missed, with its score.\n'
+        'Bright: where the network looks for this label (mean of its attention heads). '
+        'Nothing bright: it looks everywhere alike.',
         va='top',
-        fontsize=8.5,
+        fontsize=8,
+        linespacing=1.3,
     )
     figure.legend(
         handles=[
             Patch(facecolor='white', edgecolor=colour, linewidth=2.5, label=words)
-            for colour, words in OUTCOMES.values()
+            for colour, words in legend.values()
         ],
         loc='upper left',
-        bbox_to_anchor=(x, y - 0.44 / height),
-        ncols=len(OUTCOMES),
+        bbox_to_anchor=(x, y - 0.62 / height),
+        ncols=len(legend),
         frameon=False,
         fontsize=9,
         borderaxespad=0,
