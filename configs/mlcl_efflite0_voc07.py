@@ -1,5 +1,5 @@
 # MulCon on PASCAL VOC2007 train -> val with EfficientNet-Lite0, for two CPU cores.
-# docs/results.md tells what it reaches and how the learning rates were chosen.
+# README.md tells what it reaches and how the learning rate was chosen.
 _base_ = [
     './_base_/datasets/voc07_mlcl_224.py',
     './_base_/schedules/mulcon_step1.py',
