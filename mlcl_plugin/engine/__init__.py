@@ -2,9 +2,11 @@
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed
 from .hooks import DatasetCheckHook
+from .optimizers import AutocastOptimWrapper
 from .runner import StepwiseRunner
 
 __all__ = [
+    'AutocastOptimWrapper',
     'DatasetCheckHook',
     'StepwiseRunner',
     'set_default_dataloader_cfg',

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixed precision where MMEngine's AmpOptimWrapper refuses to go: on CPUs."""
+
+from contextlib import contextmanager
+
+import torch
+from mmengine.optim import OptimWrapper
+from mmpretrain.registry import OPTIM_WRAPPERS
+from torch import nn
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """Run the forward pass in bfloat16 autocast, without loss scaling.
+
+    MMEngine's ``AmpOptimWrapper`` needs a GPU. bfloat16 has the range of float32,
+    so its gradients need no scaler, and CPUs with AVX512-BF16 or AMX multiply
+    matrices in it at a multiple of the float32 rate. Weights, their gradients and
+    the optimizer's state stay in float32.
+
+    ``tools/train.py --amp`` chooses this wrapper on a machine without a GPU.
+    Arguments are those of :class:`mmengine.optim.OptimWrapper`.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module):
+        """Autocast on the device of ``model``, and what the base class does.
+
+        Args:
+            model (nn.Module): The model to train.
+        """
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield
