@@ -2,6 +2,7 @@
 from .heads import LabelWiseClsHead
 from .losses import (
     BinaryCrossEntropyLoss,
+    EmbeddingMemory,
     LabelWiseContrastiveLoss,
     label_wise_contrastive_loss,
 )
@@ -10,6 +11,7 @@ from .utils import MultiViewDataPreprocessor
 
 __all__ = [
     'BinaryCrossEntropyLoss',
+    'EmbeddingMemory',
     'LabelAttentionNeck',
     'LabelWiseClsHead',
     'LabelWiseContrastiveLoss',

@@ -341,3 +341,173 @@ def test_module():
 def test_bad_loss_weight(loss_weight):
     with pytest.raises(ValueError, match='loss_weight'):
         LabelWiseContrastiveLoss(loss_weight=loss_weight)
+
+
+def leaves_of(*tensors):
+    return [t.clone().requires_grad_() for t in tensors if t is not None]
+
+
+@pytest.mark.parametrize('temperature', [0.2, 0.01])
+@pytest.mark.parametrize('block_size', [1, 2, 5, 16, 37, 38])
+def test_blocks(block_size, temperature):
+    """Blocks of any size, also with a rest: the value and gradients of one block.
+
+    The temperatures stand for the two ways: without and with a maximum a row.
+    """
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(6, (37,), generator=generator)
+    inputs = unit(37, 5), unit(8, 5, seed=1)
+    memory = unit(19, 5, seed=2), torch.randint(8, (19,), generator=generator)
+    results = []
+    for size in (block_size, 1024):
+        z, n = leaves_of(*inputs)
+        loss = label_wise_contrastive_loss(
+            z, labels, temperature, n, memory, block_size=size
+        )
+        results.append([loss, *torch.autograd.grad(loss, [z, n])])
+    for blocks, whole in zip(*results):
+        torch.testing.assert_close(blocks, whole, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize('temperature', [0.3, 0.004])
+@pytest.mark.parametrize('block_size', [3, 1024])
+def test_gradcheck_of_blocks(block_size, temperature):
+    labels = torch.tensor([0, 1, 1, 0, 2, 1, 3])
+    memory = unit(4, 3, seed=2), torch.tensor([0, 2, 2, 5])
+    # Small steps: at 0.004 the loss bends sharply.
+    assert torch.autograd.gradcheck(
+        lambda z, n: label_wise_contrastive_loss(
+            z, labels, temperature, n, memory, block_size=block_size
+        ),
+        leaves_of(unit(7, 3), unit(2, 3, seed=1)),
+        eps=1e-8,
+        atol=1e-3,
+        rtol=1e-3,
+    )
+
+
+def oracle_with_memory(z, labels, temperature, keys, key_labels):
+    """Anchors in the batch; positives and denominators in batch and memory."""
+    total, everything = 0.0, torch.cat([z, keys])
+    all_labels = [*labels.tolist(), *key_labels.tolist()]
+    for i in range(len(z)):
+        scores = {
+            a: float(z[i] @ everything[a]) / temperature
+            for a in range(len(everything))
+            if a != i
+        }
+        positives = [a for a in scores if all_labels[a] == all_labels[i]]
+        log_sum = math.log(math.fsum(map(math.exp, scores.values())))
+        for p in positives:
+            total -= (scores[p] - log_sum) / len(positives)
+    return total / len(z)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_memory(seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(4, (6,), generator=generator)
+    key_labels = torch.randint(6, (7,), generator=generator)
+    z, keys = unit(6, 4, seed=seed), unit(7, 4, seed=seed + 1)
+    loss = label_wise_contrastive_loss(z, labels, 0.3, memory=(keys, key_labels))
+    assert_close(loss, oracle_with_memory(z, labels, 0.3, keys, key_labels))
+
+
+def test_a_single_embedding_with_memory():
+    z, keys = unit(1, 4), unit(3, 4, seed=1)
+    labels, key_labels = torch.tensor([2]), torch.tensor([2, 2, 0])
+    loss = label_wise_contrastive_loss(z, labels, 0.3, memory=(keys, key_labels))
+    assert_close(loss, oracle_with_memory(z, labels, 0.3, keys, key_labels))
+    assert loss > 0
+
+
+def test_vectors_that_are_no_unit_vectors():
+    """Large similarities are as safe as low temperatures."""
+    z, labels = rows_of(BATCHES['an_image_without_label'], dtype=torch.float32)
+    z = (z * 40).requires_grad_()
+    loss = label_wise_contrastive_loss(z, labels, 0.2)
+    assert_close(loss, oracle(z.detach().double(), labels, 0.2), 1e-5)
+    loss.backward()
+    assert z.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('temperature', [0.2, 0.001])
+def test_nan_is_not_hidden(temperature):
+    z, labels = rows_of(BATCHES['an_image_without_label'])
+    z[1, 0] = math.nan
+    assert label_wise_contrastive_loss(z, labels, temperature).isnan()
+
+
+def test_no_matrix_of_all_pairs():
+    """The largest tensor is a block, forward and backward."""
+    sizes = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor):
+                sizes.append(out.numel())
+            return out
+
+    z, labels = unit(300, 4).requires_grad_(), torch.arange(300) % 9
+    with Watch():
+        label_wise_contrastive_loss(z, labels, block_size=64).backward()
+        label_wise_contrastive_loss(z, labels, 0.001, block_size=64).backward()
+    assert max(sizes) <= 64 * 64
+
+
+def test_deterministic():
+    z, labels = unit(300, 8, dtype=torch.float32), torch.arange(300) % 9
+    results = []
+    for _ in range(2):
+        (x,) = leaves_of(z)
+        loss = label_wise_contrastive_loss(x, labels, block_size=64)
+        results.append((loss.detach(), *torch.autograd.grad(loss, x)))
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+def test_backward_twice():
+    (z,), labels = leaves_of(unit(9, 4)), torch.arange(9) % 3
+    loss = label_wise_contrastive_loss(z, labels)
+    first = torch.autograd.grad(loss, z, retain_graph=True)
+    assert torch.equal(first[0], torch.autograd.grad(loss, z)[0])
+
+
+@pytest.mark.slow
+def test_compile():
+    """A break in the graph, and the same numbers, whatever the number of rows."""
+
+    def step(x, labels):
+        return label_wise_contrastive_loss(F.normalize(x.tanh(), dim=1), labels)
+
+    compiled = torch.compile(step)
+    for number in (9, 20):
+        (x,), labels = leaves_of(unit(number, 4)), torch.arange(number) % 3
+        got, expected = compiled(x, labels), step(x, labels)
+        torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(
+            torch.autograd.grad(got, x), torch.autograd.grad(expected, x)
+        )
+
+
+@pytest.mark.parametrize('block_size', [0, -1])
+def test_bad_block_size(block_size):
+    z, labels = rows_of(BATCHES['one_pair'])
+    with pytest.raises(ValueError, match=f'block_size must be positive.*{block_size}'):
+        label_wise_contrastive_loss(z, labels, block_size=block_size)
+
+
+def test_bad_labels():
+    z = unit(3, 4)
+    with pytest.raises(ValueError, match='labels must not be negative, got -1'):
+        label_wise_contrastive_loss(z, torch.tensor([0, -1, 1]))
+
+
+@pytest.mark.parametrize('keys, labels', [((4, 3), (3,)), ((4, 2), (4,)), ((4,), (4,))])
+def test_bad_memory(keys, labels):
+    with pytest.raises(ValueError, match=r'a memory of \(K, 3\)'):
+        label_wise_contrastive_loss(
+            unit(2, 3),
+            torch.zeros(2, dtype=torch.long),
+            memory=(torch.zeros(keys), torch.zeros(labels, dtype=torch.long)),
+        )
