@@ -12,7 +12,11 @@ from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mlcl_plugin.engine import set_default_dataloader_cfg, setup_cpu_distributed
+from mlcl_plugin.engine import (
+    enable_amp,
+    set_default_dataloader_cfg,
+    setup_cpu_distributed,
+)
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -34,7 +38,9 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='test with automatic mixed precision'
+        '--amp',
+        action='store_true',
+        help='test with automatic mixed precision; on a CPU in bfloat16',
     )
     parser.add_argument('--show-dir', help='the folder to save annotated images in')
     parser.add_argument(
@@ -108,7 +114,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     cfg.load_from = args.checkpoint
 
     if args.amp:
-        cfg.test_cfg.fp16 = True
+        enable_amp(cfg, train=False)
 
     if args.show or args.show_dir is not None:
         hook = dict(type='VisualizationHook')

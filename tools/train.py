@@ -9,7 +9,11 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mlcl_plugin.engine import set_default_dataloader_cfg, setup_cpu_distributed
+from mlcl_plugin.engine import (
+    enable_amp,
+    set_default_dataloader_cfg,
+    setup_cpu_distributed,
+)
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -24,7 +28,9 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         'the work directory (of a config in steps: in its unfinished step)',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='train with automatic mixed precision'
+        '--amp',
+        action='store_true',
+        help='train with automatic mixed precision; on a CPU in bfloat16',
     )
     parser.add_argument(
         '--no-validate', action='store_true', help='do not evaluate while training'
@@ -79,8 +85,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.work_dir = osp.join('./work_dirs', name)
 
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        enable_amp(cfg, train=True)
 
     if args.resume == 'auto':
         cfg.resume = True
