@@ -29,26 +29,26 @@ model = dict(
     head=dict(type='LabelWiseClsHead', num_classes=20, in_channels=512),
 )
 
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
+optim_wrapper = dict(optimizer=dict(lr=4e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(
         type='CosineAnnealingLR',
-        T_max=7,
+        T_max=4,
         by_epoch=True,
         begin=0,
-        end=7,
+        end=4,
         convert_to_iter_based=True,
     ),
 ]
-# A decay of 0.9997 looks back over 3,300 iterations; a step here has 208 to 546.
+# A decay of 0.9997 looks back over 3,300 iterations; a step here has 312 and 208.
 custom_hooks = [
     dict(type='EMAHook', momentum=0.02, update_buffers=True, priority='ABOVE_NORMAL')
 ]
-train_cfg = dict(max_epochs=7)
+train_cfg = dict(max_epochs=4)
 
 steps = dict(
-    step1=dict(train_cfg=dict(max_epochs=7)),
+    step1=dict(train_cfg=dict(max_epochs=4)),
     step2=dict(
         model=dict(head=dict(projector=dict(hidden_channels=512))),
         train_dataloader=dict(dataset=dict(pipeline={{_base_.two_view_pipeline}})),
