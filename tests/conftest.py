@@ -3,12 +3,16 @@
 
 import itertools
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -63,6 +67,32 @@ class RecordHook(Hook):
 
 
 HOOKS.register_module(module=RecordHook, force=True)
+
+
+@pytest.fixture(scope='session')
+def run_processes(tmp_path_factory):
+    """Function that runs a script in several processes and loads what they save.
+
+    The script's arguments are rank, number of processes, port and file to save to.
+    """
+
+    def run(script, world_size):
+        with socket.socket() as server:
+            server.bind(('127.0.0.1', 0))
+            port = str(server.getsockname()[1])
+        folder = tmp_path_factory.mktemp('processes')
+        outs = [folder / f'{rank}.pt' for rank in range(world_size)]
+        started = [
+            subprocess.Popen(
+                [sys.executable, script, str(rank), str(world_size), port, out]
+            )
+            for rank, out in enumerate(outs)
+        ]
+        codes = [process.wait(timeout=600) for process in started]
+        assert codes == [0] * world_size
+        return [torch.load(out) for out in outs]
+
+    return run
 
 
 def copy_state(module):

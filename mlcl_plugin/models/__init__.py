@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .classifiers import MomentumClassifier
 from .heads import LabelWiseClsHead
 from .losses import (
     BinaryCrossEntropyLoss,
@@ -15,6 +16,7 @@ __all__ = [
     'LabelAttentionNeck',
     'LabelWiseClsHead',
     'LabelWiseContrastiveLoss',
+    'MomentumClassifier',
     'MultiViewDataPreprocessor',
     'label_wise_contrastive_loss',
 ]

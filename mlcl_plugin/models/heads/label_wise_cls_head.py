@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classify every label from its own embedding, with contrast on request."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from ..utils import ContrastiveProjector, LabelWiseLinear, collect_targets
+from ..utils import (
+    ContrastiveProjector,
+    LabelWiseLinear,
+    LabelWiseScale,
+    collect_targets,
+)
+from ..utils.gather import RaggedGather
+
+KeyMaker = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @MODELS.register_module()
@@ -23,9 +32,17 @@ class LabelWiseClsHead(MultiLabelClsHead):
     Unknown labels (-1) take part in no loss: they get no gradient, do not count
     in the mean, are neither anchors nor in any denominator.
 
-    Source: `MulCon <https://arxiv.org/abs/2107.11626>`_. Deviation: in a run of
-    several processes each contrasts its own batch, where the method contrasts the
-    batch of all GPUs.
+    With ``num_groups``, labels share the embeddings of G groups. Logits are
+    :math:`w_l \cdot g_{b,g(l)} + b_l`, see :class:`LabelWiseLinear`. What enters the
+    contrastive loss is :math:`g_{b,g(l)} \odot s_l`, with a learned factor for every
+    label and channel that starts as random signs, see :class:`LabelWiseScale`: labels
+    of one group would have one embedding otherwise. Groups of one label have no such
+    factors.
+
+    Sources: `MulCon <https://arxiv.org/abs/2107.11626>`_; `ML-Decoder
+    <https://arxiv.org/abs/2111.12933>`_ for the logits of groups. Deviation: neither
+    contrasts labels that share an embedding; the factors :math:`s_l` are this
+    project's.
 
     Args:
         num_classes (int): Number of labels L.
@@ -48,10 +65,14 @@ class LabelWiseClsHead(MultiLabelClsHead):
         min_contrast_size (int): If fewer label embeddings are present in the
             batch, the embeddings of absent labels with the largest logits fill
             up the denominators of the contrastive loss to this number (hardest
-            negatives). They are no anchors. 0 turns it off. Defaults to 0.
+            negatives). They are no anchors. The batch is that of all processes, if
+            the loss contrasts across them. 0 turns it off. Defaults to 0.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
             ``thr`` wins over it; without both, ``thr`` is 0.5.
+        num_groups (int, optional): Number of groups G of the neck, where it decodes
+            groups of labels. None expects an embedding for every label.
+            Defaults to None.
         init_cfg (dict | list, optional): Initialization config. Defaults to
             N(0, 0.02) with zero bias for all linear layers, as MulCon.
 
@@ -70,6 +91,7 @@ class LabelWiseClsHead(MultiLabelClsHead):
         min_contrast_size: int = 0,
         thr: float | None = None,
         topk: int | None = None,
+        num_groups: int | None = None,
         init_cfg: dict | list | None = (
             dict(
                 type='Normal', layer=['Linear', 'LabelWiseLinear'], std=0.02, bias=0.0
@@ -108,46 +130,61 @@ class LabelWiseClsHead(MultiLabelClsHead):
             )
         self.num_classes = num_classes
         self.in_channels = in_channels
+        self.num_groups = num_groups
         self.loss_reduction = loss_reduction
         self.min_contrast_size = min_contrast_size
-        self.classifier = LabelWiseLinear(num_classes, in_channels)
+        self.classifier = LabelWiseLinear(num_classes, in_channels, num_groups)
         self.projector = None
+        self.label_scale = None
         self.contrastive_module = None
         if loss_contrastive is not None:
             if not isinstance(loss_contrastive, nn.Module):
                 loss_contrastive = MODELS.build(loss_contrastive)
             self.contrastive_module = loss_contrastive
             self.projector = ContrastiveProjector(in_channels, **projector)
+            if self.classifier.group_size > 1:
+                self.label_scale = LabelWiseScale(num_classes, in_channels)
 
     def pre_logits(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The label-wise embeddings ``(B, L, D)`` of the last stage.
+        """The embeddings ``(B, L, D)``, of groups ``(B, G, D)``, of the last stage.
 
         Raises:
             ValueError: If they have another shape.
         """
         embeddings = feats[-1]
-        if tuple(embeddings.shape[1:]) != (self.num_classes, self.in_channels):
+        num_queries = self.classifier.num_groups
+        if tuple(embeddings.shape[1:]) != (num_queries, self.in_channels):
+            name = 'num_classes' if self.num_groups is None else 'num_groups'
             raise ValueError(
-                'The head expects label-wise embeddings (B, num_classes='
-                f'{self.num_classes}, in_channels={self.in_channels}), got '
-                f'{tuple(embeddings.shape)}. Set num_classes and embed_dims of the '
-                'neck to num_classes and in_channels of the head.'
+                f'The head expects label-wise embeddings (B, {name}={num_queries}, '
+                f'in_channels={self.in_channels}), got {tuple(embeddings.shape)}. Set '
+                'num_classes, num_groups and embed_dims of the neck to num_classes, '
+                'num_groups and in_channels of the head.'
             )
         return embeddings
 
     def forward(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Logits ``(B, L)`` of label-wise embeddings ``(B, L, D)``."""
+        """Logits ``(B, L)`` of embeddings ``(B, L, D)`` or ``(B, G, D)``."""
         return self.classifier(self.pre_logits(feats))
 
     def loss(
-        self, feats: Sequence[torch.Tensor], data_samples: list[DataSample], **kwargs
+        self,
+        feats: Sequence[torch.Tensor],
+        data_samples: list[DataSample],
+        make_keys: KeyMaker | None = None,
+        **kwargs,
     ) -> dict[str, torch.Tensor]:
         """Compute the losses of a batch.
 
         Args:
-            feats (Sequence[Tensor]): The neck's output, last item ``(B, L, D)``.
+            feats (Sequence[Tensor]): The neck's output, last item ``(B, L, D)`` or
+                ``(B, G, D)``.
             data_samples (list[DataSample]): B samples with ``gt_score`` (1
                 present, 0 absent, -1 unknown) or ``gt_label`` (indices).
+            make_keys (Callable, optional): Gives, for the ``(N,)`` images and labels
+                that are present, ``(N, P)`` projections of a momentum encoder, which
+                the memory of the contrastive loss keeps in place of those of this
+                head. Defaults to None.
             **kwargs: Passed on to the classification loss.
 
         Returns:
@@ -170,7 +207,7 @@ class LabelWiseClsHead(MultiLabelClsHead):
         losses = dict(loss_cls=self._classification_loss(logits, targets, **kwargs))
         if self.contrastive_module is not None:
             losses['loss_contrastive'] = self._contrastive_loss(
-                embeddings, logits, targets
+                embeddings, logits, targets, make_keys
             )
         return losses
 
@@ -195,25 +232,82 @@ class LabelWiseClsHead(MultiLabelClsHead):
                 'by itself, e.g. CrossEntropyLoss with use_sigmoid=True.'
             )
         total = losses.where(known, 0).sum()
+        if self.loss_reduction == 'sum':
+            return total
         if self.loss_reduction == 'mean':
-            return total / known.sum().clamp(min=1)
-        return total / len(logits) if self.loss_reduction == 'batch' else total
+            number = known.sum().to(total.dtype)
+        else:
+            number = total.new_tensor(len(logits))
+        # DDP averages the gradients: with the mean number of entries of a process
+        # they come out as those of the joined batch, also where numbers differ.
+        all_reduce(number, op='mean')
+        return total / number.clamp(min=1 / get_world_size())
 
     def _contrastive_loss(
-        self, embeddings: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor
+        self,
+        embeddings: torch.Tensor,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        make_keys: KeyMaker | None = None,
     ) -> torch.Tensor:
         """Contrast the projections of the labels that are present."""
         images, labels = (targets == 1).nonzero(as_tuple=True)
-        negatives = None
-        num_negatives = self.min_contrast_size - len(labels)
-        if num_negatives > 0:
-            hardest = logits.detach().where(targets == 0, -torch.inf).flatten()
-            num_negatives = min(num_negatives, int((targets == 0).sum()))
-            hardest = hardest.topk(num_negatives).indices
-            negatives = self.projector(embeddings.flatten(0, 1)[hardest])
+        extra = {}
+        if self.min_contrast_size:
+            hardest = self._hardest_absent(logits, targets, len(labels))
+            extra['negatives'] = self.project(
+                embeddings, hardest // self.num_classes, hardest % self.num_classes
+            )
+        if make_keys is not None:
+            extra['keys'] = make_keys(images, labels)
         return self.contrastive_module(
-            self.projector(embeddings[images, labels]), labels, negatives
+            self.project(embeddings, images, labels), labels, **extra
         )
+
+    def _hardest_absent(
+        self, logits: torch.Tensor, targets: torch.Tensor, num_present: int
+    ) -> torch.Tensor:
+        """Places in ``(B, L)``, flattened, of the hardest negatives that are missing.
+
+        Of several processes each gets its own among the hardest of all.
+        """
+        absent = (targets == 0).flatten()
+        across = getattr(self.contrastive_module, 'across_processes', False)
+        if across:
+            num_present = RaggedGather(num_present, logits.device).total
+        missing = max(self.min_contrast_size - num_present, 0)
+        values, places = (
+            logits.detach()
+            .flatten()
+            .where(absent, -torch.inf)
+            .topk(min(missing, int(absent.sum())))
+        )
+        if across:
+            gather = RaggedGather(len(values), values.device)
+            # All processes sort alike, ties by rank.
+            order = gather.all(values).argsort(descending=True, stable=True)[:missing]
+            first = sum(gather.counts[: gather.rank])
+            order = order[(order >= first) & (order < first + len(values))]
+            places = places[order - first]
+        return places
+
+    def project(
+        self, embeddings: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Project the embeddings of chosen labels only.
+
+        Args:
+            embeddings (Tensor): ``(B, L, D)``, of groups ``(B, G, D)``.
+            images (Tensor): ``(N,)`` the image of each chosen label.
+            labels (Tensor): ``(N,)`` the label.
+
+        Returns:
+            Tensor: ``(N, P)`` unit vectors.
+        """
+        chosen = embeddings[images, labels // self.classifier.group_size]
+        if self.label_scale is not None:
+            chosen = self.label_scale(chosen, labels)
+        return self.projector(chosen)
 
     def _get_loss(
         self, cls_score: torch.Tensor, data_samples: list[DataSample], **kwargs
@@ -239,12 +333,17 @@ class LabelWiseClsHead(MultiLabelClsHead):
         return super()._get_predictions(cls_score, data_samples)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        """Ignore a projector in the checkpoint where this head has none.
+        """Ignore what only contrast needs where this head has none.
 
-        The projector serves training with contrast only, so a model without
-        contrast takes such a checkpoint as it is.
+        Projector, factors of labels that share an embedding and the memory of the
+        loss serve training with contrast only, so a model without contrast takes
+        such a checkpoint as it is.
         """
         if self.projector is None:
-            for key in [k for k in state_dict if k.startswith(f'{prefix}projector.')]:
+            surplus = tuple(
+                f'{prefix}{name}.'
+                for name in ('projector', 'label_scale', 'contrastive_module')
+            )
+            for key in [k for k in state_dict if k.startswith(surplus)]:
                 del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ..utils import MultiheadAttentionBlock, SetAttentionBlock
+from ..utils import MultiheadAttentionBlock, SetAttentionBlock, labels_per_group
 
 
 @MODELS.register_module()
@@ -25,6 +25,10 @@ class LabelAttentionNeck(BaseModule):
     have 2 blocks before and 1 after (the defaults), the figure of the journal
     version shows 1 and 1, the first arXiv version has 0 and 0.
 
+    For thousands of labels, ``num_groups`` queries, each for a group of labels, take
+    the place of the L label queries, and the head tells the labels of a group apart.
+    Source: `ML-Decoder <https://arxiv.org/abs/2111.12933>`_, its group decoding.
+
     Args:
         num_classes (int): Number of labels L.
         in_channels (int): Channels C of the feature map or tokens.
@@ -38,13 +42,18 @@ class LabelAttentionNeck(BaseModule):
         num_extra_tokens (int): Leading tokens of token input that are no place
             of the image (class token, registers) and are left out. A backbone
             that gives ``(B, C, H, W)`` has none. Defaults to 0.
+        num_groups (int, optional): Number of groups G that the labels are put into:
+            label l goes to group ``l // ceil(L / G)``. The head's ``num_groups``
+            must be the same. None gives every label a query of its own.
+            Defaults to None.
         init_cfg (dict | list, optional): Initialization config. Defaults to
             N(0, 0.02) with zero bias for linear layers, as MulCon. The label
             queries are Xavier-uniform over their shape ``(1, L, D)``.
 
     Raises:
-        ValueError: If a size is not positive, a block count is negative, or a
-            width is not divisible by ``num_heads``.
+        ValueError: If a size is not positive, a block count is negative, a width is
+            not divisible by ``num_heads``, or there is no group or there are more
+            groups than labels.
     """
 
     def __init__(
@@ -56,6 +65,7 @@ class LabelAttentionNeck(BaseModule):
         num_blocks_before: int = 2,
         num_blocks_after: int = 1,
         num_extra_tokens: int = 0,
+        num_groups: int | None = None,
         init_cfg: dict | list | None = (
             dict(type='Normal', layer='Linear', std=0.02, bias=0.0),
         ),
@@ -81,8 +91,11 @@ class LabelAttentionNeck(BaseModule):
         self.in_channels = in_channels
         self.embed_dims = embed_dims
         self.num_extra_tokens = num_extra_tokens
+        self.num_groups = num_groups
+        self.group_size = labels_per_group(num_classes, num_groups)
 
-        self.queries = nn.Parameter(torch.empty(1, num_classes, embed_dims))
+        num_queries = num_classes if num_groups is None else num_groups
+        self.queries = nn.Parameter(torch.empty(1, num_queries, embed_dims))
         nn.init.xavier_uniform_(self.queries)
         self.blocks_before = nn.Sequential(
             *(
@@ -100,7 +113,10 @@ class LabelAttentionNeck(BaseModule):
     def _to_tokens(self, feats: torch.Tensor) -> tuple[torch.Tensor, tuple[int, ...]]:
         """Flatten a feature map to tokens and remember its places."""
         if feats.ndim == 4 and feats.size(1) == self.in_channels:
-            return feats.flatten(2).transpose(1, 2), tuple(feats.shape[2:])
+            # Three projections read the tokens: better one copy than one for each.
+            # A channels-last feature map needs none.
+            tokens = feats.flatten(2).transpose(1, 2).contiguous()
+            return tokens, tuple(feats.shape[2:])
         if feats.ndim == 3 and feats.size(2) == self.in_channels:
             tokens = feats[:, self.num_extra_tokens :]
             if tokens.size(1):
@@ -118,7 +134,7 @@ class LabelAttentionNeck(BaseModule):
         feats: torch.Tensor | Sequence[torch.Tensor],
         return_attention: bool = False,
     ) -> tuple[torch.Tensor, ...]:
-        """Compute the label-wise embeddings.
+        """Compute the embeddings of labels or groups.
 
         Args:
             feats (Tensor | Sequence[Tensor]): The backbone's output; of several
@@ -128,10 +144,11 @@ class LabelAttentionNeck(BaseModule):
                 Defaults to False.
 
         Returns:
-            tuple[Tensor, ...]: The embeddings ``(B, L, D)``, as a tuple of one,
-            which is what heads expect of a neck. With ``return_attention`` a
-            second item, the attention ``(B, heads, L, H, W)``, for tokens
-            ``(B, heads, L, N)``; it sums to 1 over the places.
+            tuple[Tensor, ...]: The embeddings ``(B, L, D)``, of groups ``(B, G,
+            D)``, as a tuple of one, which is what heads expect of a neck. With
+            ``return_attention`` a second item, the attention ``(B, heads, L, H,
+            W)``, for tokens ``(B, heads, L, N)``; it sums to 1 over the places.
+            Labels of a group have the attention of the group.
 
         Raises:
             ValueError: If the features have another shape than expected.
@@ -146,4 +163,7 @@ class LabelAttentionNeck(BaseModule):
         embeddings, attention = self.label_attention(
             self.queries, tokens, return_attention=True
         )
+        if self.group_size > 1:
+            attention = attention.repeat_interleave(self.group_size, dim=2)
+            attention = attention[:, :, : self.num_classes]
         return self.blocks_after(embeddings), attention.unflatten(-1, places)

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import importlib.util
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,29 +11,14 @@ processes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(processes)
 
 
-def free_port():
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        return str(server.getsockname()[1])
-
-
 @pytest.fixture(
     scope='module', params=[2, pytest.param(4, marks=pytest.mark.slow)], ids=str
 )
-def results(request, tmp_path_factory):
-    """What each process got, and what a single one gets for the joined batch."""
-    world_size, port = request.param, free_port()
-    folder = tmp_path_factory.mktemp('processes')
-    outs = [folder / f'{rank}.pt' for rank in range(world_size)]
-    started = [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, str(rank), str(world_size), port, out]
-        )
-        for rank, out in enumerate(outs)
-    ]
-    assert [process.wait(timeout=300) for process in started] == [0] * world_size
+def results(request, run_processes):
+    """What a single process gets for the joined batch, and what each of several."""
+    world_size = request.param
     single = processes.all_results(world_size, processes.join)
-    return single, [torch.load(out) for out in outs]
+    return single, run_processes(SCRIPT, world_size)
 
 
 def assert_same(a, b):

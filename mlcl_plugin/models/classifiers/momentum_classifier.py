@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A classifier that remembers the embeddings of its own moving average."""
+
+import torch
+from mmengine.model import ExponentialMovingAverage
+from mmpretrain.models import ImageClassifier
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import nn
+
+
+@MODELS.register_module()
+class MomentumClassifier(ImageClassifier):
+    """Image classifier with a momentum encoder for the contrastive memory.
+
+    A memory holds embeddings that older weights made. If an average of the weights
+    makes them, they age more slowly (`MoCo <https://arxiv.org/abs/1911.05722>`_). In
+    training each batch passes through the average of backbone, neck and projector
+    too, without gradient, and those embeddings are remembered in place of the
+    trained ones. Prediction uses the trained weights only.
+
+    Deviation from MoCo: anchors are also held against the trained embeddings of
+    their own batch, as MulCon has it; the memory comes in addition.
+
+    Args:
+        backbone (dict): Config of the backbone.
+        neck (dict): Config of the neck.
+        head (dict): Config of a :class:`LabelWiseClsHead` whose ``loss_contrastive``
+            has a ``memory``.
+        momentum (float): What a step's weights count in the average; MoCo's 0.999 is
+            0.001 here, as in MMEngine. Defaults to 0.001.
+        **kwargs: Other arguments of :class:`mmpretrain.models.ImageClassifier`.
+
+    Raises:
+        ValueError: If the head has no memory, or ``momentum`` is not between 0 and 1.
+    """
+
+    def __init__(
+        self, backbone: dict, neck: dict, head: dict, momentum: float = 0.001, **kwargs
+    ):
+        super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
+        if not 0 < momentum < 1:
+            raise ValueError(f'momentum must lie between 0 and 1, got {momentum}.')
+        contrast = getattr(self.head, 'contrastive_module', None)
+        if getattr(contrast, 'memory', None) is None:
+            raise ValueError(
+                'MomentumClassifier makes embeddings for a memory, but the head has '
+                "none. Set head.loss_contrastive.memory=dict(type='EmbeddingMemory', "
+                "size=...), or use type='ImageClassifier'."
+            )
+        # The average needs no memory of its own.
+        self.head.contrastive_module = None
+        self.momentum_encoder = ExponentialMovingAverage(
+            self._encoder(), momentum, update_buffers=True
+        )
+        self.head.contrastive_module = contrast
+
+    def _encoder(self) -> nn.ModuleDict:
+        """The parts that make embeddings."""
+        return nn.ModuleDict(
+            dict(backbone=self.backbone, neck=self.neck, head=self.head)
+        )
+
+    @torch.no_grad()
+    def _average_embeddings(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Step the average, and let it embed the images: the neck's last output."""
+        # Its first step copies the weights, also those of a checkpoint.
+        self.momentum_encoder.update_parameters(self._encoder())
+        encoder = self.momentum_encoder.module
+        return encoder['neck'](encoder['backbone'](inputs))[-1]
+
+    def loss(
+        self, inputs: torch.Tensor, data_samples: list[DataSample]
+    ) -> dict[str, torch.Tensor]:
+        """The head's losses, with embeddings of the average to be remembered.
+
+        Args:
+            inputs (Tensor): ``(B, C, H, W)``.
+            data_samples (list[DataSample]): Their B annotations.
+
+        Returns:
+            dict[str, Tensor]: See :meth:`LabelWiseClsHead.loss`.
+        """
+        averages = self._average_embeddings(inputs)
+        head = self.momentum_encoder.module['head']
+
+        @torch.no_grad()
+        def make_keys(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return head.project(averages, images, labels)
+
+        feats = self.extract_feat(inputs)
+        return self.head.loss(feats, data_samples, make_keys=make_keys)
