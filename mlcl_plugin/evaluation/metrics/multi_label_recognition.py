@@ -1,20 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import all_gather, all_reduce, broadcast_object_list, get_rank
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 from torch import Tensor
 
+from mlcl_plugin.evaluation.class_blocks import map_class_blocks
+from mlcl_plugin.evaluation.sampler_padding import num_without_padding
+
 ArrayLike = Tensor | np.ndarray | Sequence
 
 ABSENT_CLASSES = ('skip', 'zero')
+
+# Entries that labels are counted in at a time: what a processor's cache holds.
+CHUNK_ENTRIES = 2**18
 
 
 def _as_scores(value: ArrayLike) -> Tensor:
@@ -107,29 +114,51 @@ def average_precision(scores: ArrayLike, targets: ArrayLike) -> Tensor:
     scores, targets = _as_scores(scores), _as_targets(targets)
     _check_matrices('scores', scores, targets)
     _check_nan(scores)
-    if scores.shape[0] == 0:
-        return scores.new_full((scores.shape[1],), math.nan, dtype=torch.float64)
+    return map_class_blocks(
+        _block_average_precision, [[scores], [targets]], [len(scores)]
+    )
 
+
+def _block_average_precision(scores: Tensor, targets: Tensor) -> Tensor:
+    """Average precision of checked scores and targets (N, B), (B,) float64.
+
+    At a positive with score s, precision is the number of positives over the number
+    of known entries, both with scores >= s. Places in sorted scores give these
+    numbers, where equal scores share the place of the first of them.
+    """
     # One class a row, as sorting along the contiguous dimension is faster.
-    ranked, order = scores.t().contiguous().sort(dim=1, descending=True)
-    ranked_targets = targets.t().gather(1, order)
-    hits = (ranked_targets == 1).cumsum(1)
-    seen = (ranked_targets != -1).cumsum(1)
+    ranked, targets = scores.t().contiguous(), targets.t().contiguous()
+    unknown, positive = targets == -1, targets == 1
+    num_known = targets.shape[1] - unknown.sum(1)
+    num_positive = positive.sum(1)
 
-    # Precision is read at the last entry of each group of equal scores only, and
-    # weighted with the number of positives of the group.
-    group_end = torch.ones_like(ranked, dtype=torch.bool)
-    group_end[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
-    # `hits` never falls, so a running maximum carries the last group end forward.
-    hits_at_end = (hits * group_end).cummax(1).values
-    hits_before = hits_at_end.roll(1, dims=1)
-    hits_before[:, 0] = 0
-    group_hits = (hits - hits_before) * group_end
+    # The scores of the positives, in the first slots of each row. NumPy sorts values
+    # without keeping their order, which torch does not offer and takes long.
+    slots = torch.arange(int(num_positive.max())) < num_positive[:, None]
+    hits = ranked.new_full(slots.shape, math.inf)
+    hits.masked_scatter_(slots, ranked[positive])
+    hits.numpy().sort(axis=1)
+    # Unknown entries go below all others.
+    ranked.masked_fill_(unknown, -math.inf)
+    ranked.numpy().sort(axis=1)
 
-    # `seen` is 0 only where nothing but unknown entries came, with 0 hits.
-    precision = hits.double() / seen.clamp(min=1)
+    below = torch.searchsorted(ranked, hits)[slots]
+    classes = torch.arange(len(slots)).repeat_interleave(num_positive)
+    # The minimum matters for a score of -inf, which has unknown entries as equals.
+    seen = torch.minimum(ranked.shape[1] - below, num_known[classes])
+
+    # Now all positives in one row, class after class.
+    hits = hits[slots]
+    first = torch.ones_like(hits, dtype=torch.bool)
+    first[1:] = (hits[1:] != hits[:-1]) | (classes[1:] != classes[:-1])
+    place = (torch.arange(len(hits)) * first).cummax(0).values
+    found = num_positive.cumsum(0)[classes] - place
+
+    # Added one after the other, so that the sum does not depend on the block.
+    total = torch.zeros(len(slots), dtype=torch.float64)
+    total.index_add_(0, classes, found.double() / seen)
     # 0 / 0 makes the nan of a class without a positive.
-    return (group_hits * precision).sum(1) / hits[:, -1]
+    return total / num_positive
 
 
 def precision_recall_f1(
@@ -181,10 +210,21 @@ def precision_recall_f1(
         )
 
     truth = targets == 1
-    num_correct = (pred_mask & truth).sum(0).double()
-    num_predicted = (pred_mask & (targets != -1)).sum(0).double()
-    num_true = truth.sum(0).double()
+    return _ratios(
+        truth.sum(0),
+        (pred_mask & (targets != -1)).sum(0),
+        (pred_mask & truth).sum(0),
+        absent_classes,
+    )
 
+
+def _ratios(
+    num_true: Tensor, num_predicted: Tensor, num_correct: Tensor, absent_classes: str
+) -> dict[str, float]:
+    """The figures of :func:`precision_recall_f1` from counts (K,) of each class."""
+    num_true, num_predicted, num_correct = (
+        count.double() for count in (num_true, num_predicted, num_correct)
+    )
     # A count of 0 below the line has 0 above it too, hence clamping to 1 gives 0.
     precision = num_correct / num_predicted.clamp(min=1)
     recall = num_correct / num_true.clamp(min=1)
@@ -208,14 +248,118 @@ def precision_recall_f1(
     return result
 
 
-def _topk_mask(scores: Tensor, topk: int) -> Tensor:
-    """True at the ``topk`` highest scores of each row, shape (N, K).
+def _count_labels(
+    scores: Tensor, targets: Tensor, thr: float, topk: int | None
+) -> Tensor:
+    """Counts of each class over some rows (n, K).
 
-    Of equal scores the lower class index comes first, which a stable sort keeps.
+    Returns:
+        Tensor: (3, K) or, with ``topk``, (5, K) int64: true, predicted and correct
+        labels, then predicted and correct labels of the top k.
     """
-    order = scores.sort(dim=1, descending=True, stable=True).indices
-    mask = torch.zeros_like(scores, dtype=torch.bool)
-    return mask.scatter_(1, order[:, :topk], True)
+    truth, known = targets == 1, targets != -1
+    # A Python number is compared in the precision of the scores, so that a score of
+    # 0.7 in float32 passes a threshold of 0.7.
+    predicted = scores >= float(thr)
+    counts = [truth, predicted & known, predicted & truth]
+    if topk is not None:
+        # Up to `topk` predicted labels are the highest scores of their row.
+        crowded = (predicted.sum(1) > topk).nonzero()[:, 0]
+        top = predicted.clone()
+        top[crowded] &= _topk_mask(scores[crowded], topk)
+        counts += [top & known, top & truth]
+    return torch.stack([mask.sum(0) for mask in counts])
+
+
+def _topk_mask(scores: Tensor, topk: int) -> Tensor:
+    """True at the ``topk`` highest scores of each row, shape (n, K).
+
+    Of equal scores the lower class index comes first.
+    """
+    num_classes = scores.shape[1]
+    if topk >= num_classes:
+        return torch.ones_like(scores, dtype=torch.bool)
+    place = num_classes - topk
+    lowest = np.partition(scores.numpy(), place, axis=1)[:, place : place + 1]
+    mask = scores >= torch.from_numpy(lowest)
+    tied = (mask.sum(1) > topk).nonzero()[:, 0]
+    if len(tied) > 0:
+        # A stable sort keeps the order of equal scores.
+        order = scores[tied].sort(dim=1, descending=True, stable=True).indices
+        mask[tied] = torch.zeros_like(mask[tied]).scatter_(1, order[:, :topk], True)
+    return mask
+
+
+def _chunks(pieces: Sequence[Tensor], num_rows: int) -> Iterator[Tensor]:
+    """The same rows in pieces of about ``num_rows``, each a passing copy."""
+    waiting, num_waiting = [], 0
+    for piece in pieces:
+        for part in piece.split(num_rows):
+            if num_waiting + len(part) > num_rows:
+                yield torch.cat(waiting)
+                waiting, num_waiting = [], 0
+            waiting.append(part)
+            num_waiting += len(part)
+    yield torch.cat(waiting)
+
+
+def _figures(
+    scores: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    num_rows: Sequence[int],
+    thr: float,
+    topk: int | None,
+    absent_classes: str,
+    class_names: Sequence[str] | None,
+) -> dict[str, float]:
+    """All figures from checked pieces (n, K), at least one, of each process.
+
+    Args are those of :meth:`MultiLabelRecognitionMetric.calculate` and
+    :func:`map_class_blocks`.
+    """
+    num_classes = scores[0].shape[1]
+    if class_names is not None:
+        _check_class_names(class_names, num_classes)
+    chunk_rows = max(CHUNK_ENTRIES // num_classes, 1)
+    counts = sum(
+        _count_labels(*chunk, thr, topk)
+        for chunk in zip(_chunks(scores, chunk_rows), _chunks(targets, chunk_rows))
+    )
+    if len(num_rows) > 1:
+        all_reduce(counts)
+    ap = map_class_blocks(_block_average_precision, (scores, targets), num_rows) * 100
+
+    present = ~ap.isnan()
+    if not present.any():
+        print_log(
+            f'None of the {sum(num_rows)} samples has a positive target in any of '
+            f'the {num_classes} classes: mAP is undefined (nan), recall is 0.',
+            logger='current',
+            level=logging.WARNING,
+        )
+        evaluated = present
+    elif absent_classes == 'zero':
+        ap = ap.nan_to_num(nan=0.0)
+        evaluated = torch.ones_like(present)
+    else:
+        evaluated = present
+
+    metrics = {
+        'mAP': ap[evaluated].mean().item(),
+        'num_classes_evaluated': int(evaluated.sum()),
+    }
+    num_true, *num_labels = counts
+    names = [''] if topk is None else ['', f'top{topk}_']
+    for name, num_predicted, num_correct in zip(
+        names, num_labels[::2], num_labels[1::2]
+    ):
+        ratios = _ratios(num_true, num_predicted, num_correct, absent_classes)
+        metrics.update({f'{name}{key}': value * 100 for key, value in ratios.items()})
+
+    if class_names is not None:
+        for index in evaluated.nonzero().flatten().tolist():
+            metrics[f'AP/{class_names[index]}'] = ap[index].item()
+    return metrics
 
 
 @METRICS.register_module()
@@ -272,12 +416,11 @@ class MultiLabelRecognitionMetric(BaseMetric):
         classwise (bool): Whether to return the AP of each evaluated class as a
             scalar of its own, named after ``dataset_meta['classes']`` or, without
             it, after the class index. Defaults to False.
-        collect_device (str): Device for collecting results from different ranks,
-            'cpu' or 'gpu'. Defaults to 'cpu'.
+        collect_device (str): Without effect, as is ``collect_dir``: what processes
+            exchange goes through their process group. Defaults to 'cpu'.
         prefix (str, optional): Prefix of the names of the figures. Defaults to
             None, which means ``default_prefix``.
-        collect_dir (str, optional): Directory for collecting results from
-            different ranks on 'cpu'. Defaults to None.
+        collect_dir (str, optional): Without effect. Defaults to None.
 
     Raises:
         ValueError: If an argument is not as above.
@@ -326,15 +469,15 @@ class MultiLabelRecognitionMetric(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Check and store the scores and targets of one batch.
 
-        One item per sample is appended to ``self.results``, as MMEngine drops the
-        samples that pad the last batch of a distributed run by their number.
+        One item is appended to ``self.results``: a dict with ``scores`` (B, K)
+        float32 and ``targets`` (B, K) int8, copies on the CPU.
 
         Args:
             data_batch (Any): A batch of data from the dataloader, unused.
-            data_samples (Sequence[dict]): Outputs of the model, each with
-                ``pred_score`` (K,) and either ``gt_score`` (K,) in {1, 0, -1} or
-                ``gt_label``, the indices of the present labels (possibly none).
-                ``gt_score`` wins if there are both.
+            data_samples (Sequence[dict]): Outputs of the model, each (a dict or a
+                DataSample) with ``pred_score`` (K,) and either ``gt_score`` (K,) in
+                {1, 0, -1} or ``gt_label``, the indices of the present labels
+                (possibly none). ``gt_score`` wins if there are both.
 
         Raises:
             ValueError: If a field is missing, a score is nan, the width of the
@@ -343,44 +486,108 @@ class MultiLabelRecognitionMetric(BaseMetric):
                 ``gt_label`` is not a list of different indices in [0, K). Names the
                 image where the sample has an ``img_path``.
         """
-        for index, data_sample in enumerate(data_samples):
-            if 'img_path' in data_sample:
-                where = f' in the sample of {data_sample["img_path"]}'
-            else:
-                where = f' in sample {index} of the batch'
-            scores, targets = self._read_sample(data_sample, where)
-            # A copy, as a view would keep (and pickle) the scores of the batch.
-            self.results.append(
-                {'scores': scores.to(torch.float32, copy=True), 'targets': targets}
-            )
+        if len(data_samples) == 0:
+            return
+        batch = self._read_batch(data_samples)
+        if batch is None:
+            batch = self._read_samples(data_samples)
+        scores, targets = batch
+        if self.classwise and not self.results:
+            # Now rather than after a whole round of evaluation.
+            num_classes = scores.shape[1]
+            _check_class_names(self._class_names(num_classes), num_classes)
+        self.results.append({'scores': scores, 'targets': targets})
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Compute all figures from the stored samples of all ranks.
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Compute all figures from the samples of all processes.
+
+        Every process must call it, also one without samples. Each drops its own
+        padding first, see :func:`num_without_padding` for what samplers that
+        supports. Then counts are added up and scores are exchanged a few classes at
+        a time, through the process group on whatever device its backend works
+        with: nothing is pickled or written, so ``collect_device`` and
+        ``collect_dir`` make no difference.
 
         Args:
-            results (List[dict]): One item per sample with ``scores`` (K,) float32
-                and ``targets`` (K,) int8.
+            size (int): Number of samples of the dataset.
 
         Returns:
-            Dict[str, float]: The figures named in the class docstring.
+            Dict[str, float]: The figures named in the class docstring, with the
+            prefix, the same on all processes. ``self.results`` is empty afterwards.
 
         Raises:
-            ValueError: If there is no sample.
+            ValueError: On all processes, if there is no sample, if the processes
+                have scores of different widths, or if padding cannot be told from
+                samples.
         """
-        if len(results) == 0:
+        if len(self.results) == 0:
+            print_log(
+                f'{type(self).__name__} got no sample on this process. Check that '
+                '`process` was called and that the dataset is not too small.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        num_held = torch.tensor([_num_samples(self.results)])
+        num_held = torch.cat(all_gather(num_held)).tolist()
+        if sum(num_held) < size:
+            print_log(
+                f'{type(self).__name__} got {sum(num_held)} samples of a dataset of '
+                f'{size}: the figures leave out the others.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        num_kept = num_without_padding(num_held, size)[get_rank()]
+        metrics = self.compute_metrics(_first_samples(self.results, num_kept))
+        if self.prefix:
+            metrics = {f'{self.prefix}/{key}': value for key, value in metrics.items()}
+        # All have computed the same, and the first has the last word.
+        shared = [metrics]
+        broadcast_object_list(shared)
+        self.results.clear()
+        return shared[0]
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Compute all figures from the samples of all processes.
+
+        Args:
+            results (List[dict]): One item per batch of this process, as stored by
+                :meth:`process`, without padding. Every process must call it.
+
+        Returns:
+            Dict[str, float]: The figures named in the class docstring, without
+            the prefix.
+
+        Raises:
+            ValueError: On all processes, if there is no sample or if the processes
+                have scores of different widths.
+        """
+        num_classes = results[0]['scores'].shape[1] if results else 0
+        shapes = torch.tensor([[_num_samples(results), num_classes]])
+        shapes = torch.cat(all_gather(shapes))
+        num_rows = shapes[:, 0].tolist()
+        if sum(num_rows) == 0:
             raise ValueError(
                 f'{type(self).__name__} got no sample to evaluate. Check that the '
                 'dataset is not empty and that `process` was called.'
             )
-        scores = torch.stack([result['scores'] for result in results])
-        targets = torch.stack([result['targets'] for result in results])
-        return self.calculate(
-            scores,
-            targets,
+        widths = shapes[shapes[:, 0] > 0, 1].unique().tolist()
+        if len(widths) > 1:
+            raise ValueError(
+                f'pred_score has {widths} entries on different processes. Build the '
+                'same model on all of them.'
+            )
+        num_classes = widths[0]
+        # A process without samples takes part with matrices without rows.
+        scores = [result['scores'] for result in results]
+        targets = [result['targets'] for result in results]
+        return _figures(
+            scores or [torch.empty(0, num_classes)],
+            targets or [torch.empty(0, num_classes, dtype=torch.int8)],
+            num_rows,
             thr=self.thr,
             topk=self.topk,
             absent_classes=self.absent_classes,
-            class_names=self._class_names(scores.shape[1]) if self.classwise else None,
+            class_names=self._class_names(num_classes) if self.classwise else None,
         )
 
     @staticmethod
@@ -416,71 +623,99 @@ class MultiLabelRecognitionMetric(BaseMetric):
         """
         _check_options(thr, topk, absent_classes)
         scores, targets = _as_scores(scores), _as_targets(targets)
-        ap = average_precision(scores, targets) * 100
-        if class_names is not None:
-            _check_class_names(class_names, len(ap))
+        _check_matrices('scores', scores, targets)
+        _check_nan(scores)
+        return _figures(
+            [scores],
+            [targets],
+            [len(scores)],
+            thr=thr,
+            topk=topk,
+            absent_classes=absent_classes,
+            class_names=class_names,
+        )
 
-        present = ~ap.isnan()
-        if not present.any():
-            print_log(
-                f'None of the {len(scores)} samples has a positive target in any of '
-                f'the {len(ap)} classes: mAP is undefined (nan), recall is 0.',
-                logger='current',
-                level=logging.WARNING,
+    def _read_batch(self, data_samples: Sequence[dict]) -> tuple[Tensor, Tensor] | None:
+        """Scores and targets (B, K) of a batch, checked as a whole.
+
+        Returns:
+            Optional[Tuple[Tensor, Tensor]]: None if something is at fault or merely
+            unusual, such as a list in place of a tensor: :meth:`_read_samples` can
+            tell.
+        """
+        given = [sample.get('gt_score') for sample in data_samples]
+        from_labels = all(value is None for value in given)
+        if from_labels:
+            given = [sample.get('gt_label') for sample in data_samples]
+        try:
+            scores = torch.stack([sample.get('pred_score') for sample in data_samples])
+            raw = torch.cat(given) if from_labels else torch.stack(given)
+        except (TypeError, RuntimeError):
+            # A field is missing, is no tensor, or has another shape or device.
+            return None
+        if scores.ndim != 2 or not scores.is_floating_point() or not scores.numel():
+            return None
+        # Stacking has copied already.
+        scores, raw = scores.detach().cpu().float(), raw.detach().cpu()
+        if scores.isnan().any():
+            return None
+        earlier = self.results[0]['scores'].shape[1] if self.results else None
+        self._check_width(scores.shape[1], _where(data_samples[0], 0), earlier)
+
+        if from_labels:
+            targets = _label_rows(given, raw, scores.shape[1])
+            return None if targets is None else (scores, targets)
+        targets = raw.to(torch.int8)
+        if raw.shape != scores.shape or not (targets.clamp(-1, 1) == raw).all():
+            return None
+        return scores, targets
+
+    def _read_samples(self, data_samples: Sequence[dict]) -> tuple[Tensor, Tensor]:
+        """Scores and targets (B, K) of a batch, checked one by one.
+
+        Raises:
+            ValueError: If a sample is at fault, with the image where it has one.
+        """
+        earlier = self.results[0]['scores'].shape[1] if self.results else None
+        batch = []
+        for index, data_sample in enumerate(data_samples):
+            scores, targets = self._read_sample(
+                data_sample, _where(data_sample, index), earlier
             )
-            evaluated = present
-        elif absent_classes == 'zero':
-            ap = ap.nan_to_num(nan=0.0)
-            evaluated = torch.ones_like(present)
-        else:
-            evaluated = present
+            earlier = len(scores)
+            batch.append((scores.float(), targets))
+        scores, targets = zip(*batch)
+        return torch.stack(scores), torch.stack(targets)
 
-        metrics = {
-            'mAP': ap[evaluated].mean().item(),
-            'num_classes_evaluated': int(evaluated.sum()),
-        }
-        # A Python number is compared in the precision of the scores, so that a
-        # score of 0.7 in float32 passes a threshold of 0.7.
-        pred_mask = scores >= float(thr)
-        masks = {'': pred_mask}
-        if topk is not None:
-            masks[f'top{topk}_'] = pred_mask & _topk_mask(scores, topk)
-        for name, mask in masks.items():
-            for key, value in precision_recall_f1(
-                mask, targets, absent_classes
-            ).items():
-                metrics[f'{name}{key}'] = value * 100
-
-        if class_names is not None:
-            for index in evaluated.nonzero().flatten().tolist():
-                metrics[f'AP/{class_names[index]}'] = ap[index].item()
-        return metrics
-
-    def _read_sample(self, data_sample: dict, where: str) -> tuple[Tensor, Tensor]:
+    def _read_sample(
+        self, data_sample: dict, where: str, earlier: int | None
+    ) -> tuple[Tensor, Tensor]:
         """Checked scores (K,) and int8 targets (K,) of one sample."""
-        if 'pred_score' not in data_sample:
+        if data_sample.get('pred_score') is None:
             raise ValueError(
                 f'There is no pred_score{where}. The head must set it in `predict`.'
             )
-        scores = _as_scores(data_sample['pred_score'])
+        scores = _as_scores(data_sample.get('pred_score'))
         if scores.ndim != 1 or len(scores) == 0:
             raise ValueError(
                 f'pred_score must have shape (K,), got {tuple(scores.shape)}{where}.'
             )
         _check_nan(scores, where)
         num_classes = len(scores)
-        self._check_width(num_classes, where)
+        self._check_width(num_classes, where, earlier)
 
-        if 'gt_score' in data_sample:
-            targets = _as_targets(data_sample['gt_score'], where)
+        if data_sample.get('gt_score') is not None:
+            targets = _as_targets(data_sample.get('gt_score'), where)
             if targets.shape != scores.shape:
                 raise ValueError(
                     f'gt_score must have the shape of pred_score, ({num_classes},), '
                     f'got {tuple(targets.shape)}{where}. Set num_classes of the head '
                     'to the number of classes of the dataset.'
                 )
-        elif 'gt_label' in data_sample:
-            targets = _labels_to_targets(data_sample['gt_label'], num_classes, where)
+        elif data_sample.get('gt_label') is not None:
+            targets = _labels_to_targets(
+                data_sample.get('gt_label'), num_classes, where
+            )
         else:
             raise ValueError(
                 f'There is neither gt_score nor gt_label{where}. Let the pipeline '
@@ -488,7 +723,8 @@ class MultiLabelRecognitionMetric(BaseMetric):
             )
         return scores, targets
 
-    def _check_width(self, num_classes: int, where: str) -> None:
+    def _check_width(self, num_classes: int, where: str, earlier: int | None) -> None:
+        """Raise if the width is not that of the dataset and of earlier samples."""
         classes = (self.dataset_meta or {}).get('classes')
         if classes is not None and len(classes) != num_classes:
             raise ValueError(
@@ -496,14 +732,10 @@ class MultiLabelRecognitionMetric(BaseMetric):
                 f'{num_classes} entries{where}. Set num_classes of the head to '
                 f'{len(classes)}.'
             )
-        if not self.results:
-            if self.classwise:
-                # Now rather than after a whole round of evaluation.
-                _check_class_names(self._class_names(num_classes), num_classes)
-        elif len(self.results[0]['scores']) != num_classes:
+        if earlier is not None and earlier != num_classes:
             raise ValueError(
-                f'pred_score has {num_classes} entries{where}, but '
-                f'{len(self.results[0]["scores"])} in the samples before it.'
+                f'pred_score has {num_classes} entries{where}, but {earlier} in the '
+                'samples before it.'
             )
 
     def _class_names(self, num_classes: int) -> list[str]:
@@ -519,6 +751,52 @@ def _check_class_names(class_names: Sequence[str], num_classes: int) -> None:
             f'Per-class figures need {num_classes} different class names, got '
             f'{len(class_names)} names, {len(set(class_names))} of them different.'
         )
+
+
+def _where(data_sample: dict, index: int) -> str:
+    """Which sample an error is about."""
+    if 'img_path' in data_sample:
+        return f' in the sample of {data_sample.get("img_path")}'
+    return f' in sample {index} of the batch'
+
+
+def _num_samples(results: Sequence[dict]) -> int:
+    return sum(len(result['targets']) for result in results)
+
+
+def _first_samples(results: Sequence[dict], number: int) -> list[dict]:
+    """The first ``number`` samples of stored batches."""
+    kept = []
+    for result in results:
+        if number > 0:
+            kept.append({key: value[:number] for key, value in result.items()})
+        number -= len(result['targets'])
+    return kept
+
+
+def _label_rows(
+    labels: Sequence[Tensor], joined: Tensor, num_classes: int
+) -> Tensor | None:
+    """Targets (B, K) of int8 in {1, 0} from the present labels of each sample.
+
+    Returns:
+        Optional[Tensor]: None where :func:`_labels_to_targets` would complain.
+    """
+    targets = torch.zeros(len(labels), num_classes, dtype=torch.int8)
+    if joined.ndim != 1 or joined.is_floating_point():
+        return None
+    # Joining has made indices of what may be a vector with an entry per class.
+    if any(label.dtype == torch.bool for label in labels):
+        return None
+    if len(joined) == 0:
+        return targets
+    if joined.min() < 0 or joined.max() >= num_classes:
+        return None
+    lengths = torch.tensor([len(label) for label in labels])
+    rows = torch.arange(len(labels)).repeat_interleave(lengths)
+    targets[rows, joined.long()] = 1
+    # Fewer entries than labels if a sample names one twice.
+    return targets if int(targets.sum()) == len(joined) else None
 
 
 def _labels_to_targets(value: ArrayLike, num_classes: int, where: str) -> Tensor:

@@ -15,10 +15,13 @@ from sklearn.metrics import average_precision_score
 from mlcl_plugin.evaluation import (
     MultiLabelRecognitionMetric,
     average_precision,
+    class_blocks,
     precision_recall_f1,
 )
+from mlcl_plugin.evaluation.metrics import multi_label_recognition
 
 DATA = Path(__file__).parents[2] / 'data'
+FIELDS = ('pred_score', 'gt_score')
 FIGURES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 
 
@@ -220,6 +223,35 @@ class TestAveragePrecision:
         ap = average_precision(torch.zeros(0, 3), torch.zeros(0, 3))
         assert ap.shape == (3,) and ap.isnan().all()
 
+    @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+    def test_infinite_scores_and_unknown(self, dtype):
+        """Neither may be taken for the other."""
+        scores, targets = make_case(num_images=40, unknown=0.3, seed=23)
+        scores = scores.to(dtype)
+        scores[::3], scores[1::3] = -math.inf, math.inf
+        targets[:, 0], scores[:, 1] = 1, -math.inf
+        expected = [
+            oracle_ap(scores[:, k].tolist(), targets[:, k].tolist())
+            for k in range(targets.shape[1])
+        ]
+        np.testing.assert_allclose(
+            average_precision(scores, targets), expected, rtol=1e-12
+        )
+
+    def test_double_precision_is_kept(self):
+        scores = torch.tensor([[0.5], [0.5 + 1e-12]], dtype=torch.float64)
+        assert average_precision(scores, [[0], [1]]).item() == 1
+        assert average_precision(scores.float(), [[0], [1]]).item() == 0.5
+
+    @pytest.mark.parametrize('entries', [1, 70, 10**6])
+    def test_blocks_of_classes(self, monkeypatch, entries):
+        scores, targets = make_case(ties=True, unknown=0.2, seed=24)
+        targets[:, 2] = 0
+        expected = average_precision(scores, targets)
+        monkeypatch.setattr(class_blocks, 'BLOCK_ENTRIES', entries)
+        result = average_precision(scores, targets)
+        assert torch.equal(result.nan_to_num(-1), expected.nan_to_num(-1))
+
     def test_logits_equal_probabilities(self):
         scores, targets = make_case(seed=5)
         logits = torch.logit(scores.double().clamp(1e-6, 1 - 1e-6))
@@ -352,6 +384,13 @@ class TestCalculate:
         assert result['top1_OR'] == 0
         assert result['OR'] == 100
 
+    @pytest.mark.parametrize('topk', [1, 2, 4, 6, 7])
+    def test_topk_ties_in_many_rows(self, topk):
+        scores, targets = make_case(num_images=300, ties=True, seed=25)
+        args = {'thr': 0.25, 'topk': topk, 'absent_classes': 'skip'}
+        result = MultiLabelRecognitionMetric.calculate(scores, targets, **args)
+        assert result == pytest.approx(oracle(scores, targets, **args), rel=1e-12)
+
     def test_topk_above_the_number_of_classes(self):
         scores, targets = make_case(num_classes=2, seed=9)
         result = MultiLabelRecognitionMetric.calculate(scores, targets, topk=3)
@@ -438,13 +477,13 @@ class TestEvaluator:
         metric = MultiLabelRecognitionMetric()
         metric.process(None, [{'pred_score': [0.1, 0.2, 0.3], 'gt_label': label}])
         expected = [int(k in np.atleast_1d(label)) for k in range(3)]
-        assert metric.results[0]['targets'].tolist() == expected
+        assert metric.results[0]['targets'].tolist() == [expected]
 
     def test_gt_score_wins_over_gt_label(self):
         metric = MultiLabelRecognitionMetric()
         sample = {'pred_score': [0.1, 0.2], 'gt_score': [0, -1], 'gt_label': [0]}
         metric.process(None, [sample])
-        assert metric.results[0]['targets'].tolist() == [0, -1]
+        assert metric.results[0]['targets'].tolist() == [[0, -1]]
 
     def test_padding_is_dropped_by_sample(self):
         scores, targets = make_case(num_images=10, seed=15)
@@ -459,13 +498,96 @@ class TestEvaluator:
         scores, targets = make_case(num_images=50, seed=16)
         metric = MultiLabelRecognitionMetric()
         metric.process(None, [s.to_dict() for s in make_samples(scores, targets)])
-        assert len(metric.results) == 50
-        for index, item in enumerate(metric.results):
+        metric.process(None, [s.to_dict() for s in make_samples(scores, targets)[:1]])
+        # One item a batch, without what the views of a batch keep alive.
+        for item, rows in zip(metric.results, (50, 1), strict=True):
             assert item['scores'].dtype == torch.float32
             assert item['targets'].dtype == torch.int8
-            assert item['scores'].untyped_storage().nbytes() == 7 * 4
-            assert item['targets'].untyped_storage().nbytes() == 7
-            assert torch.equal(item['scores'], scores[index])
+            assert item['scores'].untyped_storage().nbytes() == rows * 7 * 4
+            assert item['targets'].untyped_storage().nbytes() == rows * 7
+            assert torch.equal(item['scores'], scores[:rows])
+            assert torch.equal(item['targets'].long(), targets[:rows])
+        scores.zero_(), targets.zero_()
+        assert metric.results[0]['scores'].all()
+
+    def test_data_samples_as_they_are(self):
+        scores, targets = make_case(num_images=9, unknown=0.2, seed=19)
+        samples = make_samples(scores, targets)
+        metric = MultiLabelRecognitionMetric()
+        metric.process(None, samples)
+        assert torch.equal(metric.results[0]['scores'], scores)
+        assert torch.equal(metric.results[0]['targets'].long(), targets)
+
+    def test_empty_batch(self):
+        metric = MultiLabelRecognitionMetric()
+        metric.process(None, [])
+        assert metric.results == []
+
+    @pytest.mark.parametrize('batch_sizes', [[1] * 40, [40], [3, 20, 1, 9, 7]])
+    @pytest.mark.parametrize('entries', [1, 41, 10**6])
+    def test_batches_and_blocks_do_not_matter(self, monkeypatch, entries, batch_sizes):
+        scores, targets = make_case(num_images=40, ties=True, unknown=0.1, seed=20)
+        scores[::7, 1], scores[1::7, 1] = -math.inf, math.inf
+        expected = MultiLabelRecognitionMetric.calculate(scores, targets)
+        monkeypatch.setattr(class_blocks, 'BLOCK_ENTRIES', entries)
+        monkeypatch.setattr(multi_label_recognition, 'CHUNK_ENTRIES', entries)
+        generator = torch.Generator().manual_seed(entries)
+        order = torch.randperm(40, generator=generator)
+        metric = MultiLabelRecognitionMetric()
+        for rows in order.split(batch_sizes):
+            metric.process(None, make_samples(scores[rows], targets[rows]))
+        assert metric.evaluate(40) == {
+            f'multi-label/{k}': v for k, v in expected.items()
+        }
+        assert expected == MultiLabelRecognitionMetric.calculate(scores, targets)
+
+    def test_last_batch_is_padding(self):
+        scores, targets = make_case(num_images=10, seed=21)
+        metric = MultiLabelRecognitionMetric()
+        for rows in (slice(0, 6), slice(6, 10), slice(0, 3)):
+            metric.process(None, make_samples(scores[rows], targets[rows]))
+        expected = MultiLabelRecognitionMetric.calculate(scores[:8], targets[:8])
+        assert metric.evaluate(8) == {
+            f'multi-label/{k}': v for k, v in expected.items()
+        }
+
+    @pytest.mark.parametrize('kind', ['list', 'array', 'mixed', 'double', 'labels'])
+    def test_unusual_samples(self, kind):
+        """What is not stacked as it is gives the same."""
+        scores, targets = make_case(num_images=20, seed=22)
+        usual, unusual = (MultiLabelRecognitionMetric() for _ in range(2))
+        samples = [s.to_dict() for s in make_samples(scores, targets)]
+        usual.process(None, samples)
+        changed = [dict(sample) for sample in samples]
+        for index, sample in enumerate(changed):
+            if kind == 'list':
+                sample.update({key: sample[key].tolist() for key in FIELDS})
+            elif kind == 'array' or (kind == 'mixed' and index == 13):
+                sample.update({key: sample[key].numpy() for key in FIELDS})
+            elif kind == 'double' and index == 13:
+                sample.update({key: sample[key].double() for key in FIELDS})
+            elif kind == 'labels' and index % 2:
+                sample['gt_label'] = sample.pop('gt_score').nonzero().flatten()
+        unusual.process(None, changed)
+        for key, value in usual.results[0].items():
+            assert torch.equal(unusual.results[0][key], value)
+            assert unusual.results[0][key].dtype == value.dtype
+
+    def test_scores_with_gradient(self):
+        metric = MultiLabelRecognitionMetric()
+        score = torch.tensor([0.1, 0.9], requires_grad=True)
+        metric.process(None, [{'pred_score': score, 'gt_label': torch.tensor([1])}])
+        assert not metric.results[0]['scores'].requires_grad
+
+    def test_fewer_samples_than_the_dataset(self, log_records):
+        metric = MultiLabelRecognitionMetric()
+        metric.process(None, make_samples(*make_case(num_images=4)))
+        metric.evaluate(5)
+        assert [r.levelno for r in log_records] == [logging.WARNING]
+        assert '4 samples of a dataset of 5' in log_records[0].getMessage()
+        metric.process(None, make_samples(*make_case(num_images=5)))
+        metric.evaluate(5)
+        assert len(log_records) == 1
 
     @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
     def test_half_precision(self, dtype):
@@ -590,6 +712,59 @@ class TestErrors:
         good = {'pred_score': [0.1, 0.2, 0.3], 'gt_score': [1, 0, 0]}
         with pytest.raises(ValueError, match='sample 1 of the batch'):
             metric.process(None, [good, sample])
+
+    @pytest.mark.parametrize(
+        'field, value, match',
+        [
+            ('pred_score', [0.1, math.nan, 0.3], '1 of 3 scores are nan'),
+            ('pred_score', [0.1, 0.2], '2 entries.* but 3 in the samples before'),
+            ('pred_score', [[0.1, 0.2, 0.3]], r'shape \(K,\), got \(1, 3\)'),
+            ('pred_score', None, 'no pred_score'),
+            ('gt_score', [2, 0, 0], r'got \[2\]'),
+            ('gt_score', [0, -2, 0], r'got \[-2\]'),
+            ('gt_score', [0, 257, 0], r'got \[257\]'),
+            ('gt_score', [0.5, 0, 1], r'got \[0.5\]'),
+            ('gt_score', [0, math.nan, 1], 'got .nan'),
+            ('gt_score', [1, 0], r'\(3,\), got \(2,\)'),
+            ('gt_score', None, 'neither gt_score nor gt_label'),
+            ('gt_label', [0, 3], r'outside \[0, 3\)'),
+            ('gt_label', [-1], r'outside \[0, 3\)'),
+            ('gt_label', [1, 0, 1], 'twice'),
+            ('gt_label', [1.0], 'integer label'),
+            ('gt_label', [True, False], 'integer label'),
+            ('gt_label', [[1]], 'integer label'),
+            ('gt_label', None, 'neither gt_score nor gt_label'),
+        ],
+    )
+    @pytest.mark.parametrize('position', [0, 2, 4])
+    def test_one_sample_of_a_batch(self, field, value, match, position):
+        """A batch of tensors is checked as a whole; the error names the image."""
+        target = 'gt_label' if field == 'gt_label' else 'gt_score'
+        samples = [
+            {
+                'pred_score': torch.tensor([0.1, 0.2, 0.3]),
+                target: torch.tensor([0, 1] if target == 'gt_label' else [1, -1, 0]),
+                'img_path': f'dir/{index}.jpg',
+            }
+            for index in range(5)
+        ]
+        metric = MultiLabelRecognitionMetric()
+        metric.process(None, samples)
+        samples[position][field] = None if value is None else torch.tensor(value)
+        if value is None:
+            del samples[position][field]
+        with pytest.raises(ValueError, match=match) as error:
+            metric.process(None, samples)
+        assert f'dir/{position}.jpg' in str(error.value)
+        # Nothing of such a batch is kept.
+        assert len(metric.results) == 1
+
+    @pytest.mark.parametrize('dtype', [torch.uint8, torch.int64, torch.float16])
+    def test_targets_of_other_types_in_a_batch(self, dtype):
+        scores, targets = torch.rand(2, 3), torch.tensor([[255, 1, 0], [0, 0, 1]])
+        samples = make_samples(scores, targets.to(dtype))
+        with pytest.raises(ValueError, match=r'got \[255'):
+            MultiLabelRecognitionMetric().process(None, samples)
 
     def test_unsigned_255_is_not_unknown(self):
         targets = np.array([[255, 1]], dtype=np.uint8)
