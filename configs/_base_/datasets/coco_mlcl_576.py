@@ -6,24 +6,25 @@ img_size = 576
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='RandomResizedCrop', scale=img_size, crop_ratio_range=(0.875, 1.0)),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='FastRandomFlip', prob=0.5, direction='horizontal'),
     {{_base_.rand_augment}},
-    dict(type='PackInputs'),
+    dict(type='FastPackInputs'),
 ]
 view = [
-    dict(type='Resize', scale=(img_size, img_size)),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='FastRandomFlip', prob=0.5, direction='horizontal'),
     {{_base_.rand_augment}},
 ]
 two_view_pipeline = [
     dict(type='LoadImage'),
-    dict(type='MultiView', num_views=[2], transforms=[view]),
-    dict(type='PackInputs'),
+    # draws nothing, so once for both
+    dict(type='Resize', scale=(img_size, img_size)),
+    dict(type='SharedMultiView', num_views=[2], transforms=[view]),
+    dict(type='FastPackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImage'),
     dict(type='Resize', scale=(img_size, img_size), interpolation='bilinear'),
-    dict(type='PackInputs'),
+    dict(type='FastPackInputs'),
 ]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

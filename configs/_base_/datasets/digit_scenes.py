@@ -34,8 +34,8 @@ rand_augment = dict(
         ),
         dict(type='Invert', prob=0.5),
         dict(type='ColorTransform', magnitude_range=(0, 0.9), prob=0.5),
-        dict(type='Contrast', magnitude_range=(0, 0.5), prob=0.5),
-        dict(type='Brightness', magnitude_range=(0, 0.5), prob=0.5),
+        dict(type='FastContrast', magnitude_range=(0, 0.5), prob=0.5),
+        dict(type='FastBrightness', magnitude_range=(0, 0.5), prob=0.5),
     ],
     num_policies=2,
     # a strength is drawn evenly from nothing to the full range
@@ -49,21 +49,21 @@ train_pipeline = [
     dict(type='LoadImage'),
     dict(type='LabelsToTargets', num_classes=10),
     rand_augment,
-    dict(type='PackInputs'),
+    dict(type='FastPackInputs'),
 ]
 
 # step 2: two independent draws
 two_view_pipeline = [
     dict(type='LoadImage'),
     dict(type='LabelsToTargets', num_classes=10),
-    dict(type='MultiView', num_views=[2], transforms=[[rand_augment]]),
-    dict(type='PackInputs'),
+    dict(type='SharedMultiView', num_views=[2], transforms=[[rand_augment]]),
+    dict(type='FastPackInputs'),
 ]
 
 test_pipeline = [
     dict(type='LoadImage'),
     dict(type='LabelsToTargets', num_classes=10),
-    dict(type='PackInputs'),
+    dict(type='FastPackInputs'),
 ]
 
 train_dataloader = dict(

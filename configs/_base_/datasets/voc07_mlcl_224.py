@@ -17,26 +17,26 @@ data_preprocessor = dict(
 
 # MulCon's crops are made for 82,000 photographs; 2,500 need stronger ones.
 crop = dict(type='RandomResizedCrop', scale=img_size, crop_ratio_range=(0.4, 1.0))
-flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
+flip = dict(type='FastRandomFlip', prob=0.5, direction='horizontal')
 
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='LabelsToTargets', num_classes=20),
     crop,
     flip,
-    dict(type='PackInputs'),
+    dict(type='FastPackInputs'),
 ]
 two_view_pipeline = [
     dict(type='LoadImage'),
     dict(type='LabelsToTargets', num_classes=20),
-    dict(type='MultiView', num_views=[2], transforms=[[crop, flip]]),
-    dict(type='PackInputs'),
+    dict(type='SharedMultiView', num_views=[2], transforms=[[crop, flip]]),
+    dict(type='FastPackInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImage'),
     dict(type='LabelsToTargets', num_classes=20),
     dict(type='Resize', scale=(img_size, img_size), interpolation='bilinear'),
-    dict(type='PackInputs'),
+    dict(type='FastPackInputs'),
 ]
 
 train_dataloader = dict(
