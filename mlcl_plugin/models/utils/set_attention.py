@@ -89,19 +89,73 @@ class MultiheadAttentionBlock(BaseModule):
             request, the weights ``(B, heads, Tq, Tk)``, each row summing to 1.
         """
         # Queries shared by the batch are projected once, then broadcast.
-        query = self.query_proj(queries).expand(tokens.size(0), -1, -1)
+        query = self.query_proj(queries)
+        if self._few_shared_queries(query, tokens):
+            attended, weights = self._attend_raw(query, tokens)
+        else:
+            attended, weights = self._attend(query, tokens, return_attention)
+        out = self.norm0(query + attended)
+        out = self.norm1(out + F.relu(self.out_proj(out)))
+        return (out, weights) if return_attention else out
+
+    def _attend(
+        self, query: torch.Tensor, tokens: torch.Tensor, with_weights: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attention between the projected queries and projected tokens."""
         q = self._split_heads(query)
         k = self._split_heads(self.key_proj(tokens))
         v = self._split_heads(self.value_proj(tokens))
-        if return_attention:
+        # The fused kernel multiplies half-precision numbers slowly on CPUs. With
+        # so few tokens the weights take no more memory than the queries.
+        slow = k.is_cpu and k.dtype.itemsize == 2 and k.size(-2) <= k.size(-1)
+        if with_weights or slow:
             weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)
             attended = weights @ v
         else:
             weights = None
+            q = q.expand(len(tokens), -1, -1, -1)
             attended = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
-        out = self.norm0(query + attended.transpose(1, 2).flatten(2))
-        out = self.norm1(out + F.relu(self.out_proj(out)))
-        return (out, weights) if return_attention else out
+        return attended.transpose(1, 2).flatten(2), weights
+
+    def _few_shared_queries(self, query: torch.Tensor, tokens: torch.Tensor) -> bool:
+        """Whether :meth:`_attend_raw` can be used and takes fewer products."""
+        # Adapters and quantised layers have no plain weight.
+        plain = all(type(m) is nn.Linear for m in (self.key_proj, self.value_proj))
+        if not plain or len(query) != 1:
+            return False
+        batch, num_tokens, _ = tokens.shape
+        rows = query.size(1)
+        products = 2 * batch * rows * self.num_heads * num_tokens
+        products += (batch + 1) * rows * self.embed_dims
+        return products < 2 * batch * num_tokens * self.embed_dims
+
+    def _attend_raw(
+        self, query: torch.Tensor, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        r"""The same attention without projecting the tokens.
+
+        :math:`q_i \cdot (W_k x + b_k) = (W_k^\top q_i) \cdot x + q_i \cdot b_k`, and
+        a mean of projected values is the projection of a mean, so that key and
+        value projection move from the tokens to the queries, which are the same for
+        all images, and to the attended means, which are few.
+        """
+        heads, width = self.num_heads, self.embed_dims // self.num_heads
+        batch, num_tokens, key_dims = tokens.shape
+        q = self._split_heads(query)[0] * self.scale
+        offset = q @ self.key_proj.bias.view(heads, width, 1)
+        q = q @ self.key_proj.weight.view(heads, width, key_dims)
+        scores = torch.baddbmm(
+            offset.view(1, -1, 1),
+            q.view(1, -1, key_dims).expand(batch, -1, -1),
+            tokens.transpose(1, 2),
+        )
+        weights = scores.softmax(dim=-1)
+        means = (weights @ tokens).unflatten(1, (heads, -1))
+        attended = torch.einsum(
+            'bhqc,hdc->bqhd', means, self.value_proj.weight.view(heads, width, key_dims)
+        )
+        attended = attended.flatten(2) + self.value_proj.bias
+        return attended, weights.unflatten(1, (heads, -1))
 
 
 class SetAttentionBlock(MultiheadAttentionBlock):

@@ -13,7 +13,7 @@ from mlcl_plugin.models import (
     LabelWiseClsHead,
     LabelWiseContrastiveLoss,
 )
-from mlcl_plugin.models.utils import ContrastiveProjector
+from mlcl_plugin.models.utils import ContrastiveProjector, LabelWiseScale
 
 # 1 present, 0 absent, -1 unknown; the second image has no label, the last only
 # unknown ones.
@@ -416,6 +416,203 @@ def test_training_separates_the_labels():
     assert totals[-1] < 0.7 * totals[0]
 
 
+# --- groups ---------------------------------------------------------------------
+
+# Groups of 5, 3, 2 and 2 labels; four groups are one more than the labels fill.
+SIZES = {1: 5, 2: 3, 3: 2, 4: 2}
+
+
+def group_embeddings(head, x, num_groups):
+    """Label by label, the projections ``(B, L, P)`` of labels that share groups."""
+    rows = []
+    for image in x:
+        row = [
+            image[label // SIZES[num_groups]] * head.label_scale.weight[label]
+            for label in range(5)
+        ]
+        rows.append(torch.stack([head.projector(embedding) for embedding in row]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize('num_groups', SIZES)
+def test_groups_by_hand(num_groups):
+    head = build(contrast=True, num_groups=num_groups)
+    x = features(num_labels=num_groups)
+    logits, scale = head((x,)), head.label_scale.weight
+    with torch.no_grad():
+        scale.mul_(1 + torch.rand_like(scale))
+    for b in range(5):
+        for label in range(5):
+            logit = head.classifier.weight[label] @ x[b, label // SIZES[num_groups]]
+            logit = logit + head.classifier.bias[label]
+            assert close(logits[b, label], logit.item())
+
+    losses = head.loss((x,), samples())
+    known = [
+        bce(logits[b, label].item(), y)
+        for b, row in enumerate(TARGETS)
+        for label, y in enumerate(row)
+        if y != -1
+    ]
+    assert close(losses['loss_cls'], sum(known) / 17)
+    z = group_embeddings(head, x, num_groups)
+    expected = 0.7 * contrast_oracle(z, TARGETS, 0.3)
+    assert close(losses['loss_contrastive'], expected)
+
+
+@pytest.mark.parametrize('min_contrast_size', [9, 17])
+def test_groups_with_min_contrast_size(min_contrast_size):
+    head = build(contrast=True, num_groups=2, min_contrast_size=min_contrast_size)
+    x = features(num_labels=2)
+    logits, z = head((x,)).tolist(), group_embeddings(head, x, 2)
+    absent = [
+        (b, j) for b, row in enumerate(TARGETS) for j, y in enumerate(row) if y == 0
+    ]
+    absent.sort(key=lambda pair: -logits[pair[0]][pair[1]])
+    negatives = absent[: min_contrast_size - 7]
+    loss = head.loss((x,), samples())['loss_contrastive']
+    assert close(loss, 0.7 * contrast_oracle(z, TARGETS, 0.3, negatives))
+
+
+@pytest.mark.parametrize('contrast', [False, True])
+def test_a_group_a_label_is_the_plain_form(contrast):
+    head, plain = build(contrast=contrast, num_groups=5), build(contrast=contrast)
+    plain.load_state_dict(head.state_dict())
+    x = features()
+    ours, theirs = head.loss((x,), samples()), plain.loss((x,), samples())
+    for name in theirs:
+        assert torch.equal(ours[name], theirs[name])
+    ours, theirs = (
+        torch.autograd.grad(sum(losses.values()), x) for losses in (ours, theirs)
+    )
+    assert torch.equal(ours[0], theirs[0])
+
+
+def test_groups_gradcheck():
+    class Loss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = build(contrast=True, num_groups=2)
+
+        def forward(self, x):
+            return sum(self.head.loss((x,), samples(TARGETS[:4])).values())
+
+    loss = Loss()
+    names, parameters = zip(*loss.named_parameters())
+
+    def call(x, *values):
+        return torch.func.functional_call(loss, dict(zip(names, values)), (x,))
+
+    x = features(4, num_labels=2)
+    assert torch.autograd.gradcheck(call, (x, *parameters))
+
+
+def test_unknown_labels_of_groups_get_no_gradient():
+    head, x = build(contrast=True, num_groups=2), features(3, num_labels=2)
+    # Label 1 is unknown everywhere, and so is all of the group of labels 3 and 4 in
+    # the first image.
+    targets = [[1, -1, 0, -1, -1], [0, -1, 1, 1, 0], [1, -1, 1, 0, 1]]
+    sum(head.loss((x,), samples(targets)).values()).backward()
+    for weight in (head.classifier.weight, head.label_scale.weight):
+        assert not weight.grad[1].any()
+        assert (weight.grad[[0, 2, 3, 4]].abs().sum(-1) > 0).any()
+    assert head.classifier.bias.grad[1] == 0
+    assert not x.grad[0, 1].any()
+    assert (x.grad.abs().sum(-1) > 0).sum() == 5
+
+
+def test_factors_of_labels_that_share_an_embedding():
+    head = build(contrast=True, num_groups=2)
+    assert isinstance(head.label_scale, LabelWiseScale)
+    before = head.label_scale.weight.clone()
+    assert before.shape == (5, 6) and (before.abs() == 1).all()
+    head.init_weights()
+    assert torch.equal(head.label_scale.weight, before)
+    # Not without contrast, nor where no label shares an embedding.
+    for head in (
+        build(num_groups=2),
+        build(contrast=True),
+        build(contrast=True, num_groups=5),
+    ):
+        assert head.label_scale is None
+        assert not any('label_scale' in name for name in head.state_dict())
+
+
+def test_checkpoint_with_factors_without_contrast():
+    source, target = build(contrast=True, num_groups=2), build(num_groups=2)
+    target.load_state_dict(source.state_dict())
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, source.state_dict()[name])
+
+
+def test_checkpoint_with_memory_without_contrast():
+    memory = dict(type='EmbeddingMemory', size=8, embed_dims=4)
+    source = build(contrast=True, loss_contrastive=dict(CONTRAST, memory=memory))
+    assert any(name.startswith('contrastive_module.') for name in source.state_dict())
+    build().load_state_dict(source.state_dict())
+
+
+@pytest.mark.parametrize('num_groups', [None, 3, 5])
+def test_groups_in_bfloat16(num_groups):
+    neck = LabelAttentionNeck(5, 16, embed_dims=16, num_heads=2, num_groups=num_groups)
+    head = build(contrast=True, num_groups=num_groups, in_channels=16).float()
+    x = torch.randn(5, 16, 2, 2)
+    expected = head.loss(neck(x), samples())
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = head.loss(neck(x), samples())
+    for name, loss in losses.items():
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, expected[name], rtol=0.05, atol=0)
+    sum(losses.values()).backward()
+    for module in (neck, head):
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+# --- the label axis -------------------------------------------------------------
+
+
+@pytest.mark.parametrize('num_groups', [None, 2])
+@pytest.mark.parametrize('min_contrast_size', [0, 10])
+def test_only_contrasted_labels_are_projected(num_groups, min_contrast_size):
+    head = build(
+        contrast=True, num_groups=num_groups, min_contrast_size=min_contrast_size
+    )
+    rows = []
+    for layer in (head.projector.fc1, head.projector.fc2):
+        layer.register_forward_hook(lambda layer, args, out: rows.append(len(args[0])))
+    head.loss((features(num_labels=num_groups or 5),), samples())
+    # Of 25 labels in five images, 7 are present.
+    expected = [7, 7] if min_contrast_size == 0 else [3, 3, 7, 7]
+    assert sorted(rows) == expected
+
+
+@pytest.mark.parametrize('num_groups', [None, 4])
+def test_no_loop_over_labels(record_ops, num_groups):
+    """As many operations for 64 labels as for 8."""
+    counts = []
+    for num_classes in (8, 64):
+        head = build(contrast=True, num_classes=num_classes, num_groups=num_groups)
+        x = features(3, num_groups or num_classes)
+        given = [DataSample().set_gt_label([0, label]) for label in (1, 2, 3)]
+        with record_ops() as ops:
+            sum(head.loss((x,), given).values()).backward()
+        counts.append(len(ops.names))
+    assert counts[0] == counts[1]
+
+
+def test_groups_form_no_embeddings_of_labels(record_ops):
+    num_images, num_classes, width = 16, 64, 32
+    head = build(
+        contrast=True, num_classes=num_classes, in_channels=width, num_groups=8
+    )
+    x = features(num_images, 8, width)
+    given = [DataSample().set_gt_label([i, i + 20]) for i in range(num_images)]
+    with record_ops() as ops:
+        sum(head.loss((x,), given).values()).backward()
+    assert max(ops.sizes) < num_images * num_classes * width / 4
+
+
 # --- projector ------------------------------------------------------------------
 
 
@@ -548,6 +745,8 @@ def test_predict_scores_of_half_logits_are_float32(dtype):
         (dict(topk=6), 'topk must be from 1 to num_classes=5, got 6'),
         (dict(min_contrast_size=-1), 'min_contrast_size must not be negative, got -1'),
         (dict(loss_contrastive=dict(CONTRAST, temperature=0)), 'temperature'),
+        (dict(num_groups=0), 'num_groups must be from 1 to num_classes=5, got 0'),
+        (dict(num_groups=6), 'num_groups must be from 1 to num_classes=5, got 6'),
     ],
 )
 def test_bad_arguments(args, message):
@@ -566,6 +765,18 @@ def test_bad_features(shape):
             call((x,))
         assert 'num_classes=5, in_channels=6' in str(error.value)
         assert f'got {shape}' in str(error.value)
+
+
+@pytest.mark.parametrize('of_neck, of_head', [(None, 2), (2, None), (3, 2)])
+def test_groups_of_neck_and_head_disagree(of_neck, of_head):
+    neck = LabelAttentionNeck(5, 8, embed_dims=6, num_heads=2, num_groups=of_neck)
+    head = build(num_groups=of_head).float()
+    with pytest.raises(ValueError) as error:
+        head(neck(torch.randn(2, 8, 2, 2)))
+    expected = 'num_classes=5' if of_head is None else f'num_groups={of_head}'
+    assert f'(B, {expected}, in_channels=6)' in str(error.value)
+    assert f'got {(2, of_neck or 5, 6)}' in str(error.value)
+    assert 'Set num_classes, num_groups and embed_dims of the neck' in str(error.value)
 
 
 @pytest.mark.parametrize('num_images', [1, 4, 10])

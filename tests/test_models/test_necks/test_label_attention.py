@@ -159,6 +159,65 @@ def test_extra_tokens(extra):
         neck(tokens[:, :extra])
 
 
+@pytest.mark.parametrize('num_groups', [1, 2, 3, 4, 5])
+def test_groups(num_groups):
+    """Groups are as many labels; only attention is told by label."""
+    neck = build(num_groups=num_groups)
+    assert neck.num_classes == 5 and neck.num_groups == num_groups
+    plain = build(num_classes=num_groups)
+    plain.load_state_dict(neck.state_dict())
+    x = torch.randn(3, 8, 2, 4)
+    (out,) = neck(x)
+    assert out.shape == (3, num_groups, 12)
+    assert torch.equal(out, plain(x)[0])
+
+    again, attention = neck(x, return_attention=True)
+    of_groups = plain(x, return_attention=True)[1]
+    torch.testing.assert_close(again, out)
+    assert attention.shape == (3, 2, 5, 2, 4)
+    size = {1: 5, 2: 3, 3: 2, 4: 2, 5: 1}[num_groups]
+    for label in range(5):
+        assert torch.equal(attention[:, :, label], of_groups[:, :, label // size])
+
+
+def test_a_group_a_label_is_the_plain_form():
+    neck, plain = build(num_groups=5), build()
+    plain.load_state_dict(neck.state_dict())
+    x = torch.randn(3, 8, 2, 4)
+    assert torch.equal(neck(x)[0], plain(x)[0])
+
+
+def test_queries_of_groups_are_xavier_uniform_over_their_own_shape():
+    neck = build(num_classes=2000, embed_dims=96, num_groups=20)
+    bound = math.sqrt(6 / (20 * 96 + 96))
+    assert neck.queries.shape == (1, 20, 96)
+    assert 0.98 * bound < neck.queries.abs().max() <= bound
+
+
+@pytest.mark.parametrize('num_groups', [None, 8])
+@pytest.mark.parametrize('autocast', [False, True])
+def test_many_labels_form_no_map(record_ops, num_groups, autocast):
+    """No matrix of pairs of labels; with groups, no embedding of a label."""
+    neck = build(num_classes=96, num_groups=num_groups)
+    with record_ops() as ops, torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        (out,) = neck(torch.randn(2, 8, 2, 2))
+        out.float().square().sum().backward()
+    # What there is of embeddings or, with groups, tokens and weights.
+    largest = 2 * 96 * 12 if num_groups is None else 2 * 8 * 12
+    assert max(ops.sizes) <= largest < 96**2
+
+
+@pytest.mark.parametrize(
+    'memory_format, copies', [(torch.contiguous_format, 1), (torch.channels_last, 0)]
+)
+def test_copies_of_a_feature_map(record_ops, memory_format, copies):
+    """One for all projections; the tokens of a channels-last map lie in memory."""
+    neck, x = build(), torch.randn(3, 8, 2, 4).contiguous(memory_format=memory_format)
+    with record_ops() as ops:
+        neck(x)
+    assert sum(name in ('clone', 'copy_') for name in ops.names) == copies
+
+
 def test_initialization():
     neck = build(num_classes=20, in_channels=64, embed_dims=96, num_heads=4)
     queries = neck.queries.detach().clone()
@@ -198,8 +257,9 @@ def test_own_init_cfg():
     assert (neck.blocks_before[0].out_proj.bias == 0.25).all()
 
 
-def test_bfloat16_autocast():
-    neck = build(in_channels=32, embed_dims=32)
+@pytest.mark.parametrize('num_groups', [None, 2])
+def test_bfloat16_autocast(num_groups):
+    neck = build(in_channels=32, embed_dims=32, num_groups=num_groups)
     x = torch.randn(3, 32, 4, 4)
     (expected,) = neck(x)
     with torch.autocast('cpu', dtype=torch.bfloat16):
@@ -237,6 +297,8 @@ def test_every_parameter_has_a_gradient():
         (dict(embed_dims=9), 'embed_dims=9 and num_heads=2'),
         (dict(in_channels=7), 'embed_dims=7 and num_heads=2'),
         (dict(num_heads=0), 'num_heads=0'),
+        (dict(num_groups=0), 'num_groups must be from 1 to num_classes=5, got 0'),
+        (dict(num_groups=6), 'num_groups must be from 1 to num_classes=5, got 6'),
     ],
 )
 def test_bad_arguments(args, message):

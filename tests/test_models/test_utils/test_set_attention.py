@@ -110,6 +110,108 @@ def test_both_paths_have_equal_gradients():
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
+# Where there are few queries, no token is projected.
+@pytest.mark.parametrize(
+    'num_queries, num_tokens, num_heads, raw',
+    [
+        (1, 9, 1, True),
+        (3, 30, 2, True),
+        (4, 30, 2, False),
+        (2, 9, 4, False),
+        (30, 9, 1, False),
+    ],
+)
+def test_few_shared_queries(num_queries, num_tokens, num_heads, raw):
+    """Tokens stay as they are where that is cheaper, with the same result."""
+    block = MultiheadAttentionBlock(6, 5, 8, num_heads).double()
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter)
+    queries = torch.randn(1, num_queries, 6, dtype=torch.float64, requires_grad=True)
+    tokens = torch.randn(2, num_tokens, 5, dtype=torch.float64, requires_grad=True)
+    target = torch.randn(2, num_queries, 8, dtype=torch.float64)
+    leaves = [queries, tokens, *block.parameters()]
+
+    projected = []
+    for layer in (block.key_proj, block.value_proj):
+        layer.register_forward_hook(lambda *args: projected.append(args))
+    shared = block(queries, tokens)
+    assert len(projected) == (0 if raw else 2)
+    # The same queries, but not known to be.
+    repeated, attention = block(queries.repeat(2, 1, 1), tokens, return_attention=True)
+    torch.testing.assert_close(shared, repeated, rtol=0, atol=1e-10)
+    ours = torch.autograd.grad((shared * target).sum(), leaves)
+    theirs = torch.autograd.grad((repeated * target).sum(), leaves)
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
+    with_attention, weights = block(queries, tokens, return_attention=True)
+    torch.testing.assert_close(with_attention, repeated, rtol=0, atol=1e-10)
+    torch.testing.assert_close(weights, attention, rtol=0, atol=1e-10)
+
+
+def test_adapters_are_not_bypassed():
+    """A layer in place of the key projection is called, whatever it is."""
+    block = MultiheadAttentionBlock(6, 5, 8, 1)
+    queries, tokens = torch.randn(1, 1, 6), torch.randn(2, 9, 5)
+    before = block(queries, tokens)
+    block.value_proj = torch.nn.Sequential(block.value_proj, torch.nn.Identity())
+    torch.testing.assert_close(block(queries, tokens), before)
+    block.value_proj[1] = torch.nn.Tanh()
+    assert (block(queries, tokens) - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    'dtype, autocast',
+    [
+        (torch.float64, False),
+        (torch.float32, False),
+        (torch.bfloat16, False),
+        (torch.float32, True),
+    ],
+)
+@pytest.mark.parametrize('transposed', [False, True])
+def test_many_labels_form_no_map(record_ops, dtype, autocast, transposed):
+    """Self-attention among many labels is fused, in both directions."""
+    num_labels, width, heads = 64, 8, 2
+    block = SetAttentionBlock(width, heads).to(dtype)
+    tokens = torch.randn(3, num_labels, width, dtype=dtype)
+    if transposed:
+        tokens = tokens.transpose(1, 2).contiguous().transpose(1, 2)
+    tokens.requires_grad_()
+    with record_ops() as ops:
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+            out = block(tokens)
+        out.float().square().sum().backward()
+    assert max(ops.sizes) < num_labels**2
+    for name in ('', '_backward'):
+        assert ops.names.count(f'_scaled_dot_product_flash_attention_for_cpu{name}')
+    # The test would see a map.
+    with record_ops() as ops:
+        MultiheadAttentionBlock.forward(block, tokens, tokens, return_attention=True)
+    assert (3, heads, num_labels, num_labels) in ops.shapes
+
+
+@pytest.mark.parametrize('num_tokens', [9, 100])
+def test_bfloat16_is_near_float64(record_ops, num_tokens):
+    """Also where few tokens are attended without the fused kernel."""
+    block = MultiheadAttentionBlock(32, 32, 64, 2)
+    queries, tokens = torch.randn(3, 20, 32), torch.randn(3, num_tokens, 32)
+    target = torch.randn(3, 20, 64)
+    with record_ops() as ops, torch.autocast('cpu', torch.bfloat16):
+        out = block(queries, tokens)
+    fused = '_scaled_dot_product_flash_attention_for_cpu' in ops.names
+    assert fused == (num_tokens == 100)
+    gradients = torch.autograd.grad((out * target).sum(), list(block.parameters()))
+
+    block, target = block.double(), target.double()
+    expected = block(queries.double(), tokens.double())
+    torch.testing.assert_close(out.double(), expected, rtol=0, atol=0.06)
+    for ours, theirs in zip(
+        gradients,
+        torch.autograd.grad((expected * target).sum(), list(block.parameters())),
+    ):
+        assert (ours - theirs).norm() < 0.08 * theirs.norm() + 0.02
+
+
 def test_set_attention_block():
     block = SetAttentionBlock(8, num_heads=2).double()
     tokens = torch.randn(2, 5, 8, dtype=torch.float64)
