@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-slow demo wheel clean
+.PHONY: help setup lint format test test-slow demo bench wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
@@ -40,6 +40,17 @@ test-slow: setup ## run the slow tests
 
 demo: setup ## train and show a small model
 	@"$(BIN)/python" tools/demo.py
+
+BENCHMARKS ?= contrastive_loss label_axis train_step metric pipeline scaling \
+	$(if $(wildcard data/VOCdevkit/VOC2007/ImageSets),training_loop)
+
+bench: setup ## time ours against its rivals, and write docs/benchmarks.md
+	@"$(BIN)/python" -c 'import pytorch_metric_learning' 2>/dev/null \
+		|| "$(BIN)/python" -m pip install -qq --disable-pip-version-check \
+			--constraint constraints.txt --editable '.[bench]'
+	@set -e; for name in $(BENCHMARKS); do \
+		echo "bench: $$name"; "$(BIN)/python" benchmarks/bench_$$name.py; done
+	@"$(BIN)/python" benchmarks/make_docs.py
 
 wheel: setup ## build sdist and wheel into dist/
 	@"$(BIN)/python" -m build --no-isolation --outdir dist .

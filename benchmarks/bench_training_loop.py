@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from common import ROOT, describe_environment, parse_args, quiet, write
-from measure import _spread
+from measure import spread
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -110,7 +110,7 @@ def compare_loops(
                 rivals={
                     name: dict(
                         seconds=times,
-                        ratio=_spread([a / b for a, b in zip(times, means[base])]),
+                        ratio=spread([a / b for a, b in zip(times, means[base])]),
                     )
                     for name, times in means.items()
                 },

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training step of the ResNet-101 recipe, and what the label-wise part takes."""
+
+from collections.abc import Sequence
+
+import torch
+from bench_label_axis import LIGHT, label
+from common import ROOT, describe_environment, parse_args, quiet, write
+from measure import Call, measure
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+
+import mlcl_plugin  # noqa: F401, registers its modules
+
+CONFIG = ROOT / 'configs/mlcl_r101_coco.py'
+VIEWS = 2
+DESCRIPTION = (
+    'A training step of step 2 of `configs/mlcl_r101_coco.py` with random weights: '
+    'normalisation of uint8 images, forward, backward, optimizer, on two views. '
+    '"Part of neck, head and losses" is their own forward, backward and optimizer, '
+    'given a feature map of the same size. Rivals: `CSRAClsHead` of MMPretrain, and '
+    'one linear layer on pooled features as the floor.'
+)
+HEADS = {
+    'CSRA': dict(
+        neck=None,
+        head=dict(type='CSRAClsHead', num_heads=1, lam=0.1),
+    ),
+    'linear': dict(
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='MultiLabelLinearClsHead'),
+    ),
+}
+
+
+class HeadOnly(BaseModel):
+    """Neck and head, trained on feature maps in place of images.
+
+    Args:
+        neck (nn.Module | None): The neck.
+        head (nn.Module): The head.
+    """
+
+    def __init__(self, neck, head):
+        super().__init__()
+        self.neck = neck
+        self.head = head
+
+    def forward(self, inputs, data_samples, mode):
+        """The losses of feature maps ``(B, C, H, W)``."""
+        feats = (inputs,)
+        if self.neck is not None:
+            feats = self.neck(feats)
+        return self.head.loss(feats, data_samples)
+
+
+def load_config(kind: str, bfloat16: bool, channels_last: bool, small: bool) -> Config:
+    """The config of step 2 with another head, precision or layout.
+
+    Args:
+        kind (str): ``'released'`` or ``'light'`` neck, or one of ``HEADS``.
+        bfloat16 (bool): Whether to train under autocast.
+        channels_last (bool): Whether to train in channels-last format.
+        small (bool): Whether to take a tiny network.
+
+    Returns:
+        Config: The config, without steps.
+    """
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict(cfg.pop('steps').step2)
+    model = cfg.model
+    model.backbone.init_cfg = None
+    if small:
+        model.backbone.update(depth=18, stem_channels=4, base_channels=4)
+        model.neck.update(in_channels=32, embed_dims=16)
+        model.head.update(in_channels=16)
+    if kind == 'light':
+        model.neck.num_blocks_before, model.neck.num_blocks_after = LIGHT
+    elif kind in HEADS:
+        sizes = dict(
+            num_classes=model.neck.num_classes, in_channels=model.neck.in_channels
+        )
+        model.neck = HEADS[kind]['neck']
+        model.head = HEADS[kind]['head'] | sizes
+    cfg.data_preprocessor.channels_last = channels_last
+    model.data_preprocessor = cfg.data_preprocessor
+    # Random weights would be trained to nan at the recipe's rate.
+    cfg.optim_wrapper.optimizer.lr = 1e-6
+    if bfloat16:
+        cfg.optim_wrapper.type = 'AutocastOptimWrapper'
+    return cfg
+
+
+def make(
+    kind: str = 'released',
+    images: int = 2,
+    pixels: int = 448,
+    bfloat16: bool = False,
+    channels_last: bool = False,
+    part: bool = False,
+    small: bool = False,
+) -> Call:
+    """One training step.
+
+    Args:
+        kind (str): ``'released'`` or ``'light'`` neck, or one of ``HEADS``.
+            Defaults to ``'released'``.
+        images (int): Images in a batch, of two views each. Defaults to 2.
+        pixels (int): Their side. Defaults to 448.
+        bfloat16 (bool): Whether to train under autocast. Defaults to False.
+        channels_last (bool): Whether to train in channels-last format. Defaults to
+            False.
+        part (bool): Whether to train neck and head only. Defaults to False.
+        small (bool): Whether to take a tiny network. Defaults to False.
+
+    Returns:
+        Callable: Gives ``value``, the sum of the losses.
+    """
+    quiet()
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    cfg = load_config(kind, bfloat16, channels_last, small)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.train()
+    views = [
+        torch.randint(256, (images, 3, pixels, pixels), dtype=torch.uint8)
+        for _ in range(VIEWS)
+    ]
+    data = dict(inputs=views, data_samples=label(images, cfg.model.head.num_classes))
+    if part:
+        data = model.data_preprocessor(data, True)
+        with torch.no_grad(), torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):
+            (feats,) = model.backbone(data['inputs'])
+        # The backbone's backward pass needs this gradient.
+        data['inputs'] = feats.detach().requires_grad_()
+        model = HeadOnly(model.neck, model.head)
+        model.train()
+    optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+
+    def call() -> dict:
+        return dict(value=model.train_step(data, optim_wrapper)['loss'])
+
+    return call
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    args = parse_args(__doc__, args)
+    environment = describe_environment()
+    size, repeats = {}, 7
+    tiny = dict(images=1, pixels=32, small=True)
+    if args.quick:
+        size, repeats = tiny, 2
+    fast = dict(bfloat16=True, channels_last=True)
+    comparisons = []
+    for words, precision in (
+        ('float32, contiguous', {}),
+        ('bfloat16, channels-last', fast),
+    ):
+        case = size | precision
+        for neck in ('released', 'light'):
+            rivals = {f'step, {neck} neck': case | dict(kind=neck)}
+            rivals['part of neck, head and losses'] = case | dict(kind=neck, part=True)
+            if neck == 'released':
+                rivals |= {
+                    f'step, {kind} head': case | dict(kind=kind) for kind in HEADS
+                }
+            comparisons.append(
+                measure(f'{neck} neck, {words}', make, rivals, repeats, warm=tiny)
+            )
+    comparisons.append(
+        measure(
+            'released neck, precision and layout',
+            make,
+            {
+                'float32, contiguous': size,
+                'float32, channels-last': size | dict(channels_last=True),
+                'bfloat16, contiguous': size | dict(bfloat16=True),
+                'bfloat16, channels-last': size | fast,
+            },
+            repeats,
+            tolerance={
+                'float32, contiguous': 0,
+                'float32, channels-last': 1e-3,
+                'bfloat16, contiguous': 0.1,
+                'bfloat16, channels-last': 0.1,
+            },
+            warm=tiny,
+        )
+    )
+    for comparison in comparisons:
+        comparison.update(items=size.get('images', 2), unit='images')
+    write(
+        args,
+        'train_step',
+        'Training step, ResNet-101 at 448 px',
+        DESCRIPTION,
+        environment,
+        comparisons,
+    )
+
+
+if __name__ == '__main__':
+    main()

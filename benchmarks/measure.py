@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure pieces of work against one another: time, agreement, memory, growth."""
+
+import gc
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import median, quantiles
+
+import numpy as np
+import torch
+
+Call = Callable[[], dict[str, torch.Tensor | Sequence[torch.Tensor]]]
+"""What is measured: one piece of work, which gives what it computed."""
+
+
+def compare(
+    rivals: dict[str, Call], repeats: int, warmup: int = 1, base: str | None = None
+) -> dict:
+    """Time rivals in turn, in this process.
+
+    Every turn calls each rival once, forth and back by turns. What slows down the
+    machine for a while then slows down all of them, and the ratio of two times of
+    one turn is what is looked at.
+
+    Args:
+        rivals (dict[str, Callable]): What to time.
+        repeats (int): The number of turns.
+        warmup (int): Calls of each rival before the first turn. Defaults to 1.
+        base (str, optional): The rival that the others are compared with.
+            Defaults to the first one.
+
+    Returns:
+        dict: ``base`` and ``rivals``, where each has its ``seconds`` in the order
+        of the turns and the ``ratio`` of its time to the base's: the median and the
+        quartiles ``low`` and ``high``.
+    """
+    base = base or next(iter(rivals))
+    for call in rivals.values():
+        for _ in range(warmup):
+            call()
+    seconds = {name: [] for name in rivals}
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        for turn in range(repeats):
+            # What the last turn left; all that is older would take its time.
+            gc.collect(1)
+            for name in list(rivals)[:: -1 if turn % 2 else 1]:
+                start = time.perf_counter()
+                rivals[name]()
+                seconds[name].append(time.perf_counter() - start)
+    finally:
+        if collects:
+            gc.enable()
+    return dict(
+        base=base,
+        rivals={
+            name: dict(
+                seconds=times,
+                ratio=spread([a / b for a, b in zip(times, seconds[base])]),
+            )
+            for name, times in seconds.items()
+        },
+    )
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """The median and the quartiles, ``low`` and ``high``."""
+    low, median, high = (
+        quantiles(values, method='inclusive') if len(values) > 1 else [*values] * 3
+    )
+    return dict(median=median, low=low, high=high)
+
+
+def deviations(
+    rivals: dict[str, Call], tolerance: float | dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """Compare what the rivals compute with what the first one does.
+
+    Args:
+        rivals (dict[str, Callable]): Each gives a dict of tensors, or of several
+            tensors that are taken as one.
+        tolerance (float | dict[str, float]): The deviation from which on a rival
+            does other work, which is not to be compared; by rival if they differ.
+
+    Returns:
+        dict[str, dict[str, float]]: For each rival and item the largest absolute
+        difference, as a fraction of the largest absolute value of the first's.
+
+    Raises:
+        ValueError: If a rival deviates by more than the tolerance.
+    """
+    expected, found = None, {}
+    for name, call in rivals.items():
+        result = {key: _flat(value) for key, value in call().items()}
+        expected = expected or result
+        found[name] = {
+            key: float((result[key] - value).abs().max() / value.abs().max())
+            for key, value in expected.items()
+        }
+        limit = tolerance[name] if isinstance(tolerance, dict) else tolerance
+        # nan is no agreement either
+        if not all(value <= limit for value in found[name].values()):
+            raise ValueError(
+                f"'{name}' deviates from '{next(iter(rivals))}' by {found[name]}, "
+                f'expected at most {limit}. It does other work, and its time would say '
+                'nothing.'
+            )
+    return found
+
+
+def _flat(value: torch.Tensor | Iterable[torch.Tensor]) -> torch.Tensor:
+    tensors = [value] if isinstance(value, torch.Tensor) else value
+    return torch.cat([tensor.detach().double().flatten() for tensor in tensors])
+
+
+def peak_memory(make: Callable[..., Call], case: dict, warm: dict) -> dict | None:
+    """Measure the memory of one call, in a process of its own.
+
+    The process first runs a small case, which loads libraries and starts threads.
+    Then it makes the inputs of the case, notes its resident memory (``before``),
+    lets Linux forget the peak so far, calls once, and reads the peak of resident
+    memory (``peak``, of the whole process). What the call gives back is part of it,
+    gradients for example.
+
+    Args:
+        make (Callable): Function of a module that gives the call, made with
+            ``make(**case)``.
+        case (dict): Arguments for ``make``.
+        warm (dict): Arguments for ``make`` of the small case.
+
+    Returns:
+        dict | None: ``before`` and ``peak``, their difference ``extra``, in bytes,
+        and ``seconds``. None on systems without ``/proc``.
+    """
+    if not Path('/proc/self/clear_refs').exists():
+        return None
+    # Not a fork, which would share memory with this process.
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_measure_memory, make, case, warm).result()
+
+
+def _measure_memory(make: Callable[..., Call], case: dict, warm: dict) -> dict:
+    make(**warm)()
+    call = make(**case)
+    gc.collect()
+    before = _status('VmRSS')
+    # 5: set the peak back to what is resident now
+    Path('/proc/self/clear_refs').write_text('5')
+    start = time.perf_counter()
+    result = call()
+    seconds = time.perf_counter() - start
+    peak = _status('VmHWM')
+    del result
+    return dict(before=before, peak=peak, extra=peak - before, seconds=seconds)
+
+
+def _status(field: str) -> int:
+    """A field of this process's status, in bytes."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    line = next(line for line in lines if line.startswith(f'{field}:'))
+    return int(line.split()[1]) * 1024
+
+
+def measure(
+    title: str,
+    make: Callable[..., Call],
+    rivals: dict[str, dict],
+    repeats: int,
+    tolerance: float | dict[str, float] | None = None,
+    warm: dict | None = None,
+    warmup: int = 1,
+) -> dict:
+    """Compare rivals in agreement, time and memory.
+
+    Args:
+        title (str): What they work on.
+        make (Callable): Function of a module that gives the call of a rival.
+        rivals (dict[str, dict]): For each rival the arguments of ``make``. The
+            first one is the base.
+        repeats (int): The number of turns.
+        tolerance (float | dict[str, float], optional): Of :func:`deviations`. None
+            compares rivals that compute different things. Defaults to None.
+        warm (dict, optional): What to change in the arguments for the small case of
+            :func:`peak_memory`. None does not measure memory. Defaults to None.
+        warmup (int): Of :func:`compare`. Defaults to 1.
+
+    Returns:
+        dict: What :func:`compare` gives, with ``title`` and for each rival, where
+        asked for, ``deviation`` and ``memory``.
+    """
+    calls = {name: make(**case) for name, case in rivals.items()}
+    agreement = {} if tolerance is None else deviations(calls, tolerance)
+    result = dict(title=title, **compare(calls, repeats, warmup))
+    del calls
+    for name, rival in result['rivals'].items():
+        if name in agreement:
+            rival['deviation'] = agreement[name]
+        if warm is not None:
+            rival['memory'] = peak_memory(make, rivals[name], rivals[name] | warm)
+    return result
+
+
+def grow(
+    title: str,
+    make: Callable[..., Call],
+    rivals: dict[str, dict],
+    x: tuple[str, str, str],
+    sizes: Sequence[int],
+    repeats: int,
+    warm: dict | None = None,
+    fixed: str = '',
+) -> dict:
+    """Measure how time and memory grow, and fit exponents.
+
+    Args:
+        title (str): What costs.
+        make (Callable): Function of a module that gives the call of a rival.
+        rivals (dict[str, dict]): For each rival the arguments of ``make``.
+        x (tuple[str, str, str]): What grows: the argument of ``make``, its symbol,
+            and words for the axis.
+        sizes (Sequence[int]): Its values.
+        repeats (int): Calls of each rival at each size.
+        warm (dict, optional): As in :func:`measure`. Defaults to None.
+        fixed (str): What stays the same, in words. Defaults to ''.
+
+    Returns:
+        dict: ``title``, ``fixed``, ``x`` and ``x_label``; for each rival its
+        ``points``, dicts of ``x``, ``seconds`` (the median) and ``memory``, and its
+        ``exponents``, those of ``seconds`` and of ``extra`` memory.
+    """
+    argument, symbol, label = x
+    points = {name: [] for name in rivals}
+    for size in sizes:
+        cases = {name: case | {argument: size} for name, case in rivals.items()}
+        result = measure('', make, cases, repeats, warm=warm)
+        for name, rival in result['rivals'].items():
+            points[name].append(
+                dict(
+                    x=size,
+                    seconds=median(rival['seconds']),
+                    memory=rival.get('memory'),
+                )
+            )
+    return fit(title, points, (symbol, label), fixed)
+
+
+def fit(
+    title: str, points: dict[str, list[dict]], x: tuple[str, str], fixed: str = ''
+) -> dict:
+    """Curves with their exponents.
+
+    Args:
+        title (str): What costs.
+        points (dict[str, list[dict]]): For each rival dicts of ``x``, ``seconds``
+            and ``memory``, which may be None.
+        x (tuple[str, str]): The symbol of what grows, and words for the axis.
+        fixed (str): What stays the same, in words. Defaults to ''.
+
+    Returns:
+        dict: As of :func:`grow`.
+    """
+    exponents = {}
+    for name, series in points.items():
+        sizes = [point['x'] for point in series]
+        exponents[name] = dict(seconds=exponent(sizes, [p['seconds'] for p in series]))
+        if all(point['memory'] for point in series):
+            extra = [point['memory']['extra'] for point in series]
+            exponents[name]['extra'] = exponent(sizes, extra)
+    return dict(
+        title=title,
+        fixed=fixed,
+        x=x[0],
+        x_label=x[1],
+        points=points,
+        exponents=exponents,
+    )
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
+    """The e of cost ~ size^e, by least squares over the logarithms.
+
+    Args:
+        sizes (Sequence[float]): Sizes.
+        costs (Sequence[float]): Their costs.
+
+    Returns:
+        float | None: The exponent; None for fewer than two sizes, or where
+        something costs nothing.
+    """
+    if len(sizes) < 2 or min(costs) <= 0:
+        return None
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ('benchmarks', 'scaling')
+
+RESULT = dict(
+    name='thing',
+    title='Some thing',
+    description='What is done to it.',
+    quick=False,
+    environment=dict(
+        processor='Some Processor 7',
+        bfloat16=['avx512_bf16'],
+        cores=2,
+        threads=3,
+        load_before=0.25,
+        versions=dict(python='3.11.7', torch='2.14.1'),
+        commit='abc1234',
+        date='2026-11-25T00:00+00:00',
+        command='python benchmarks/bench_thing.py',
+    ),
+    comparisons=[
+        dict(
+            title='N = 10',
+            base='ours',
+            items=8,
+            unit='images',
+            rivals=dict(
+                ours=dict(
+                    seconds=[0.004, 0.002, 0.003],
+                    ratio=dict(median=1, low=1, high=1),
+                    deviation=dict(value=0),
+                    memory=dict(before=1, peak=900_000_000, extra=50_000_000),
+                ),
+                other=dict(
+                    seconds=[1.5, 2.5, 1.25],
+                    ratio=dict(median=5.25, low=4.5, high=6.75),
+                    deviation=dict(value=2.5e-7),
+                    memory=dict(before=1, peak=2_345_000_000, extra=125_000_000),
+                ),
+            ),
+        )
+    ],
+    curves=[
+        dict(
+            title='Growth of it',
+            fixed='D = 3',
+            x='N',
+            x_label='size N',
+            points=dict(
+                ours=[
+                    dict(x=10, seconds=0.0625, memory=None),
+                    dict(x=2000, seconds=32.5, memory=None),
+                ]
+            ),
+            exponents=dict(ours=dict(seconds=1.234)),
+        )
+    ],
+)
+
+
+@pytest.fixture
+def tool(load):
+    return load('make_docs')
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """The pages of the docs, and a folder for results, as they lie in a checkout."""
+    (tmp_path / 'docs').mkdir()
+    (tmp_path / 'benchmarks/results').mkdir(parents=True)
+    for page in PAGES:
+        shutil.copy(ROOT / f'docs/{page}.md', tmp_path / 'docs')
+    return tmp_path
+
+
+def run(tool, tree, *results):
+    for result in results:
+        path = tree / f'benchmarks/results/{result["name"]}.json'
+        path.write_text(json.dumps(result))
+    tool.main(
+        ['--results', str(tree / 'benchmarks/results'), '--docs', str(tree / 'docs')]
+    )
+    return [(tree / f'docs/{page}.md').read_text() for page in PAGES]
+
+
+def row_of(page, *words):
+    """The cells of the only row of a table that has all of these words."""
+    (row,) = [
+        line
+        for line in page.splitlines()
+        if line.startswith('|') and all(f' {word} ' in line for word in words)
+    ]
+    return [cell.strip() for cell in row.strip('|').split('|')]
+
+
+def test_tables(tool, tree):
+    """Every figure is one of the file of results."""
+    benchmarks, scaling = run(tool, tree, RESULT)
+    assert row_of(benchmarks, 'ours') == [
+        'N = 10',
+        'ours',
+        '3 ms',
+        '1 (base)',
+        '2.67e+03',
+        '50 MB',
+        '900 MB',
+        '1',
+        '',
+    ]
+    assert row_of(benchmarks, 'other') == [
+        '',
+        'other',
+        '1.5 s',
+        '5.25 (4.5 to 6.75)',
+        '5.33',
+        '125 MB',
+        '2.35 GB',
+        '2.5',
+        '2e-07',
+    ]
+    assert row_of(scaling, 'ours', '10') == ['ours', '10', '62.5 ms']
+    assert row_of(scaling, 'ours', '2,000') == ['ours', '2,000', '32.5 s']
+    assert 'ours: time ~ N^1.23' in scaling
+    for page in (benchmarks, scaling):
+        for words in (
+            '## Some thing',
+            'What is done to it.',
+            'Some Processor 7, 2 cores, 3 threads, avx512_bf16',
+            '2026-11-25T00:00+00:00',
+            'commit abc1234',
+            '`python benchmarks/bench_thing.py`',
+            'python 3.11.7, torch 2.14.1',
+        ):
+            assert words in page
+        assert 'not a result' not in page
+
+
+def test_the_rest_of_a_page_stays(tool, tree):
+    page = tree / 'docs/benchmarks.md'
+    before, _, after = page.read_text().partition(tool.BEGIN)
+    after = after.partition(tool.END)[2]
+    page.write_text(f'{page.read_text()}\nBelow.\n')
+    first = run(tool, tree, RESULT)
+    assert first[0].startswith(before) and first[0].endswith(f'{after}\nBelow.\n')
+    pictures = {p: p.read_bytes() for p in tree.rglob('*.png')}
+    assert {p.name for p in pictures} == {'thing.png', 'thing_curves.png'}
+    # the same once more
+    assert run(tool, tree) == first
+    assert {p: p.read_bytes() for p in tree.rglob('*.png')} == pictures
+    # and other results take the place of the old ones
+    renamed = RESULT | dict(title='Another title', quick=True, curves=[])
+    benchmarks, scaling = run(tool, tree, renamed)
+    assert 'Some thing' not in benchmarks and '## Another title' in benchmarks
+    assert 'tiny sizes: not a result' in benchmarks
+    assert 'Growth of it' not in scaling and 'No results yet' in scaling
+
+
+def test_pictures_are_where_the_pages_say(tool, tree):
+    for page in run(tool, tree, RESULT):
+        (path,) = [line for line in page.splitlines() if line.startswith('![')]
+        assert (tree / 'docs' / path.partition('](')[2].rstrip(')')).is_file()
+
+
+def test_page_without_marks(tool, tree):
+    (tree / 'docs/scaling.md').write_text(f'{tool.BEGIN} and no end\n')
+    with pytest.raises(ValueError, match=r'scaling.md has no place for results'):
+        run(tool, tree, RESULT)
+
+
+def test_docs_are_up_to_date(tool, tree):
+    """The pages are what the results in the checkout make of them."""
+    results = [
+        json.loads(path.read_text())
+        for path in (ROOT / 'benchmarks/results').glob('*.json')
+    ]
+    expected = [(ROOT / f'docs/{page}.md').read_text() for page in PAGES]
+    assert run(tool, tree, *results) == expected
+    assert not any(result['quick'] for result in results)
