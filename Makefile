@@ -1,8 +1,10 @@
-# Python that makes the virtual environment: the first of these that is new enough.
+# Python that makes the virtual environment: the first from 3.10 to 3.12, which are
+# tested, or else the first that is newer.
 ifeq ($(origin PYTHON), undefined)
-PYTHON := $(shell for p in python3 python3.12 python3.11 python3.10; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
-	&& { echo $$p; break; }; done)
+PYTHON := $(shell for newest in 12 99; do \
+	for p in python3 python3.12 python3.11 python3.10 python3.13 python3.14; do \
+	$$p -c "import sys; sys.exit(not 10 <= sys.version_info[1] <= $$newest)" \
+	2>/dev/null && { echo $$p; exit; }; done; done)
 endif
 VENV ?= .venv
 BIN := $(VENV)/bin

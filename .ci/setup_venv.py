@@ -2,9 +2,9 @@
 """Make the virtual environment of the Makefile, or bring it up to date.
 
 Only what is needed is done: nothing when the environment is complete, one call of pip
-when what it is made from has changed, and a new environment when the old one is
-half-made, was moved, or belongs to another Python. A folder that this script did not
-make is never touched.
+when what it is made from has changed or a tool of the Makefile is gone, and a new
+environment when the old one is half-made, was moved, or belongs to another Python. A
+folder that this script did not make is never touched.
 """
 
 # An old Python is to reach the message that says so.
@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 MARK = 'mlcl_plugin.json'
 CONSTRAINTS = 'constraints.txt'
 TARGET = '.[onedl,demo,dev]'
+# What the Makefile calls.
+TOOLS = ('pytest', 'ruff')
+NEWEST_TESTED = (3, 12)
 MADE_FROM = ('setup.cfg', 'setup.py', 'pyproject.toml', CONSTRAINTS)
 
 
@@ -49,10 +52,11 @@ def python_of(venv: Path) -> Path:
     return venv / ('Scripts/python.exe' if os.name == 'nt' else 'bin/python')
 
 
-def runs(python: Path) -> bool:
-    """Tell whether an environment's Python starts and has pip."""
+def imports(python: Path, *names: str) -> bool:
+    """Tell whether an environment's Python starts and has some modules."""
+    command = [python, '-c', f'import {", ".join(names)}']
     try:
-        call = subprocess.run([python, '-c', 'import pip'], capture_output=True)
+        call = subprocess.run(command, capture_output=True)
     except OSError:
         return False
     return call.returncode == 0
@@ -63,7 +67,7 @@ def reason_to_remake(venv: Path, found: dict) -> str | None:
         return 'was made by another Python or for another place'
     if not found.get('complete'):
         return 'is half-made'
-    if not runs(python_of(venv)):
+    if not imports(python_of(venv), 'pip'):
         return 'does not run any more'
     return None
 
@@ -103,6 +107,9 @@ def make(venv: Path) -> None:
     venv.mkdir(parents=True, exist_ok=True)
     write_mark(venv, {}, complete=False)
     say(f'making {venv} with Python {sys.version.split()[0]}')
+    if sys.version_info[:2] > NEWEST_TESTED:
+        newest = '.'.join(map(str, NEWEST_TESTED))
+        say(f'tested up to Python {newest}. Choose one: make setup PYTHON=...')
     if subprocess.run([sys.executable, '-m', 'venv', venv]).returncode:
         sys.exit(f'setup: {sys.executable} -m venv failed, see above.')
 
@@ -115,6 +122,11 @@ def install(venv: Path, content: dict) -> None:
     code = subprocess.run([*command, '--editable', TARGET], cwd=ROOT).returncode
     if code:
         sys.exit('setup: pip failed, see above. The next run starts anew.')
+    if not imports(python_of(venv), *TOOLS):
+        sys.exit(
+            f'setup: {" or ".join(TOOLS)} cannot be imported, though pip takes them to '
+            'be installed. The next run starts anew.'
+        )
     write_mark(venv, content, complete=True)
 
 
@@ -148,7 +160,7 @@ def main() -> None:
         clear(venv)
     if reason or not found:
         make(venv)
-    elif found.get('content') == content:
+    elif found.get('content') == content and imports(python_of(venv), *TOOLS):
         say(f'{venv} is up to date')
         return
     install(venv, content)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Evaluate under Slurm, one process a GPU.
-# Usage: [GPUS=8] tools/slurm_train.sh PARTITION JOB CONFIG CHECKPOINT [options of tools/test.py]
+# Usage: [GPUS=8] tools/slurm_test.sh PARTITION JOB CONFIG CHECKPOINT [options of tools/test.py]
 set -euo pipefail
 
 if [ "$#" -lt 4 ]; then
@@ -24,6 +24,6 @@ exec srun -p "$PARTITION" \
     --ntasks-per-node="$GPUS_PER_NODE" \
     --cpus-per-task="${CPUS_PER_TASK:-5}" \
     --kill-on-bad-exit=1 \
-    "${SRUN_ARGS[@]}" \
+    ${SRUN_ARGS[@]+"${SRUN_ARGS[@]}"} \
     "${PYTHON:-python}" -u "$(dirname "$0")/test.py" "$CONFIG" "$CHECKPOINT" \
     --launcher=slurm "${@:5}"

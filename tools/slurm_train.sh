@@ -24,6 +24,6 @@ exec srun -p "$PARTITION" \
     --ntasks-per-node="$GPUS_PER_NODE" \
     --cpus-per-task="${CPUS_PER_TASK:-5}" \
     --kill-on-bad-exit=1 \
-    "${SRUN_ARGS[@]}" \
+    ${SRUN_ARGS[@]+"${SRUN_ARGS[@]}"} \
     "${PYTHON:-python}" -u "$(dirname "$0")/train.py" "$CONFIG" \
     --work-dir="$WORK_DIR" --launcher=slurm "${@:5}"

@@ -18,6 +18,8 @@ default_hooks = dict(
     visualization=dict(type='VisualizationHook', enable=False),
     # stop before the first iteration if datasets and model disagree
     dataset_check=dict(type='DatasetCheckHook'),
+    # warn if the EMA's momentum is too small for so few iterations
+    ema_check=dict(type='EMACheckHook'),
 )
 
 env_cfg = dict(

@@ -12,6 +12,7 @@ from .transforms import (
     LoadImage,
     SharedMultiView,
 )
+from .voc_multi_label import VOCMultiLabel
 
 __all__ = [
     'CocoMultiLabel',
@@ -25,4 +26,5 @@ __all__ = [
     'LabelsToTargets',
     'LoadImage',
     'SharedMultiView',
+    'VOCMultiLabel',
 ]

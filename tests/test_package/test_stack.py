@@ -213,15 +213,18 @@ def test_setup_cfg_asks_for_the_versions_that_are_checked():
     parser = configparser.ConfigParser()
     parser.read(ROOT / 'setup.cfg')
     extras = parser['options.extras_require']
-    required = {
-        requirement.name: requirement.specifier
+    base, onedl, openmmlab = (
+        {
+            requirement.name: requirement.specifier
+            for requirement in map(Requirement, block.split())
+        }
         for block in (
             parser['options']['install_requires'],
             extras['onedl'],
             extras['openmmlab'],
         )
-        for requirement in map(Requirement, block.split())
-    }
+    )
+    required = openmmlab | onedl | base
     modules = {'torch': 'torch', 'torchvision': 'torchvision'}
     for family in _stack.FAMILIES:
         members = _stack.FAMILIES[family]
@@ -230,6 +233,8 @@ def test_setup_cfg_asks_for_the_versions_that_are_checked():
         modules.update({name: members[name] for name in asked})
     for name, module in modules.items():
         assert required[name] == SpecifierSet(_stack.SUPPORTED[module])
+    # what import warns of
+    assert openmmlab['torch'] == SpecifierSet(f'<{_stack.SAFE_LOAD_TORCH}')
 
 
 def test_constraints_are_versions_that_are_checked():

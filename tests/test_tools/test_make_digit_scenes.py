@@ -318,6 +318,103 @@ def test_force_replaces_scenes_and_nothing_else(tool, scenes, tmp_path):
     assert after == contents(scenes)
 
 
+@pytest.fixture
+def interrupt(tool, monkeypatch):
+    """Function that runs the tool until a number of scenes are made."""
+
+    def run_until(number, out_dir, *args):
+        made = []
+        make_scene = tool.make_scene
+
+        def stop(*scene):
+            if len(made) == number:
+                raise KeyboardInterrupt
+            made.append(None)
+            return make_scene(*scene)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tool, 'make_scene', stop)
+            with pytest.raises(KeyboardInterrupt):
+                run(tool, out_dir, *args)
+
+    return run_until
+
+
+@pytest.mark.parametrize('number', [0, 1, 6, 8], ids='no one train val'.split())
+def test_interrupted_call_is_repeated(
+    tool, scenes, interrupt, tmp_path, number, capsys
+):
+    out_dir = tmp_path / 'out'
+    interrupt(number, out_dir)
+    assert len([name for name in contents(out_dir) if 'png' in name]) == number
+    # and with other options
+    interrupt(3, out_dir, '--clutter', '2', '--format', 'jpg')
+    run(tool, out_dir)
+    assert 'holds scenes of an interrupted call' in capsys.readouterr().out
+    assert contents(out_dir) == contents(scenes)
+
+
+def test_interrupted_call_over_older_scenes_is_repeated(
+    tool, scenes, interrupt, tmp_path, monkeypatch
+):
+    out_dir = tmp_path / 'out'
+    tool.main([str(out_dir), '--num-train', '9', '--num-val', '5', '--format', 'jpg'])
+
+    def stop(out_dir):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tool, 'remove_scenes', stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tool, out_dir, '--force')
+    assert len(contents(out_dir)) == 9 + 5 + 2 + 1
+    interrupt(2, out_dir)
+    run(tool, out_dir)
+    assert contents(out_dir) == contents(scenes)
+
+
+@pytest.mark.parametrize('length', [0, 20, 500])
+def test_annotation_file_that_was_cut_short(tool, scenes, interrupt, tmp_path, length):
+    out_dir = tmp_path / 'out'
+    interrupt(8, out_dir)
+    path = out_dir / 'annotations/instances_train.json'
+    path.write_bytes(path.read_bytes()[:length])
+    run(tool, out_dir)
+    assert contents(out_dir) == contents(scenes)
+
+
+@pytest.mark.parametrize(
+    'name, content',
+    [
+        ('train/notes.txt', 'mine'),
+        ('train/1.png', 'mine'),
+        ('000001.png', 'mine'),
+        ('test/000001.png', 'mine'),
+        ('annotations/instances_train.json', '{"info":{"description":"Mine"}}'),
+        ('annotations/instances_test.json', '{"info":{}}'),
+        ('annotations/.unfinished', 'mine'),
+        ('annotations/.unfinished', ''),
+        ('annotations/.unfinished', None),
+    ],
+)
+def test_files_of_others_are_left_alone(
+    tool, interrupt, tmp_path, capsys, name, content
+):
+    out_dir = tmp_path / 'out'
+    interrupt(8, out_dir)
+    path = out_dir / name
+    if content is None:
+        path.unlink()
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    before = contents(out_dir)
+    with pytest.raises(SystemExit):
+        run(tool, out_dir)
+    assert '--force' in capsys.readouterr().err
+    assert contents(out_dir) == before
+
+
 @pytest.mark.parametrize(
     'args, message',
     [

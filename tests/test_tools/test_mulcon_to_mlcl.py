@@ -289,7 +289,7 @@ NAMES = ['person', 'bicycle', 'car', 'bus', 'cat']
 
 @pytest.fixture
 def label_lists(tmp_path):
-    """The weights' order, alphabetical, and COCO's, by ids in a jumbled file."""
+    """An order of the weights, and COCO's, by ids in a jumbled file."""
     categories = tmp_path / 'category.json'
     categories.write_text(
         json.dumps({name: index for index, name in enumerate(sorted(NAMES))})
@@ -301,30 +301,54 @@ def label_lists(tmp_path):
     return categories, ann_file
 
 
-def test_order_of_labels(tmp_path, label_lists):
+# by index in the weights
+ORDERS = {
+    'alphabetical': ['bicycle', 'bus', 'car', 'cat', 'person'],
+    'given': ['cat', 'person', 'bus', 'bicycle', 'car'],
+}
+
+
+@pytest.mark.parametrize('order', ORDERS)
+def test_order_of_labels(tmp_path, label_lists, order, capsys):
     files = random_files(('sab3',))
     out = tmp_path / 'out.pth'
     categories, ann_file = map(str, label_lists)
-    converter.main(
-        [
-            *(str(write(tmp_path / 'src', files)), str(out), '--tag', TAG),
-            *('--categories', categories, '--ann-file', ann_file),
-        ]
-    )
+    args = [str(write(tmp_path / 'src', files)), str(out), '--tag', TAG]
+    args += ['--ann-file', ann_file]
+    if order == 'given':
+        index = {name: i for i, name in enumerate(ORDERS[order])}
+        Path(categories).write_text(json.dumps(index))
+        args += ['--categories', categories]
+    converter.main(args)
+    printed = capsys.readouterr()
+    assert f'{ann_file} (in the weights: ' in printed.out
+    assert ('alphabetical' in printed.out) == (order == 'alphabetical')
+    assert not printed.err
     checkpoint = torch.load(out, weights_only=True)
     assert checkpoint['meta']['dataset_meta']['classes'] == tuple(NAMES)
     model = build_model(0, 1)
     model.load_state_dict(checkpoint['state_dict'], strict=True)
     logits, projections = plain_mulcon(files, images(), ('sab3',))
-    order = [sorted(NAMES).index(name) for name in NAMES]
+    rows = [ORDERS[order].index(name) for name in NAMES]
+    assert rows != list(range(NUM_LABELS))
     with torch.no_grad():
         feats = model.extract_feat(images())
         torch.testing.assert_close(
-            model.head(feats), logits[:, order], rtol=1e-9, atol=1e-9
+            model.head(feats), logits[:, rows], rtol=1e-9, atol=1e-9
         )
         torch.testing.assert_close(
-            model.head.projector(feats[-1]), projections[:, order], rtol=1e-9, atol=1e-9
+            model.head.projector(feats[-1]), projections[:, rows], rtol=1e-9, atol=1e-9
         )
+
+
+def test_order_of_the_weights_is_told(tmp_path, capsys):
+    args = [str(write(tmp_path / 'src', random_files(()))), str(tmp_path / 'out.pth')]
+    converter.main([*args, '--tag', TAG])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'without --ann-file' in line and 'CocoMultiLabel' in line
+    with pytest.raises(SystemExit):
+        converter.main([*args, '--tag', TAG, '--categories', 'category.json'])
+    assert '--categories needs --ann-file' in capsys.readouterr().err
 
 
 def test_missing_files(tmp_path):
@@ -404,13 +428,19 @@ def test_malformed_label_lists(tmp_path, label_lists):
     def convert(categories=categories, ann_file=ann_file):
         return converter.convert(tmp_path, TAG, categories, ann_file)
 
-    with pytest.raises(ValueError, match='go together'):
+    with pytest.raises(ValueError, match='category.json is of no use without ann_file'):
         convert(ann_file=None)
     with pytest.raises(FileNotFoundError, match='no file .*gone.json'):
         convert(categories=str(tmp_path / 'gone.json'))
     with pytest.raises(ValueError, match="instances.json has no list 'categories'"):
         Path(ann_file).write_text('{"images": []}')
         convert()
+    for names in (NAMES[:4], [*NAMES[:4], NAMES[0]], [*NAMES, 'tram']):
+        message = f'{len(names)} categories with {len(set(names))} .* 5 labels'
+        with pytest.raises(ValueError, match=message):
+            listed = [dict(id=i, name=name) for i, name in enumerate(names)]
+            Path(ann_file).write_text(json.dumps(dict(categories=listed)))
+            convert(categories=None)
     with pytest.raises(ValueError, match=r"first has \['bus'\].*second has \['tram'\]"):
         names = [name.replace('bus', 'tram') for name in NAMES]
         listed = [dict(id=i, name=name) for i, name in enumerate(names)]
@@ -422,5 +452,3 @@ def test_malformed_label_lists(tmp_path, label_lists):
     with pytest.raises(ValueError, match='category.json is not valid JSON'):
         Path(categories).write_text('{"person": 0')
         convert()
-    with pytest.raises(SystemExit):
-        converter.main(['a', 'b', '--tag', TAG, '--categories', categories])

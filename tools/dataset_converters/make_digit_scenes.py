@@ -36,6 +36,9 @@ MIN_HEIGHT = 6
 # Part of the stored options: to be raised whenever the same options come to give
 # other scenes, so that a folder of older scenes is not taken for the same.
 VERSION = 1
+DESCRIPTION = 'Scenes of handwritten digits from scikit-learn'
+# What every file of ours but the images begins with.
+BEGINNING = b'{"info":{"description":"%s"' % DESCRIPTION.encode()
 
 
 @dataclass(frozen=True)
@@ -355,7 +358,7 @@ def split_info(split: str, num_images: int, options: SceneOptions) -> dict:
     images the other one has.
     """
     return {
-        'description': 'Scenes of handwritten digits from scikit-learn',
+        'description': DESCRIPTION,
         'version': VERSION,
         'split': split,
         'num_images': num_images,
@@ -434,6 +437,11 @@ def _annotation_file(out_dir: Path, split: str) -> Path:
     return out_dir / 'annotations' / f'instances_{split}.json'
 
 
+def _mark_file(out_dir: Path) -> Path:
+    """Lies beside the annotation files as long as scenes are being made."""
+    return out_dir / 'annotations' / '.unfinished'
+
+
 def _scene_files(out_dir: Path, split: str) -> list[Path]:
     """The images of a split: files named by a number only."""
     folder = out_dir / split
@@ -467,6 +475,30 @@ def holds_scenes(
         if {path.name for path in _scene_files(out_dir, split)} != expected:
             return False
     return True
+
+
+def holds_unfinished_scenes(out_dir: str | Path) -> bool:
+    """Whether a folder holds what an interrupted call left, and nothing else.
+
+    Args:
+        out_dir (str | Path): The folder of the dataset.
+
+    Returns:
+        bool: True if the mark of an unfinished call is there and all other files are
+        annotation files or images that this program makes.
+    """
+    out_dir = Path(out_dir)
+    mark = _mark_file(out_dir)
+    if not mark.is_file() or not mark.read_bytes().startswith(BEGINNING):
+        return False
+    ours = {mark}
+    for split in SPLITS:
+        ours.update(_scene_files(out_dir, split))
+        path = _annotation_file(out_dir, split)
+        # Its writing may have been cut short.
+        if path.is_file() and BEGINNING.startswith(path.read_bytes()[: len(BEGINNING)]):
+            ours.add(path)
+    return all(path in ours for path in out_dir.rglob('*') if path.is_file())
 
 
 def remove_scenes(out_dir: str | Path) -> None:
@@ -549,24 +581,39 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f'{out_dir} is a file, expected a folder to write to.')
     if not args.force:
         if holds_scenes(out_dir, num_images, options):
+            _mark_file(out_dir).unlink(missing_ok=True)
             print(f'{out_dir} already holds these scenes, nothing to do.')
             return
-        if any(path.is_file() for path in out_dir.rglob('*')):
+        if holds_unfinished_scenes(out_dir):
+            print(f'{out_dir} holds scenes of an interrupted call, making them anew.')
+        elif any(path.is_file() for path in out_dir.rglob('*')):
             parser.error(
                 f'{out_dir} is not empty and does not hold just these scenes. Choose '
                 'another folder, or replace the scenes in it with --force.'
             )
+    # Before anything else, so that an interrupted call can be repeated.
+    mark = _mark_file(out_dir)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    info = {
+        'description': DESCRIPTION,
+        'num_images': num_images,
+        'options': asdict(options),
+    }
+    mark.write_bytes(orjson.dumps({'info': info}))
     remove_scenes(out_dir)
     for split, number in num_images.items():
         try:
             content = write_split(out_dir, split, number, options)
         except ValueError as error:
+            remove_scenes(out_dir)
+            mark.unlink()
             parser.error(str(error))
         labels = {(a['image_id'], a['category_id']) for a in content['annotations']}
         print(
             f'{out_dir / split}: {number} scenes, {len(content["annotations"])} '
             f'digits, {len(labels) / number:.2f} labels a scene'
         )
+    mark.unlink()
 
 
 if __name__ == '__main__':

@@ -15,20 +15,24 @@ This makes a checkpoint that fits the model of ``configs/mlcl_r101_coco.py``, to
 evaluate or to start step 2 from::
 
     python tools/model_converters/mulcon_to_mlcl.py DOWNLOADED mulcon.pth \\
-        --tag ema_epoch_15
+        --tag ema_epoch_15 --ann-file data/coco/annotations/instances_val2014.json
     python tools/test.py configs/mlcl_r101_coco.py mulcon.pth
 
 The files number the labels, but do not name them, and the order of the labels must
 be that of the dataset which the checkpoint is used with. ``CocoMultiLabel`` orders
-COCO's labels by their category id. Weights in another order are put into this one
-with ``--categories``, a JSON file ``{name: index}`` of the order of the weights
-(``category.json`` of the data lists that the authors trained with), together with
-``--ann-file``, the COCO annotation file whose order is wanted.
+them by their category id; ``--ann-file``, a COCO annotation file, gives that order.
+
+The order of the weights is **assumed** to be the alphabetical one of the names, as in
+the category lists that training codes in the way of ML-GCN build; nothing in the files
+confirms it. An mAP near chance means that it is another one. It can be given as
+``--categories``, a JSON file ``{name: index}`` such as the ``category.json`` of the
+lists that the weights were trained with.
 
 Files are read with ``weights_only=True``: none can run code.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -249,7 +253,7 @@ def read_projector(
     )
 
 
-def read_json(path: str) -> object:
+def read_json(path: str | Path) -> object:
     """Read a JSON file.
 
     Raises:
@@ -265,13 +269,14 @@ def read_json(path: str) -> object:
 
 
 def read_order(
-    categories: str, ann_file: str, num_classes: int
+    categories: str | Path | None, ann_file: str | Path, num_classes: int
 ) -> tuple[list[str], list[int]]:
     """Where the labels of an annotation file are among those of the weights.
 
     Args:
-        categories (str): JSON file ``{name: index}`` of the order of the weights.
-        ann_file (str): COCO annotation file, whose labels are ordered by id.
+        categories (str | Path, optional): JSON file ``{name: index}`` of the order of
+            the weights. None takes them to be in alphabetical order.
+        ann_file (str | Path): COCO annotation file, whose labels are ordered by id.
         num_classes (int): The number of labels L of the weights.
 
     Returns:
@@ -283,6 +288,24 @@ def read_order(
         ValueError: If a file has another form or number of labels, or the two
             disagree about the names.
     """
+    content = read_json(ann_file)
+    try:
+        listed = sorted(content['categories'], key=lambda category: category['id'])
+        names = [category['name'] for category in listed]
+        index = {name: i for i, name in enumerate(sorted(names))}
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{ann_file} has no list 'categories' of objects with 'id' and 'name', as "
+            "COCO's annotation files do."
+        ) from error
+    if len(names) != num_classes or len(index) != num_classes:
+        raise ValueError(
+            f'{ann_file} has {len(names)} categories with {len(index)} different '
+            f'names, but the weights have {num_classes} labels.'
+        )
+    if categories is None:
+        return names, [index[name] for name in names]
+
     index = read_json(categories)
     if not isinstance(index, dict) or sorted(map(str, index.values())) != sorted(
         map(str, range(num_classes))
@@ -291,15 +314,6 @@ def read_order(
             f'{categories} must hold an object {{name: index}} with every index from '
             f'0 to {num_classes - 1}, since the weights have {num_classes} labels.'
         )
-    content = read_json(ann_file)
-    try:
-        listed = sorted(content['categories'], key=lambda category: category['id'])
-        names = [category['name'] for category in listed]
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{ann_file} has no list 'categories' of objects with 'id' and 'name', as "
-            "COCO's annotation files do."
-        ) from error
     if sorted(names) != sorted(index):
         raise ValueError(
             f'{categories} and {ann_file} name different labels: only the first has '
@@ -312,16 +326,19 @@ def read_order(
 def convert(
     src_dir: str | Path,
     tag: str,
-    categories: str | None = None,
-    ann_file: str | None = None,
+    categories: str | Path | None = None,
+    ann_file: str | Path | None = None,
 ) -> tuple[dict, str]:
     """Convert the files of one model.
 
     Args:
         src_dir (str | Path): The folder of the files.
         tag (str): What the names of the files start with, before ``_net_``.
-        categories (str, optional): See the module. Goes with ``ann_file``.
-        ann_file (str, optional): See the module. Goes with ``categories``.
+        categories (str | Path, optional): JSON file ``{name: index}`` of the order of
+            the weights. Needs ``ann_file``. Defaults to None, which assumes the
+            alphabetical order.
+        ann_file (str | Path, optional): COCO annotation file, into whose order the
+            labels are put. Defaults to None, which leaves them as they are.
 
     Returns:
         tuple[dict, str]: The checkpoint, ``dict(state_dict=..., meta=...)``, and a
@@ -329,11 +346,14 @@ def convert(
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file has keys or shapes other than expected, or only one of
-            ``categories`` and ``ann_file`` is given.
+        ValueError: If a file has keys or shapes other than expected, or ``categories``
+            is given without ``ann_file``.
     """
-    if (categories is None) != (ann_file is None):
-        raise ValueError('categories and ann_file go together, got one of them.')
+    if categories is not None and ann_file is None:
+        raise ValueError(
+            f'categories={categories} is of no use without ann_file, the COCO '
+            'annotation file that gives the order to put the labels into.'
+        )
     src_dir = Path(src_dir)
     if not src_dir.is_dir():
         raise FileNotFoundError(f'There is no folder {src_dir}.')
@@ -343,7 +363,7 @@ def convert(
     projector = read_projector(src_dir / f'{tag}_net_P.pth', neck.embed_dims)
 
     meta = dict(converted_from=f'MulCon, {tag}')
-    if categories is not None:
+    if ann_file is not None:
         names, order = read_order(categories, ann_file, neck.num_classes)
         # Attention among the labels does not depend on their order.
         neck_state['queries'] = neck_state['queries'][:, order]
@@ -366,9 +386,12 @@ def convert(
     }
     parameters = sum(p.numel() for module in modules for p in module.parameters())
     parameters += sum(value.numel() for value in classifiers.values())
+    order = 'the weights'
+    if ann_file is not None:
+        taken = 'alphabetical order' if categories is None else categories
+        order = f'{ann_file} (in the weights: {taken})'
     summary = (
-        f'ResNet-{backbone.depth}, {neck.num_classes} labels in the order of '
-        f'{"the weights" if ann_file is None else ann_file}, '
+        f'ResNet-{backbone.depth}, {neck.num_classes} labels in the order of {order}, '
         f'{len(neck.blocks_before)} blocks before and {len(neck.blocks_after)} after '
         f'the label attention, {"no" if projector is None else "with"} projector, '
         f'{parameters / 1e6:.2f} M parameters'
@@ -389,17 +412,25 @@ def main(args: Sequence[str] | None = None) -> None:
         help='what the names of the files start with, e.g. ema_epoch_15',
     )
     parser.add_argument(
-        '--categories',
-        help='JSON file {name: index} of the order of labels in the weights; with '
         '--ann-file',
+        help='COCO annotation file of the dataset, e.g. instances_val2014.json; labels '
+        'are put into the order of its category ids',
     )
     parser.add_argument(
-        '--ann-file',
-        help='COCO annotation file; labels are put into the order of its category ids',
+        '--categories',
+        help='JSON file {name: index} of the order of labels in the weights; with '
+        '--ann-file. Without it that order is assumed to be the alphabetical one, '
+        'which the weights cannot confirm: an mAP near chance means another order',
     )
     args = parser.parse_args(args)
-    if (args.categories is None) != (args.ann_file is None):
-        parser.error('--categories and --ann-file go together')
+    if args.categories is not None and args.ann_file is None:
+        parser.error('--categories needs --ann-file')
+    if args.ann_file is None:
+        print(
+            'mulcon_to_mlcl: without --ann-file the labels stay in the order of the '
+            'weights, which for COCO is not that of CocoMultiLabel.',
+            file=sys.stderr,
+        )
     checkpoint, summary = convert(
         args.src_dir, args.tag, args.categories, args.ann_file
     )

@@ -1,4 +1,4 @@
-# MS-COCO 2014 at 576 px: as at 448 px, but for the size.
+# MS-COCO 2014 at 576 px: as at 448 px, but for the size of image and cut-out.
 _base_ = ['./coco_mlcl_448.py']
 
 img_size = 576
@@ -7,12 +7,12 @@ train_pipeline = [
     dict(type='LoadImage'),
     dict(type='RandomResizedCrop', scale=img_size, crop_ratio_range=(0.875, 1.0)),
     dict(type='FastRandomFlip', prob=0.5, direction='horizontal'),
-    {{_base_.rand_augment}},
+    {{_base_.rand_augment_576}},
     dict(type='FastPackInputs'),
 ]
 view = [
     dict(type='FastRandomFlip', prob=0.5, direction='horizontal'),
-    {{_base_.rand_augment}},
+    {{_base_.rand_augment_576}},
 ]
 two_view_pipeline = [
     dict(type='LoadImage'),

@@ -3,7 +3,7 @@
 _base_ = ['./pipelines/mulcon_rand_aug.py']
 
 data_root = 'data/VOCdevkit/VOC2007/'
-dataset_type = 'VOC'
+dataset_type = 'VOCMultiLabel'
 img_size = 448
 
 data_preprocessor = dict(

@@ -1,32 +1,59 @@
 # MulCon's RandAugment: two operations a call, of these fifteen, each applied with
-# probability 0.5. It draws magnitudes 1..9 of 10; MMPretrain draws them evenly
-# from 0 to `magnitude_level`. The ranges are those of AutoAugment
-# (arXiv 1805.09501, table 6), which the method's operations come from. What begins
-# with Fast gives what MMPretrain's operation of that name gives, in less time.
+# probability 0.5. The full strengths are those of AutoAugment (arXiv 1805.09501,
+# table 6), which the method's operations come from. MulCon draws one of the levels 1
+# to 9 of 10; here a strength is drawn evenly from level 1 to level 9, which the ranges
+# name, since MMPretrain's RandAugment knows no steps. What begins with Fast gives what
+# MMPretrain's operation of that name gives, in less time.
 rand_policies = [
     dict(type='Invert', prob=0.5),
-    # AutoAugment cuts up to 0.2 of the side: 90 of 448 px
-    dict(type='Cutout', magnitude_range=(1, 90), prob=0.5),
-    dict(type='Sharpness', magnitude_range=(0, 0.9), prob=0.5),
+    # in full 0.2 of the side, which is 90 of 448 px
+    dict(type='Cutout', magnitude_range=(9, 81), prob=0.5),
+    # in full 0.9
+    dict(type='Sharpness', magnitude_range=(0.09, 0.81), prob=0.5),
     dict(type='FastAutoContrast', prob=0.5),
-    dict(type='Posterize', magnitude_range=(8, 4), prob=0.5),
-    dict(type='Shear', magnitude_range=(0, 0.3), direction='horizontal', prob=0.5),
-    dict(type='Shear', magnitude_range=(0, 0.3), direction='vertical', prob=0.5),
-    # 150 of 331 px in AutoAugment
-    dict(type='Translate', magnitude_range=(0, 0.45), direction='horizontal', prob=0.5),
-    dict(type='Translate', magnitude_range=(0, 0.45), direction='vertical', prob=0.5),
-    dict(type='Rotate', magnitude_range=(0, 30), prob=0.5),
+    # from 8 bits to 4, rounded up
+    dict(type='Posterize', magnitude_range=(7.6, 4.4), prob=0.5),
+    # in full 0.3
+    dict(type='Shear', magnitude_range=(0.03, 0.27), direction='horizontal', prob=0.5),
+    dict(type='Shear', magnitude_range=(0.03, 0.27), direction='vertical', prob=0.5),
+    # in full 150 of 331 px, which is 0.45
+    dict(
+        type='Translate',
+        magnitude_range=(0.045, 0.405),
+        direction='horizontal',
+        prob=0.5,
+    ),
+    dict(
+        type='Translate', magnitude_range=(0.045, 0.405), direction='vertical', prob=0.5
+    ),
+    # in full 30 degrees
+    dict(type='Rotate', magnitude_range=(3, 27), prob=0.5),
     dict(type='FastEqualize', prob=0.5),
-    dict(type='FastContrast', magnitude_range=(0, 0.9), prob=0.5),
-    dict(type='ColorTransform', magnitude_range=(0, 0.9), prob=0.5),
-    dict(type='FastSolarize', magnitude_range=(256, 0), prob=0.5),
-    dict(type='FastBrightness', magnitude_range=(0, 0.9), prob=0.5),
+    # in full 0.9
+    dict(type='FastContrast', magnitude_range=(0.09, 0.81), prob=0.5),
+    dict(type='ColorTransform', magnitude_range=(0.09, 0.81), prob=0.5),
+    # from 256 to 0
+    dict(type='FastSolarize', magnitude_range=(230.4, 25.6), prob=0.5),
+    # in full 0.9
+    dict(type='FastBrightness', magnitude_range=(0.09, 0.81), prob=0.5),
 ]
 rand_augment = dict(
     type='RandAugment',
     policies=rand_policies,
     num_policies=2,
-    magnitude_level=9,
+    # evenly over the whole of each range
+    magnitude_level=10,
     magnitude_std='inf',
     total_level=10,
+)
+
+# The only strength in pixels: 0.2 of the side is 115 of 576 px.
+rand_augment_576 = dict(
+    rand_augment,
+    policies=[
+        dict(policy, magnitude_range=(12, 104))
+        if policy['type'] == 'Cutout'
+        else policy
+        for policy in rand_policies
+    ],
 )

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PASCAL VOC, and own data in its form, with errors that name file and value."""
+
+import xml.etree.ElementTree as ElementTree
+
+from mmengine.fileio import list_from_file
+from mmpretrain.datasets import VOC
+from mmpretrain.registry import DATASETS
+
+
+@DATASETS.register_module()
+class VOCMultiLabel(VOC):
+    """`PASCAL VOC <http://host.robots.ox.ac.uk/pascal/VOC/>`_ with image-level labels.
+
+    On sound data this is MMPretrain's ``VOC``. It differs in what it does with the
+    rest: files that are missing or broken are named, boxes of unknown names are not
+    dropped silently, blank lines in the list of images are passed over, and a box
+    without ``<difficult>``, as many own data sets in VOC's form have them, is taken as
+    not difficult.
+
+    Each item holds ``img_path`` (str), ``gt_label`` and ``gt_label_difficult``
+    (list[int], the indices of the labels with a box that is not difficult, and of
+    those with one that is; sorted, without repeats). Both are None where
+    ``data_prefix`` has no ``ann_path``. The image files are not looked at before they
+    are used.
+
+    Args:
+        *args: Arguments of :class:`mmpretrain.datasets.VOC`.
+        unknown_names (str): What to do with boxes whose name is none of the classes:
+            'error' or 'skip'. Defaults to 'error'.
+        **kwargs: Keyword arguments of :class:`mmpretrain.datasets.VOC`:
+            ``data_root``, ``split``, ``image_set_path``, ``data_prefix``,
+            ``test_mode``, ``metainfo``, ``classes``, ``pipeline``, ...
+
+    Raises:
+        FileNotFoundError: If the list of images or an annotation file is missing.
+        ValueError: If the list is empty, or an annotation file is not valid XML, has
+            an unknown name, a box without a name or a ``<difficult>`` that is no
+            integer.
+    """
+
+    def __init__(self, *args, unknown_names: str = 'error', **kwargs) -> None:
+        if unknown_names not in ('error', 'skip'):
+            raise ValueError(
+                f"unknown_names must be 'error' or 'skip', got '{unknown_names}'."
+            )
+        self.unknown_names = unknown_names
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the list of images and their annotation files.
+
+        Returns:
+            list[dict]: One dict an image, with ``img_path``, ``gt_label`` and
+            ``gt_label_difficult``.
+        """
+        try:
+            lines = list_from_file(self.image_set_path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(
+                f"There is no list of images '{self.image_set_path}'. Check data_root "
+                f"(data_root='{self.data_root}') and split or image_set_path."
+            ) from error
+        img_ids = [line.strip() for line in lines if line.strip()]
+        if not img_ids:
+            raise ValueError(f'{self.image_set_path} is empty, expected one id a line.')
+        data_list = []
+        for img_id in img_ids:
+            labels = difficult = None
+            if self.ann_prefix is not None:
+                labels, difficult = self._get_labels_from_xml(img_id)
+            data_list.append(
+                dict(
+                    img_path=self.backend.join_path(self.img_prefix, f'{img_id}.jpg'),
+                    gt_label=labels,
+                    gt_label_difficult=difficult,
+                )
+            )
+        return data_list
+
+    def _get_labels_from_xml(self, img_id: str) -> tuple[list[int], list[int]]:
+        """The labels of boxes that are not difficult, and of those that are."""
+        path = self.backend.join_path(self.ann_prefix, f'{img_id}.xml')
+        try:
+            root = ElementTree.fromstring(self.backend.get(path))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileNotFoundError(
+                f"There is no annotation file '{path}', though {self.image_set_path} "
+                f"lists '{img_id}'. Check ann_path in data_prefix, and that the list "
+                'has one id a line and nothing else.'
+            ) from error
+        except ElementTree.ParseError as error:
+            raise ValueError(
+                f'{path} is not valid XML: {error}. The file may be incomplete.'
+            ) from error
+
+        labels, labels_difficult = set(), set()
+        for number, box in enumerate(root.findall('object')):
+            name = (box.findtext('name') or '').strip()
+            label = self.class_to_idx.get(name)
+            if label is None:
+                if name and self.unknown_names == 'skip':
+                    continue
+                raise ValueError(
+                    f"{path}: object[{number}] has the name '{name}', expected one of "
+                    f'{list(self.CLASSES)}. Set classes to the names of your data, or '
+                    "unknown_names='skip' to leave boxes of other names out."
+                )
+            difficult = box.findtext('difficult', default='0').strip()
+            if not difficult.isdecimal():
+                raise ValueError(
+                    f"{path}: object[{number}] ('{name}') has <difficult>{difficult}"
+                    '</difficult>, expected 0 or 1.'
+                )
+            (labels_difficult if int(difficult) else labels).add(label)
+        return sorted(labels), sorted(labels_difficult)
+
+    def extra_repr(self) -> list[str]:
+        """The extra repr information of the dataset."""
+        word = 'left out' if self.unknown_names == 'skip' else 'an error'
+        return super().extra_repr() + [f'Boxes of unknown names: \t{word}']

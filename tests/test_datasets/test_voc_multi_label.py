@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import pytest
+from mmpretrain.datasets import VOC
+from mmpretrain.registry import DATASETS
+
+from mlcl_plugin.datasets import VOCMultiLabel
+
+# id: (name, difficult) of its boxes
+BOXES = {
+    '000005': [('person', 0), ('dog', 0), ('person', 1), ('person', 0)],
+    '000007': [('aeroplane', 1)],
+    '2008_000001': [('tvmonitor', 0), ('car', 1), ('bus', 0)],
+    '000012': [],
+}
+
+
+def xml(boxes):
+    objects = ''.join(
+        f'<object><name>{name}</name><truncated>1</truncated>'
+        + ('' if difficult is None else f'<difficult>{difficult}</difficult>')
+        + '<bndbox><xmin>1</xmin></bndbox></object>'
+        for name, difficult in boxes
+    )
+    return f'<annotation><folder>VOC2007</folder>{objects}</annotation>'
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A small folder in VOC's form."""
+    for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (tmp_path / folder).mkdir(parents=True)
+    for img_id, boxes in BOXES.items():
+        (tmp_path / f'Annotations/{img_id}.xml').write_text(xml(boxes))
+    (tmp_path / 'ImageSets/Main/train.txt').write_text('\n'.join(BOXES) + '\n')
+    return tmp_path
+
+
+def build(root, **kwargs):
+    kwargs = dict(data_root=str(root), split='train') | kwargs
+    return DATASETS.build(dict(type='VOCMultiLabel', **kwargs))
+
+
+def items(dataset):
+    return [dataset.get_data_info(i) for i in range(len(dataset))]
+
+
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        {},
+        dict(split='', image_set_path='ImageSets/Main/train.txt'),
+        dict(classes=['dog', 'bus', 'person', 'car'], unknown_names='skip'),
+        dict(split='test', test_mode=True, data_prefix=dict(img_path='JPEGImages')),
+    ],
+    ids=['split', 'image_set_path', 'classes', 'without_annotations'],
+)
+def test_same_as_mmpretrain(root, kwargs):
+    (root / 'ImageSets/Main/test.txt').write_text('000007\n000005')
+    kwargs = dict(data_root=str(root), split='train') | kwargs
+    ours = DATASETS.build(dict(type='VOCMultiLabel', **kwargs))
+    kwargs.pop('unknown_names', None)
+    theirs = VOC(**kwargs)
+    assert ours.metainfo == theirs.metainfo
+    for item in (expected := items(theirs)):
+        for key in ('gt_label', 'gt_label_difficult'):
+            item[key] = item[key] and sorted(item[key])
+    assert items(ours) == expected
+    assert len(ours) == (2 if kwargs['split'] == 'test' else 4)
+
+
+def test_labels(root):
+    dataset = build(root)
+    assert isinstance(dataset, VOCMultiLabel)
+    names = dataset.metainfo['classes']
+    assert len(names) == 20
+    for item, (img_id, boxes) in zip(items(dataset), BOXES.items(), strict=True):
+        assert item['img_path'] == str(root / f'JPEGImages/{img_id}.jpg')
+        for key, wanted in (('gt_label', 0), ('gt_label_difficult', 1)):
+            expected = {name for name, difficult in boxes if difficult == wanted}
+            assert [names[label] for label in item[key]] == sorted(expected)
+    assert 'Boxes of unknown names: \tan error' in repr(dataset)
+
+
+def test_images_go_through_the_pipeline(root):
+    """A label that only difficult boxes carry is unknown."""
+    image = np.full((4, 6, 3), 9, np.uint8)
+    cv2.imwrite(str(root / 'JPEGImages/2008_000001.jpg'), image)
+    pipeline = [
+        dict(type='LoadImage'),
+        dict(type='LabelsToTargets', num_classes=20),
+        dict(type='PackInputs'),
+    ]
+    sample = build(root, pipeline=pipeline)[2]
+    assert sample['inputs'].shape == (3, 4, 6)
+    targets = sample['data_samples'].gt_score.tolist()
+    # bus, car, tvmonitor
+    assert (targets[5], targets[6], targets[19]) == (1, -1, 1)
+    assert sum(map(abs, targets)) == 3
+
+
+def test_without_difficult(root):
+    path = root / 'Annotations/000007.xml'
+    path.write_text(xml([('aeroplane', None), ('boat', 1)]))
+    item = items(build(root))[1]
+    assert (item['gt_label'], item['gt_label_difficult']) == ([0], [3])
+
+
+def test_blank_lines(root):
+    (root / 'ImageSets/Main/train.txt').write_text('\n000005 \r\n\n  \n000012\n\n')
+    paths = [item['img_path'] for item in items(build(root))]
+    assert paths == [str(root / f'JPEGImages/{i}.jpg') for i in ('000005', '000012')]
+
+
+def test_unknown_name(root):
+    (root / 'Annotations/000007.xml').write_text(xml([('boat', 0), ('Doge', 0)]))
+    with pytest.raises(
+        ValueError, match=r"000007.xml: object\[1\] .*'Doge', expected .*'tvmonitor'"
+    ):
+        build(root)
+    dataset = build(root, unknown_names='skip')
+    assert items(dataset)[1]['gt_label'] == [3]
+    assert 'Boxes of unknown names: \tleft out' in repr(dataset)
+    with pytest.raises(ValueError, match="'error' or 'skip', got 'ignore'"):
+        build(root, unknown_names='ignore')
+
+
+@pytest.mark.parametrize('unknown_names', ['error', 'skip'])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('', 'is not valid XML: no element found'),
+        ('<annotation><object>', 'is not valid XML.*incomplete'),
+        ('<annotation><object/></annotation>', r"object\[0\] has the name ''"),
+        (xml([('', 0)]), r"object\[0\] has the name ''"),
+        (xml([('dog', 0), ('cat', 'no')]), r"object\[1\] \('cat'\) .*>no<.* 0 or 1"),
+        (xml([('dog', '')]), r"object\[0\] \('dog'\) .*><.* 0 or 1"),
+    ],
+)
+def test_malformed_file(root, content, message, unknown_names):
+    (root / 'Annotations/000012.xml').write_text(content)
+    with pytest.raises(ValueError, match=f'000012.xml.*{message}'):
+        build(root, unknown_names=unknown_names)
+
+
+def test_missing_files(root):
+    with pytest.raises(FileNotFoundError, match=r'Main/val.txt.*split'):
+        build(root, split='val')
+    with pytest.raises(FileNotFoundError, match=r'nowhere/ImageSets.*data_root'):
+        build(root / 'nowhere')
+    path = root / 'ImageSets/Main/train.txt'
+    # a list of one class has a second column
+    path.write_text('000005 -1\n')
+    with pytest.raises(
+        FileNotFoundError, match=r"000005 -1.xml', though .*train.txt lists '000005 -1'"
+    ):
+        build(root)
+    path.write_text('\n\n')
+    with pytest.raises(ValueError, match='train.txt is empty'):
+        build(root)
