@@ -73,10 +73,11 @@ HOOKS.register_module(module=RecordHook, force=True)
 def run_processes(tmp_path_factory):
     """Function that runs a script in several processes and loads what they save.
 
-    The script's arguments are rank, number of processes, port and file to save to.
+    The script's arguments are rank, number of processes, port and file to save to,
+    and those given.
     """
 
-    def run(script, world_size):
+    def run(script, world_size, *args):
         with socket.socket() as server:
             server.bind(('127.0.0.1', 0))
             port = str(server.getsockname()[1])
@@ -84,7 +85,7 @@ def run_processes(tmp_path_factory):
         outs = [folder / f'{rank}.pt' for rank in range(world_size)]
         started = [
             subprocess.Popen(
-                [sys.executable, script, str(rank), str(world_size), port, out]
+                [sys.executable, script, str(rank), str(world_size), port, out, *args]
             )
             for rank, out in enumerate(outs)
         ]

@@ -193,11 +193,42 @@ def test_image_without_annotation(load_config, data):
         run(load_config, {'train_dataloader.dataset': dataset})
 
 
-@pytest.mark.parametrize('temperature', [0, -0.2])
-def test_temperature(load_config, temperature):
+@pytest.mark.parametrize('temperature', [0, -0.2, None, '0.2', True])
+def test_temperature(load_config, record, temperature):
+    """An error of the second step shows before the first is trained."""
     key = 'steps.step2.model.head.loss_contrastive.temperature'
-    with pytest.raises(ValueError, match=f'temperature .* got {temperature}'):
+    with pytest.raises(ValueError, match=f'temperature .* got {temperature!r}'):
         run(load_config, {key: temperature})
+    assert record.epochs() == []
+
+
+def test_views_of_second_step(load_config, record):
+    with pytest.raises(ValueError, match='num_views'):
+        run(load_config, {'steps.step2.data_preprocessor.num_views': 0})
+    assert record.epochs() == []
+
+
+@pytest.mark.parametrize('serialize', [True, False])
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_empty_list(load_config, data, record, split, serialize):
+    dataset = json_dataset(data, [0])
+    edit(data / 'labels.json', lambda content: content['data_list'].clear())
+    dataset['serialize_data'] = serialize
+    message = r'MultiLabelDataset.*labels\.json' if serialize else 'has no image'
+    with pytest.raises(ValueError, match=message):
+        run(load_config, {f'{split}_dataloader.dataset': dataset})
+    assert record.epochs() == []
+
+
+def test_batch_larger_than_data(load_config, record):
+    changes = {
+        'train_dataloader.drop_last': True,
+        'steps.step2.train_dataloader.batch_size': 9,
+    }
+    message = r'7 images .*batch_size=9 and drop_last=True.*steps\.NAME'
+    with pytest.raises(ValueError, match=message):
+        run(load_config, changes)
+    assert ('step2', 0) not in record.epochs()
 
 
 def test_number_of_views(load_config, record):

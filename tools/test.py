@@ -10,9 +10,10 @@ import mmengine
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.evaluator import DumpResults
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 from mlcl_plugin.engine import (
+    CheckedRunner,
+    CheckpointCheckHook,
     enable_amp,
     set_default_dataloader_cfg,
     setup_cpu_distributed,
@@ -142,7 +143,8 @@ def main() -> None:
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)
     else:
-        runner = Runner.from_cfg(cfg)
+        runner = CheckedRunner.from_cfg(cfg)
+    runner.register_hook(CheckpointCheckHook())
 
     if args.out and args.out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

@@ -7,10 +7,12 @@ import os.path as osp
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 from mlcl_plugin.engine import (
+    CheckedRunner,
+    check_step_options,
     enable_amp,
+    has_begun,
     set_default_dataloader_cfg,
     setup_cpu_distributed,
 )
@@ -25,7 +27,8 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         help='a checkpoint to resume from; without one, the latest checkpoint in '
-        'the work directory (of a config in steps: in its unfinished step)',
+        'the work directory (of a config in steps: in its unfinished step) or, if '
+        'nothing has begun there, a start as without --resume',
     )
     parser.add_argument(
         '--amp',
@@ -87,19 +90,23 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.amp:
         enable_amp(cfg, train=True)
 
-    if args.resume == 'auto':
-        cfg.resume = True
-        cfg.load_from = None
-    elif args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = args.resume
-
     if args.auto_scale_lr:
         cfg.auto_scale_lr.enable = True
 
     # The number of workers may come from the options, so these go first.
     if args.cfg_options is not None:
+        check_step_options(cfg.get('steps'), args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
+    # So may the weights that the first call started from.
+    if args.resume == 'auto':
+        folders = [cfg.work_dir]
+        folders += [osp.join(cfg.work_dir, name) for name in cfg.get('steps') or {}]
+        cfg.resume = any(map(has_begun, folders))
+        if cfg.resume:
+            cfg.load_from = None
+    elif args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = args.resume
     set_default_dataloader_cfg(
         cfg, not args.no_pin_memory, not args.no_persistent_workers
     )
@@ -113,7 +120,7 @@ def main() -> None:
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)
     else:
-        runner = Runner.from_cfg(cfg)
+        runner = CheckedRunner.from_cfg(cfg)
     runner.train()
 
 

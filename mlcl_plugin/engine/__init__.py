@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed
-from .hooks import DatasetCheckHook
+from .hooks import CheckpointCheckHook, DatasetCheckHook, EMACheckHook
 from .optimizers import AutocastOptimWrapper
 from .precision import enable_amp
-from .runner import StepwiseRunner
+from .runner import CheckedRunner, StepwiseRunner, check_step_options, has_begun
 
 __all__ = [
     'AutocastOptimWrapper',
+    'CheckedRunner',
+    'CheckpointCheckHook',
     'DatasetCheckHook',
+    'EMACheckHook',
     'StepwiseRunner',
+    'check_step_options',
     'enable_amp',
+    'has_begun',
     'set_default_dataloader_cfg',
     'setup_cpu_distributed',
 ]

@@ -17,9 +17,8 @@ def test_environment(common, monkeypatch):
         sys, 'argv', ['/some/bench_x.py', '--data-root', '/my/VOC2007', '--quick']
     )
     found = common.describe_environment()
-    assert (
-        found['command'] == 'python benchmarks/bench_x.py --quick --data-root VOC2007'
-    )
+    command = 'python benchmarks/bench_x.py --data-root VOC2007 --quick'
+    assert found['command'] == command
     assert found['versions']['torch'] == torch.__version__.split('+')[0]
     assert {'python', 'numpy', 'mlcl_plugin', 'scikit-learn'} <= set(found['versions'])
     assert found['cores'] >= 1 and found['threads'] == torch.get_num_threads()

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from torch import distributed
 
-from mlcl_plugin.engine import setup_cpu_distributed
+from mlcl_plugin.engine import set_default_dataloader_cfg, setup_cpu_distributed
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,6 +94,34 @@ def test_trains_in_a_group(one_process, load_config, record):
     assert record.epochs() == [('step1', 0), ('step2', 0)]
     # without its wrapper
     assert type(model).__name__ == 'ImageClassifier'
+
+
+def test_two_processes(write_config, run_processes, tmp_path):
+    """Train, resume and test: one run, not two."""
+    # of 7 images, one is evaluated twice and must count once
+    changes = {
+        'custom_hooks': [dict(type='EMAHook', momentum=0.1)],
+        'train_dataloader.batch_size': 2,
+        'train_cfg.max_epochs': 1,
+    }
+    config, work_dir = write_config(changes), tmp_path / 'work'
+    script = Path(__file__).parent / 'processes.py'
+    first, second = run_processes(script, 2, config, work_dir)
+
+    checkpoint = work_dir / 'step2/epoch_2.pth'
+    assert (work_dir / 'step2/finished_checkpoint').read_text() == str(checkpoint)
+    assert not (work_dir / 'step1/epoch_2.pth').exists()
+    # 2 of 7 images, repeated to 8, in each of 2 processes: two iterations an epoch
+    assert torch.load(checkpoint, weights_only=False)['meta']['iter'] == 4
+    for key, value in first['parameters'].items():
+        torch.testing.assert_close(value, second['parameters'][key], rtol=0, atol=0)
+
+    cfg = Config.fromfile(config)
+    set_default_dataloader_cfg(cfg)
+    cfg.work_dir, cfg.load_from = str(tmp_path / 'alone'), str(checkpoint)
+    expected = RUNNERS.build(cfg).test()
+    for rank in (first, second):
+        assert rank['metrics'] == pytest.approx(expected, abs=1e-4)
 
 
 def run(script, *args):

@@ -214,6 +214,43 @@ def test_resume_between_steps(load_config, record):
     assert_same(record.starts()[0].model, weights(work_dir / 'step1/epoch_2.pth'))
 
 
+def test_resume_leaves_pointer_alone(load_config, record):
+    """Other processes may be reading it."""
+    interrupt(load_config, record, 'step2', 1)
+    pointer = Path(load_config().work_dir) / 'step2/last_checkpoint'
+    before = pointer.stat()
+    interrupt(load_config, record, 'step2', 1, resume=True)
+    after = pointer.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_resume_with_empty_pointer(load_config, record, finished):
+    (finished / 'step2/finished_checkpoint').unlink()
+    (finished / 'step2/last_checkpoint').write_text('')
+    with pytest.raises(ValueError, match=r'step2/last_checkpoint is empty.*delete'):
+        train(load_config, resume=True)
+    assert record.events == []
+
+
+def test_resume_in_moved_folder(load_config, record, tmp_path):
+    interrupt(load_config, record, 'step2', 1)
+    moved = Path(load_config().work_dir).rename(tmp_path / 'moved')
+    # the second time with the pointer that the first one has set right
+    interrupt(load_config, record, 'step2', 1, resume=True, work_dir=str(moved))
+    pointer = moved / 'step2/last_checkpoint'
+    assert pointer.read_text() == str(moved / 'step2/epoch_1.pth')
+    train(load_config, resume=True, work_dir=str(moved))
+    assert record.epochs() == [('step2', 1)]
+
+
+def test_resume_between_steps_in_moved_folder(load_config, record, tmp_path):
+    interrupt(load_config, record, 'step2', 0)
+    moved = Path(load_config().work_dir).rename(tmp_path / 'moved')
+    train(load_config, resume=True, work_dir=str(moved))
+    assert record.epochs() == [('step2', 0), ('step2', 1)]
+    assert_same(record.starts()[0].model, weights(moved / 'step1/epoch_2.pth'))
+
+
 def test_resume_of_nothing(load_config, record):
     """``--resume`` may be given from the first start on."""
     train(load_config, resume=True)
@@ -284,6 +321,27 @@ def test_load_from_then_interrupted(load_config, record, first):
     assert record.epochs() == [('step2', 1)]
     with pytest.raises(ValueError, match='All steps in .* are finished'):
         train(load_config, resume=True)
+
+
+@pytest.mark.parametrize('step1', ['none', 'finished'])
+def test_load_from_then_interrupted_at_once(
+    load_config, record, finished, tmp_path, step1
+):
+    """Killed before the second step's first checkpoint: it starts there again."""
+    given = shutil.copy(finished / 'step1/epoch_1.pth', tmp_path / 'given.pth')
+    if step1 == 'none':
+        shutil.rmtree(finished)
+    interrupt(load_config, record, 'step2', 0, load_from=str(given))
+    mark = finished / 'step2/started_from'
+    assert mark.read_text() == str(given)
+    # twice, since the mark must outlive a start from it
+    interrupt(load_config, record, 'step2', 0, resume=True)
+    train(load_config, resume=True)
+    assert record.epochs() == [('step2', 0), ('step2', 1)]
+    assert_same(record.starts()[0].model, weights(given))
+    # a start from scratch knows nothing of it
+    interrupt(load_config, record, 'step1', 0)
+    assert not mark.exists()
 
 
 def test_resume_from_file_elsewhere(load_config, record, finished, tmp_path):
@@ -376,6 +434,46 @@ def test_first_step_takes_its_own_weights(load_config, record, first):
     assert record.epochs() == ALL_EPOCHS
     assert_same(record.starts()[0].model, weights(first))
     assert_same(record.starts()[1].model, weights(work_dir / 'step1/epoch_2.pth'))
+
+
+def keep(path, part):
+    """Leave only the weights of one part of the model in a checkpoint."""
+    state = {k: v for k, v in weights(path).items() if k.startswith(part)}
+    torch.save(dict(state_dict=state, meta={}), path)
+
+
+def test_second_step_refuses_part_of_a_model(load_config, record, first):
+    keep(first, 'backbone.')
+    with pytest.raises(ValueError, match=r'first.pth does not fit .*e\.g\. neck\.'):
+        train(load_config, load_from=str(first))
+    assert record.epochs() == []
+
+
+def test_second_step_refuses_other_classes(load_config, record, first):
+    changes = {'model.neck.num_classes': 5, 'model.head.num_classes': 5}
+    with pytest.raises(ValueError, match=r'3 of its .*another shape.* neck\.queries'):
+        train(load_config, changes, load_from=str(first))
+    assert record.epochs() == []
+
+
+def test_first_step_takes_a_backbone(load_config, record, first):
+    keep(first, 'backbone.')
+    interrupt(
+        load_config,
+        record,
+        'step1',
+        1,
+        changes={'steps.step1.load_from': str(first)},
+    )
+
+
+def test_second_step_tells_what_is_new(load_config, first, tmp_path):
+    """One line, no warning of what must be so."""
+    changes = {'custom_hooks': [dict(type='EMAHook', momentum=0.1)]}
+    train(load_config, changes, load_from=str(first))
+    (log,) = (tmp_path / 'work/step2').glob('*/*.log')
+    assert log.read_text().count('head.projector starts fresh') == 1
+    assert 'missing keys' not in log.read_text()
 
 
 @pytest.mark.parametrize('steps', [None, {}, ['step1']])

@@ -165,6 +165,42 @@ def test_second_step_checkpoint_in_model_without_projector(
         assert metrics[key] == pytest.approx(value, abs=1e-3), key
 
 
+def test_part_of_a_model(evaluate, trained):
+    """Not the score of a random neck and head."""
+    path = trained / 'epoch_1.pth'
+    state = torch.load(path, weights_only=False)['state_dict']
+    state = {k: v for k, v in state.items() if k.startswith('backbone.')}
+    torch.save(dict(state_dict=state, meta={}), path)
+    with pytest.raises(ValueError, match=r'epoch_1.pth does not fit .* neck\.queries'):
+        evaluate(path)
+
+
+@pytest.mark.parametrize('tta', [(), ('--tta',)], ids=['plain', 'tta'])
+def test_other_classes(evaluate, trained, tta):
+    changes = {'model.neck.num_classes': 5, 'model.head.num_classes': 5}
+    with pytest.raises(ValueError, match=r'3 of its .* another shape.*neck\.queries'):
+        evaluate(trained / 'epoch_1.pth', *tta, changes=changes)
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_bare_weights(evaluate, trained, tmp_path, prefix):
+    """Without 'state_dict', also as DDP names them."""
+    state = torch.load(trained / 'epoch_1.pth', weights_only=False)['state_dict']
+    bare = tmp_path / 'bare.pth'
+    torch.save({prefix + key: value for key, value in state.items()}, bare)
+    out = tmp_path / 'metrics.json'
+    evaluate(bare, '--out', out, '--out-item', 'metrics')
+    metrics = json.loads(out.read_text())
+    for key, value in last_validation(trained).items():
+        assert metrics[key] == pytest.approx(value, abs=1e-3), key
+
+
+def test_file_without_weights(evaluate, tmp_path):
+    torch.save(dict(epoch=3), tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match='other.pth does not fit the model'):
+        evaluate(tmp_path / 'other.pth')
+
+
 def test_missing_checkpoint(evaluate, tmp_path):
     with pytest.raises(FileNotFoundError, match='gone.pth does not exist'):
         evaluate(tmp_path / 'gone.pth')

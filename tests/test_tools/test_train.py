@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -113,6 +114,53 @@ def test_resume(train, write_config, record):
         train(write_config(), '--resume', str(work_dir / 'step1/epoch_9.pth'))
 
 
+@pytest.fixture
+def given(write_config, train, record, tmp_path):
+    """Weights of a first step, in a folder of that name; nothing else is left."""
+    work_dir = train(write_config({'train_cfg.max_epochs': 1}))
+    record.events.clear()
+    (tmp_path / 'other').mkdir()
+    work_dir.joinpath('step1').rename(tmp_path / 'other/step1')
+    shutil.rmtree(work_dir)
+    return tmp_path / 'other/step1/epoch_1.pth'
+
+
+@pytest.mark.parametrize('place', ['step1', 'elsewhere'])
+@pytest.mark.parametrize('first_call, epoch', [([], 1), (['--resume'], 0)])
+def test_same_command_with_resume(
+    train, write_config, record, given, tmp_path, place, first_call, epoch
+):
+    """Started from weights, interrupted before or after the first checkpoint."""
+    if place == 'elsewhere':
+        given = given.rename(tmp_path / 'weights.pth')
+    options = ('--cfg-options', f'load_from={given}')
+    record.stop_at = ('step2', epoch)
+    with pytest.raises(Exception) as info:
+        train(write_config(), *first_call, *options)
+    assert info.type.__name__ == 'Interruption'
+    record.stop_at = None
+    record.events.clear()
+    train(write_config(), '--resume', *options)
+    assert record.epochs() == [('step2', e) for e in range(epoch, 2)]
+
+
+def test_resume_without_what_was_loaded(train, write_config, record, given, tmp_path):
+    """Plain ``--resume`` before the first checkpoint of a start from weights."""
+    record.stop_at = ('step2', 0)
+    with pytest.raises(Exception) as info:
+        train(write_config(), '--cfg-options', f'load_from={given}')
+    assert info.type.__name__ == 'Interruption'
+    record.stop_at = None
+    train(write_config(), '--resume')
+    assert record.epochs() == [('step2', 0), ('step2', 1)]
+
+
+def test_typo_in_name_of_step(train, write_config, record):
+    with pytest.raises(ValueError, match=r"'stp2', expected .*\['step1', 'step2'\]"):
+        train(write_config(), '--cfg-options', 'steps.stp2.train_cfg.max_epochs=1')
+    assert record.events == []
+
+
 def test_load_from(train, write_config, record, tmp_path):
     work_dir = train(write_config())
     first = (work_dir / 'step1/epoch_2.pth').rename(tmp_path / 'first.pth')
@@ -191,22 +239,31 @@ def test_dataloader_options(write_config, monkeypatch):
     assert not cfg.train_dataloader.persistent_workers
 
 
-def test_amp(write_config):
+@pytest.mark.parametrize('gpu', [True, False])
+def test_amp(write_config, monkeypatch, gpu):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    expected = 'AmpOptimWrapper' if gpu else 'AutocastOptimWrapper'
     cfg = merged(write_config(), '--amp')
-    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
-    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    assert cfg.optim_wrapper.type == expected
+    assert cfg.optim_wrapper.get('loss_scale') == ('dynamic' if gpu else None)
     # the second step has it too
     cfg.work_dir = 'unused'
     second = StepwiseRunner(cfg).step_config('step2').optim_wrapper
-    assert second.type == 'AmpOptimWrapper' and second.optimizer.type == 'SGD'
+    assert second.type == expected and second.optimizer.type == 'SGD'
 
 
-def test_resume_flag(write_config):
-    config = write_config({'load_from': 'other.pth'})
+def test_resume_flag(write_config, tmp_path):
+    config = write_config({'load_from': 'other.pth', 'work_dir': str(tmp_path / 'w')})
+    # nothing is there yet
     cfg = merged(config, '--resume')
-    assert cfg.resume is True and cfg.load_from is None
-    cfg = merged(config, '--resume', 'step1/epoch_1.pth')
-    assert cfg.resume is True and cfg.load_from == 'step1/epoch_1.pth'
+    assert not cfg.resume and cfg.load_from == 'other.pth'
+    (tmp_path / 'w/step2').mkdir(parents=True)
+    (tmp_path / 'w/step2/started_from').touch()
+    for options in ([], ['--cfg-options', 'load_from=another.pth']):
+        cfg = merged(config, '--resume', *options)
+        assert cfg.resume is True and cfg.load_from is None
+        cfg = merged(config, '--resume', 'step1/epoch_1.pth', *options)
+        assert cfg.resume is True and cfg.load_from == 'step1/epoch_1.pth'
     cfg = merged(config)
     assert not cfg.get('resume') and cfg.load_from == 'other.pth'
 

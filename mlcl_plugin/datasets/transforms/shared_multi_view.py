@@ -23,7 +23,7 @@ class SharedMultiView(MultiView):
 
     Without any copy, transforms that write into the image (of MMPretrain's,
     ``RandomErasing``) would write into that of another view. For two views, the
-    copies that are left take 2 to 3 % of a worker's time.
+    copies that are left take 1 to 3 % of a worker's time.
 
     **Required Keys:**
 

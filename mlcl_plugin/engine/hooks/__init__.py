@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from .checkpoint_check_hook import CheckpointCheckHook
 from .dataset_check_hook import DatasetCheckHook
+from .ema_check_hook import EMACheckHook
 
-__all__ = ['DatasetCheckHook']
+__all__ = ['CheckpointCheckHook', 'DatasetCheckHook', 'EMACheckHook']

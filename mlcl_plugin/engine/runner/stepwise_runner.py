@@ -12,12 +12,22 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, find_latest_checkpoint
-from mmpretrain.registry import RUNNERS
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS, RUNNERS
 from torch import nn
 
-FINISHED = 'finished_checkpoint'
-"""File in a step's folder that names the last checkpoint of a finished step."""
+from ..hooks import CheckpointCheckHook
+from .checked_runner import CheckedRunner
+from .pointers import FINISHED, LAST, STARTED_FROM, read_pointer, write_pointer
+
+NEW_PARTS = (
+    'head.projector.',
+    'head.label_scale.',
+    'head.contrastive_module.',
+    'momentum_encoder.',
+)
+"""What a later step may train in addition to the step before."""
 
 
 class StartHook(Hook):
@@ -60,15 +70,20 @@ class StepwiseRunner:
 
     Each step works in a folder of its name in ``work_dir``, and starts from the
     weights that the step before left: the last checkpoint, or the file named by
-    the step's ``init_from`` (e.g. ``'epoch_15.pth'``). Where checkpoints carry
-    EMA weights, the next step starts from these (MMPretrain's ``EMAHook``).
+    the step's ``init_from`` (e.g. ``'epoch_15.pth'``). An earlier one is still there
+    at the end of the step before if its CheckpointHook keeps it, e.g. with
+    ``steps.step1.default_hooks.checkpoint.max_keep_ckpts=-1``. Where checkpoints carry
+    EMA weights, the next step starts from these (MMPretrain's ``EMAHook``). They must
+    have all weights of its model, except those of contrast (:data:`NEW_PARTS`).
 
     - ``resume=True``: the last step that has got anywhere goes on from its latest
-      checkpoint or, if it is finished, the one after it starts.
+      checkpoint or, if it is finished, the one after it starts. The folder may have
+      been moved.
     - ``resume=True, load_from=FILE``: goes on from this checkpoint; the name of
       its folder tells the step.
     - ``load_from=FILE`` alone: FILE holds weights of the first step, and
-      training starts at the second.
+      training starts at the second. A later ``resume=True`` starts from FILE again
+      if the second step has saved nothing.
 
     In a run of several machines ``work_dir`` must be a shared folder, as for
     every resume in MMEngine. Whatever is not training (``test``, ``val``) is
@@ -109,7 +124,7 @@ class StepwiseRunner:
     @cached_property
     def runner(self) -> Runner:
         """Runner: A plain runner on the config as it stands."""
-        return Runner.from_cfg(self.cfg)
+        return CheckedRunner.from_cfg(self.cfg)
 
     def __getattr__(self, name: str):
         if name.startswith('__'):
@@ -141,16 +156,24 @@ class StepwiseRunner:
 
         Raises:
             FileNotFoundError: If a checkpoint to start from does not exist.
-            ValueError: If the step of a checkpoint to resume cannot be told, or
+            ValueError: If the step of a checkpoint to resume cannot be told, a
+                checkpoint does not fit the model of the step that starts from it, or
                 there is nothing left to train.
         """
         names = list(self.steps)
+        automatic = self.cfg.get('resume') and self.cfg.get('load_from') is None
         first, load_from, resume = self._find_start(names)
-        # What a step that trains anew, or once more, left behind is out of date.
-        self._forget(names[first + resume :])
-        Path(self.step_dir(names[first]), FINISHED).unlink(missing_ok=True)
+        self._try_out(names[first:])
+        # A run that goes on has nothing to forget, and other processes may still be
+        # reading where it stopped.
+        if not automatic:
+            # What a step that trains anew, or once more, left behind is out of date.
+            self._forget(names[first + resume :])
+            Path(self.step_dir(names[first]), FINISHED).unlink(missing_ok=True)
         if resume:
-            self._point_to(load_from, names[first])
+            # until there is a newer one
+            write_pointer(self.step_dir(names[first]), LAST, load_from)
+        given = None if resume else load_from
         runner = None
         for index in range(first, len(names)):
             name = names[index]
@@ -164,13 +187,17 @@ class StepwiseRunner:
             if load_from is not None:
                 cfg.load_from = load_from
             cfg.resume = resume
-            runner = Runner.from_cfg(cfg)
+            runner = CheckedRunner.from_cfg(cfg)
+            if given is not None and is_main_process():
+                write_pointer(self.step_dir(name), STARTED_FROM, given)
             if not resume:
                 runner.register_hook(StartHook())
+                if index > 0:
+                    runner.register_hook(CheckpointCheckHook(NEW_PARTS))
             runner.logger.info(f'Training step {index + 1} of {len(names)}: {name}')
             runner.train()
             self._finish(name)
-            load_from, resume = None, False
+            load_from, resume, given = None, False, None
         model = runner.model
         return model.module if is_model_wrapper(model) else model
 
@@ -179,7 +206,7 @@ class StepwiseRunner:
         on inside the step."""
         load_from, resume = self.cfg.get('load_from'), self.cfg.get('resume', False)
         self.cfg.load_from, self.cfg.resume = None, False
-        if load_from is not None and '://' not in load_from:
+        if load_from is not None:
             self._check_file(load_from)
         if resume and load_from is not None:
             name = osp.basename(osp.dirname(osp.abspath(load_from)))
@@ -211,10 +238,25 @@ class StepwiseRunner:
                     f'({", ".join(names)}). Train without --resume to start anew, or '
                     'name a checkpoint to resume from.'
                 )
-            latest = find_latest_checkpoint(folder)
+            latest = read_pointer(folder, LAST)
             if latest is not None:
                 return index, self._check_file(latest), True
+            started_from = read_pointer(folder, STARTED_FROM)
+            if started_from is not None:
+                return index, self._check_file(started_from), False
         return 0, None, False
+
+    def _try_out(self, names: list[str]) -> None:
+        """Build small parts of all models, to see their errors before any training."""
+        for name in names:
+            cfg = self.step_config(name)
+            preprocessor = cfg.model.get('data_preprocessor') or cfg.get(
+                'data_preprocessor'
+            )
+            with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+                for part in (cfg.model.get('head'), preprocessor):
+                    if part is not None and 'type' in part:
+                        MODELS.build(copy.deepcopy(part))
 
     def _init_from(self, previous: str, name: str) -> str | None:
         """The checkpoint that step ``name`` starts from."""
@@ -222,7 +264,7 @@ class StepwiseRunner:
         chosen = self.steps[name].get('init_from')
         if chosen is not None:
             return self._check_file(osp.join(folder, chosen))
-        latest = find_latest_checkpoint(folder)
+        latest = read_pointer(folder, LAST)
         if latest is None:
             raise FileNotFoundError(
                 f'Step {name} starts from the weights of {previous}, but {folder} '
@@ -231,7 +273,7 @@ class StepwiseRunner:
         return self._check_file(latest)
 
     def _check_file(self, path: str) -> str:
-        if not osp.isfile(path):
+        if '://' not in path and not osp.isfile(path):
             raise FileNotFoundError(f'Checkpoint {path} does not exist.')
         return path
 
@@ -241,7 +283,7 @@ class StepwiseRunner:
         Only the files that point to checkpoints go, no checkpoint does.
         """
         for name in names:
-            for pointer in (FINISHED, 'last_checkpoint'):
+            for pointer in (FINISHED, LAST, STARTED_FROM):
                 path = Path(self.step_dir(name), pointer)
                 if path.exists():
                     print_log(
@@ -251,18 +293,9 @@ class StepwiseRunner:
                     )
                     path.unlink(missing_ok=True)
 
-    def _point_to(self, checkpoint: str, name: str) -> None:
-        """Let a later resume go on from ``checkpoint`` until there is a newer one."""
-        folder = Path(self.step_dir(name))
-        folder.mkdir(parents=True, exist_ok=True)
-        if '://' not in checkpoint:
-            checkpoint = osp.abspath(checkpoint)
-        # All processes may do so at once: the content is the same.
-        (folder / 'last_checkpoint').write_text(checkpoint)
-
     def _finish(self, name: str) -> None:
         """Mark a step as finished, seen by all processes."""
         if is_main_process():
-            latest = find_latest_checkpoint(self.step_dir(name))
+            latest = read_pointer(self.step_dir(name), LAST)
             Path(self.step_dir(name), FINISHED).write_text(latest or '')
         barrier()

@@ -2,6 +2,7 @@
 """The label-level contrastive loss of MulCon."""
 
 import math
+from numbers import Real
 
 import torch
 from mmengine.dist import is_distributed
@@ -164,9 +165,10 @@ class _Classes:
 
 def check_temperature(temperature: float) -> None:
     """Raise a ``ValueError`` unless ``temperature`` is positive and finite."""
-    if not 0 < temperature < math.inf:
+    number = isinstance(temperature, Real) and not isinstance(temperature, bool)
+    if not number or not 0 < temperature < math.inf:
         raise ValueError(
-            f'temperature must be a positive, finite number, got {temperature}.'
+            f'temperature must be a positive, finite number, got {temperature!r}.'
         )
 
 

@@ -150,12 +150,13 @@ class MultiheadAttentionBlock(BaseModule):
             tokens.transpose(1, 2),
         )
         weights = scores.softmax(dim=-1)
-        means = (weights @ tokens).unflatten(1, (heads, -1))
-        attended = torch.einsum(
-            'bhqc,hdc->bqhd', means, self.value_proj.weight.view(heads, width, key_dims)
+        weights = weights.unflatten(1, (heads, -1))
+        values = self.value_proj.weight.chunk(heads)
+        # In a loop, since a product over all heads would copy the means.
+        attended = torch.cat(
+            [F.linear(w @ tokens, v) for w, v in zip(weights.unbind(1), values)], dim=-1
         )
-        attended = attended.flatten(2) + self.value_proj.bias
-        return attended, weights.unflatten(1, (heads, -1))
+        return attended + self.value_proj.bias, weights
 
 
 class SetAttentionBlock(MultiheadAttentionBlock):

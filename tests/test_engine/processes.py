@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one of several gloo processes does in test_dist.py: train, resume, test."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from unittest import mock
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from torch import distributed
+
+from mlcl_plugin.engine import setup_cpu_distributed
+
+TOOLS = Path(__file__).parents[2] / 'tools'
+
+
+def build(tool, *args):
+    """The runner that a tool makes of its command line."""
+    spec = importlib.util.spec_from_file_location(f'tools_{tool}', TOOLS / f'{tool}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    args = module.parse_args([*args, '--launcher', 'pytorch'])
+    cfg = module.merge_args(Config.fromfile(args.config), args)
+    setup_cpu_distributed(cfg)
+    return RUNNERS.build(cfg)
+
+
+def main(rank, world_size, port, out, config, work_dir):
+    os.environ.update(
+        RANK=rank,
+        LOCAL_RANK=rank,
+        WORLD_SIZE=world_size,
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=port,
+    )
+    torch.set_num_threads(1)
+    work_dir = Path(work_dir)
+    train = ('train', config, '--work-dir', str(work_dir))
+    build(*train).train()
+    # as if the second step had been interrupted
+    distributed.barrier()
+    if rank == '0':
+        (work_dir / 'step2/finished_checkpoint').unlink()
+    distributed.barrier()
+    epochs = 'steps.step2.train_cfg.max_epochs=2'
+    model = build(*train, '--resume', '--cfg-options', epochs).train()
+    checkpoint = str(work_dir / 'step2/epoch_2.pth')
+    metrics = build('test', config, checkpoint, '--work-dir', str(work_dir)).test()
+    parameters = {key: value.detach() for key, value in model.named_parameters()}
+    torch.save(dict(parameters=parameters, metrics=metrics), out)
+
+
+if __name__ == '__main__':
+    # Formatting the config for every checkpoint takes longer than all the rest.
+    with mock.patch(
+        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
+    ):
+        main(*sys.argv[1:])
+    distributed.destroy_process_group()

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+from mmpretrain.datasets import VOC
+
+from mlcl_plugin.engine import CheckedRunner
+
+
+@pytest.fixture
+def make_runner(load_config):
+    """Function that gives a plain run."""
+
+    def make(changes=None):
+        cfg = load_config(changes)
+        cfg.pop('steps'), cfg.pop('runner_type')
+        return CheckedRunner.from_cfg(cfg)
+
+    return make
+
+
+def build(**dataset):
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    return CheckedRunner.build_dataloader(
+        dict(dataset=dataset, sampler=sampler, batch_size=2)
+    )
+
+
+@pytest.fixture
+def labels(tmp_path):
+    """Fields of datasets with two images and with none."""
+    images = [dict(img_path=f'{i}.png', gt_label=[0]) for i in range(2)]
+    for name, data_list in (('two', images), ('none', [])):
+        content = dict(metainfo=dict(classes=['cat']), data_list=data_list)
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+    return {
+        name: dict(
+            type='mmpretrain.MultiLabelDataset',
+            data_root=str(tmp_path),
+            ann_file=f'{name}.json',
+        )
+        for name in ('two', 'none')
+    }
+
+
+def test_images(labels):
+    assert len(build(**labels['two'])) == 1
+
+
+def test_empty_file(labels, tmp_path):
+    message = (
+        rf"MultiLabelDataset\(data_root='{tmp_path}', ann_file='none.json'\).*Check"
+    )
+    with pytest.raises(ValueError, match=message):
+        build(**labels['none'])
+
+
+def test_no_index(labels):
+    with pytest.raises(ValueError, match=r"ann_file='two.json', indices=0\)"):
+        build(**labels['two'], indices=0)
+
+
+def test_wrapped(labels):
+    with pytest.raises(ValueError, match=r"RepeatDataset\(.*'none.json'"):
+        build(type='RepeatDataset', dataset=labels['none'], times=2)
+    with pytest.raises(ValueError, match=r"ConcatDataset\(.*'two.*'none.json'"):
+        build(type='ConcatDataset', datasets=[labels['two'], labels['none']])
+
+
+@pytest.mark.parametrize('kind', ['mmpretrain.VOC', VOC])
+def test_empty_image_set(tmp_path, kind):
+    (tmp_path / 'ImageSets/Main').mkdir(parents=True)
+    (tmp_path / 'ImageSets/Main/train.txt').touch()
+    with pytest.raises(ValueError, match=rf"VOC\(.*'{tmp_path}', split='train'"):
+        build(type=kind, data_root=str(tmp_path), split='train')
+
+
+def test_other_errors(labels):
+    """They say what they are about themselves."""
+    with pytest.raises(FileNotFoundError, match='gone.json'):
+        build(**labels['two'] | dict(ann_file='gone.json'))
+
+
+@pytest.mark.parametrize('drop_last', [True, False])
+def test_fewer_images_than_a_batch(make_runner, record, drop_last):
+    runner = make_runner(
+        {
+            'train_dataloader.drop_last': drop_last,
+            'train_dataloader.batch_size': 9,
+            'train_cfg.max_epochs': 1,
+        }
+    )
+    if drop_last:
+        with pytest.raises(ValueError, match=r'7 images.*batch_size=9.*drop_last=True'):
+            runner.train()
+    else:
+        runner.train()
+    assert len(record.epochs()) == 1 - drop_last

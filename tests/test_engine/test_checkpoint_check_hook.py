@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from mlcl_plugin.engine import CheckpointCheckHook
+
+
+class Renaming(nn.Linear):
+    """Knows an older name of its weight, as some backbones do."""
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        if f'{prefix}old' in state_dict:
+            state_dict[f'{prefix}weight'] = state_dict.pop(f'{prefix}old')
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def make_model():
+    return nn.ModuleDict(
+        dict(
+            backbone=nn.Sequential(Renaming(3, 4), nn.BatchNorm1d(4)),
+            head=nn.ModuleDict(dict(fc=nn.Linear(4, 2), projector=nn.Linear(4, 5))),
+        )
+    )
+
+
+def check(state, optional=(), model=None):
+    """Let the hook see a checkpoint, and give the checkpoint back."""
+    checkpoint = dict(state_dict=state, meta={})
+    runner = SimpleNamespace(model=model or make_model(), _load_from='file.pth')
+    CheckpointCheckHook(optional).after_load_checkpoint(runner, checkpoint)
+    return checkpoint['state_dict']
+
+
+def without(state, *parts):
+    return {k: v for k, v in state.items() if not k.startswith(parts)}
+
+
+def test_fits():
+    state = make_model().state_dict()
+    state['neck.surplus'] = torch.zeros(3)
+    assert check(state) is state
+
+
+def test_wrapped_model():
+    """Named as the wrapper or as the model has it."""
+    state = make_model().state_dict()
+    model = nn.DataParallel(make_model())
+    prefixed = {f'module.{key}': value for key, value in state.items()}
+    assert check(dict(state), model=model).keys() == state.keys()
+    assert check(prefixed, model=model).keys() == state.keys()
+
+
+def test_names_what_is_missing():
+    state = without(make_model().state_dict(), 'head.fc', 'backbone')
+    message = (
+        r'file.pth does not fit the model: 8 of its 11 weights are missing .*, e.g. '
+        r'backbone.0.weight, backbone.0.bias, backbone.1.weight, backbone.1.bias, '
+        r'backbone.1.running_mean\. Take'
+    )
+    with pytest.raises(ValueError, match=message):
+        check(state)
+
+
+def test_names_what_has_another_shape():
+    state = make_model().state_dict()
+    state['head.fc.weight'] = torch.zeros(3, 4)
+    with pytest.raises(ValueError, match=r'1 of its 11 .*, e.g. head.fc.weight\. Take'):
+        check(state)
+    # what may be missing must fit all the same
+    state = make_model().state_dict()
+    state['head.projector.bias'] = torch.zeros(6)
+    with pytest.raises(ValueError, match=r'e.g. head.projector.bias\. Take'):
+        check(state, ['head.projector.'])
+
+
+def test_optional_weights_stay_as_they_are():
+    model = make_model()
+    own = {k: v.clone() for k, v in model.state_dict().items()}
+    state = without(make_model().state_dict(), 'head.projector')
+    completed = check(dict(state), ['head.projector.'], model)
+    assert completed.keys() == own.keys()
+    for key, value in completed.items():
+        assert torch.equal(value, state[key] if key in state else own[key])
+    with pytest.raises(ValueError, match='2 of its 11 .* head.projector.weight'):
+        check(state)
+
+
+def test_number_of_batches_does_not_matter():
+    state = make_model().state_dict()
+    del state['backbone.1.num_batches_tracked']
+    check(state)
+
+
+def test_model_that_renames():
+    state = make_model().state_dict()
+    state['backbone.0.old'] = state.pop('backbone.0.weight')
+    check(state)
