@@ -782,6 +782,18 @@ class TestErrors:
         with pytest.raises(ValueError, match='3 entries .* 2 in the samples before'):
             metric.process(None, [{'pred_score': [0.1, 0.2, 0.3], 'gt_label': [0]}])
 
+    def test_width_of_a_whole_batch(self):
+        scores, targets = make_case(num_images=4, num_classes=2)
+        samples = make_samples(scores, targets, img_path=[f'{i}.jpg' for i in range(4)])
+        metric = MultiLabelRecognitionMetric()
+        metric.process(None, make_samples(*make_case(num_classes=3)))
+        with pytest.raises(ValueError, match='2 entries .*0.jpg, but 3 in the samples'):
+            metric.process(None, samples)
+        metric = MultiLabelRecognitionMetric()
+        metric.dataset_meta = {'classes': ('a', 'b', 'c')}
+        with pytest.raises(ValueError, match='3 classes .* 2 entries .*0.jpg'):
+            metric.process(None, samples)
+
     def test_duplicate_class_names(self):
         metric = MultiLabelRecognitionMetric(classwise=True)
         metric.dataset_meta = {'classes': ('a', 'a')}
