@@ -15,6 +15,7 @@ from mlcl_plugin.engine import (
     CheckedRunner,
     CheckpointCheckHook,
     enable_amp,
+    keep_memory,
     set_default_dataloader_cfg,
     setup_cpu_distributed,
 )
@@ -138,6 +139,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 
 def main() -> None:
     args = parse_args()
+    keep_memory()
     cfg = merge_args(Config.fromfile(args.config), args)
     setup_cpu_distributed(cfg)
     if 'runner_type' in cfg:

@@ -13,6 +13,7 @@ from mlcl_plugin.engine import (
     check_step_options,
     enable_amp,
     has_begun,
+    keep_memory,
     set_default_dataloader_cfg,
     setup_cpu_distributed,
 )
@@ -115,6 +116,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 
 def main() -> None:
     args = parse_args()
+    keep_memory()
     cfg = merge_args(Config.fromfile(args.config), args)
     setup_cpu_distributed(cfg)
     if 'runner_type' in cfg:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .allocator import keep_memory
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed
 from .hooks import CheckpointCheckHook, DatasetCheckHook, EMACheckHook
@@ -16,6 +17,7 @@ __all__ = [
     'check_step_options',
     'enable_amp',
     'has_begun',
+    'keep_memory',
     'set_default_dataloader_cfg',
     'setup_cpu_distributed',
 ]

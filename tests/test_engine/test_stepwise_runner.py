@@ -447,6 +447,8 @@ def test_second_step_refuses_part_of_a_model(load_config, record, first):
     with pytest.raises(ValueError, match=r'first.pth does not fit .*e\.g\. neck\.'):
         train(load_config, load_from=str(first))
     assert record.epochs() == []
+    # a later resume is free to start from another file
+    assert not Path(load_config().work_dir, 'step2/started_from').exists()
 
 
 def test_second_step_refuses_other_classes(load_config, record, first):

@@ -37,14 +37,26 @@ class StartHook(Hook):
     EMA hook would overwrite the model with its own copy, which was made before the
     Runner initialised the weights: what the checkpoint lacks, such as the projector,
     would start from other values than its ``init_cfg`` says.
+
+    Args:
+        given (str, optional): The checkpoint, if it is none of the run's own, to be
+            noted for a later resume. Defaults to None.
     """
 
     # before the EMA hook
     priority = 'VERY_HIGH'
 
+    def __init__(self, given: str | None = None):
+        self.given = given
+
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Remove what belongs to the step that the checkpoint comes from."""
         checkpoint.pop('ema_state_dict', None)
+
+    def before_train(self, runner) -> None:
+        """Note what the step starts from, now that it is known to fit the model."""
+        if self.given is not None and is_main_process():
+            write_pointer(runner.work_dir, STARTED_FROM, self.given)
 
 
 @RUNNERS.register_module()
@@ -188,10 +200,8 @@ class StepwiseRunner:
                 cfg.load_from = load_from
             cfg.resume = resume
             runner = CheckedRunner.from_cfg(cfg)
-            if given is not None and is_main_process():
-                write_pointer(self.step_dir(name), STARTED_FROM, given)
             if not resume:
-                runner.register_hook(StartHook())
+                runner.register_hook(StartHook(given))
                 if index > 0:
                     runner.register_hook(CheckpointCheckHook(NEW_PARTS))
             runner.logger.info(f'Training step {index + 1} of {len(names)}: {name}')
