@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Neck and head: against the plain form, by precision, blocks and labels."""
 
-import inspect
 from collections.abc import Sequence
 
 import torch
@@ -23,22 +22,14 @@ DESCRIPTION = (
 )
 
 
-def supports_groups() -> bool:
-    """Whether neck and head can decode labels from fewer queries."""
-    return all(
-        'num_groups' in inspect.signature(module).parameters
-        for module in (LabelAttentionNeck, LabelWiseClsHead)
-    )
-
-
-def label(data_samples: int, num_labels: int) -> list[DataSample]:
-    """Data samples with random labels."""
+def random_labels(images: int, num_labels: int) -> list[DataSample]:
+    """Data samples of images with three random labels each."""
     generator = torch.Generator().manual_seed(0)
     return [
         DataSample().set_gt_label(
             torch.randperm(num_labels, generator=generator)[:LABELS_PER_IMAGE]
         )
-        for _ in range(data_samples)
+        for _ in range(images)
     ]
 
 
@@ -92,7 +83,7 @@ def make(
     neck.init_weights()
     head.init_weights()
     feats = torch.randn(batch, channels, side, side).relu().requires_grad_()
-    data_samples = label(batch, num_labels)
+    data_samples = random_labels(batch, num_labels)
     if plain:
         units = LinearUnits(head)
         classifier = [unit.weight for unit in units] + [unit.bias for unit in units]
@@ -119,8 +110,9 @@ def main(args: Sequence[str] | None = None) -> None:
     args = parse_args(__doc__, args)
     environment = describe_environment()
     size, labels, repeats = dict(batch=8), 80, 9
-    steps, groups, many = (80, 320, 1280, 5000), 100, dict(batch=4)
-    tiny = dict(num_labels=4, batch=2, channels=16, dims=8, side=2)
+    steps, groups, many = (80, 320, 1280, 5000), 80, dict(batch=4)
+    # without groups, of which there may be no more than labels
+    tiny = dict(num_labels=4, batch=2, channels=16, dims=8, side=2, num_groups=None)
     if args.quick:
         size = many = tiny | dict(num_labels=6)
         labels, repeats, steps, groups = 6, 3, (4, 8), 2
@@ -153,9 +145,8 @@ def main(args: Sequence[str] | None = None) -> None:
     rivals = {
         'released neck': many | dict(blocks=RELEASED),
         'light neck': many | dict(blocks=LIGHT),
+        f'released neck, {groups} groups': many | dict(num_groups=groups),
     }
-    if supports_groups():
-        rivals[f'released neck, {groups} groups'] = many | dict(num_groups=groups)
     curve = grow(
         'Neck and head, forward and backward',
         make,

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 
 import torch
-from bench_label_axis import LIGHT, label
+from bench_label_axis import LIGHT, random_labels
 from common import ROOT, describe_environment, parse_args, quiet, write
 from measure import Call, measure
 from mmengine.config import Config
@@ -130,7 +130,9 @@ def make(
         torch.randint(256, (images, 3, pixels, pixels), dtype=torch.uint8)
         for _ in range(VIEWS)
     ]
-    data = dict(inputs=views, data_samples=label(images, cfg.model.head.num_classes))
+    data = dict(
+        inputs=views, data_samples=random_labels(images, cfg.model.head.num_classes)
+    )
     if part:
         data = model.data_preprocessor(data, True)
         with torch.no_grad(), torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):

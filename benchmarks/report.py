@@ -10,7 +10,7 @@ import matplotlib
 
 matplotlib.use('agg')
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Colours that people with any colour vision tell apart (Okabe and Ito).
 COLOURS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')
@@ -274,7 +274,9 @@ def _draw_curve(axis, curve: dict, key: str, label: str, cost) -> None:
     plain = FuncFormatter(lambda value, _: f'{value:.3g}')
     low, high = axis.get_ylim()
     axis.yaxis.set_major_formatter(plain)
-    axis.yaxis.set_minor_formatter(plain if high < 10 * low else NullFormatter())
+    if high < 100 * low:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_minor_formatter(plain if high < 5 * low else NullFormatter())
     axis.set_xlabel(curve['x_label'], fontsize=9)
     axis.set_ylabel(label, fontsize=9)
     axis.tick_params(which='both', labelsize=8)
