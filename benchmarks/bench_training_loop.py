@@ -203,7 +203,8 @@ def describe_profile(shares: dict[str, dict[str, float]]) -> str:
     ]
     torch_version = torch.__version__
     return (
-        f' Profile of step 1 (torch.profiler {torch_version}, share of the time in '
+        f' Profile of step 1 (torch.profiler {torch_version}, in a process that gives '
+        'memory back, share of the time in '
         f'operators): {"; ".join(words)}.'
     )
 
