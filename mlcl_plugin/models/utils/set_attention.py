@@ -8,6 +8,10 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import nn
 
+# A projection of the tokens is left out where that takes so many times fewer products:
+# those that remain are slower and may need more memory.
+LEAVE_OUT = 1.5
+
 
 class MultiheadAttentionBlock(BaseModule):
     r"""Multihead attention block (MAB) of the Set Transformer.
@@ -90,10 +94,7 @@ class MultiheadAttentionBlock(BaseModule):
         """
         # Queries shared by the batch are projected once, then broadcast.
         query = self.query_proj(queries)
-        if self._few_shared_queries(query, tokens):
-            attended, weights = self._attend_raw(query, tokens)
-        else:
-            attended, weights = self._attend(query, tokens, return_attention)
+        attended, weights = self._attend(query, tokens, return_attention)
         out = self.norm0(query + attended)
         out = self.norm1(out + F.relu(self.out_proj(out)))
         return (out, weights) if return_attention else out
@@ -101,62 +102,65 @@ class MultiheadAttentionBlock(BaseModule):
     def _attend(
         self, query: torch.Tensor, tokens: torch.Tensor, with_weights: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attention between the projected queries and projected tokens."""
+        """What projected queries see, and their attention weights if formed."""
         q = self._split_heads(query)
+        if self._few_shared_queries(query, tokens):
+            weights = self._weights_of_raw_keys(q, tokens)
+            return self._average(weights, tokens), weights
         k = self._split_heads(self.key_proj(tokens))
-        v = self._split_heads(self.value_proj(tokens))
-        # The fused kernel multiplies half-precision numbers slowly on CPUs. With
-        # so few tokens the weights take no more memory than the queries.
-        slow = k.is_cpu and k.dtype.itemsize == 2 and k.size(-2) <= k.size(-1)
-        if with_weights or slow:
+        # On CPUs the weights of so few tokens take less memory than what the fused
+        # kernel keeps for the backward pass and, in half precision, less time.
+        short = k.is_cpu and k.size(-2) <= k.size(-1)
+        if with_weights or short:
             weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)
-            attended = weights @ v
-        else:
-            weights = None
-            q = q.expand(len(tokens), -1, -1, -1)
-            attended = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
-        return attended.transpose(1, 2).flatten(2), weights
+            return self._average(weights, tokens), weights
+        q = q.expand(len(tokens), -1, -1, -1)
+        v = self._split_heads(self.value_proj(tokens))
+        attended = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        return attended.transpose(1, 2).flatten(2), None
 
     def _few_shared_queries(self, query: torch.Tensor, tokens: torch.Tensor) -> bool:
-        """Whether :meth:`_attend_raw` can be used and takes fewer products."""
-        # Adapters and quantised layers have no plain weight.
-        plain = all(type(m) is nn.Linear for m in (self.key_proj, self.value_proj))
-        if not plain or len(query) != 1:
-            return False
+        """Whether it pays to leave keys unprojected."""
         batch, num_tokens, _ = tokens.shape
-        rows = query.size(1)
-        products = 2 * batch * rows * self.num_heads * num_tokens
-        products += (batch + 1) * rows * self.embed_dims
-        return products < 2 * batch * num_tokens * self.embed_dims
+        products = batch * self.num_heads * num_tokens + self.embed_dims
+        products *= query.size(1)
+        return (
+            # Adapters and quantised layers have no plain weight.
+            type(self.key_proj) is nn.Linear
+            and len(query) == 1
+            and LEAVE_OUT * products < batch * num_tokens * self.embed_dims
+        )
 
-    def _attend_raw(
-        self, query: torch.Tensor, tokens: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        r"""The same attention without projecting the tokens.
+    def _weights_of_raw_keys(
+        self, q: torch.Tensor, tokens: torch.Tensor
+    ) -> torch.Tensor:
+        r"""Attention weights without projecting the tokens to keys.
 
-        :math:`q_i \cdot (W_k x + b_k) = (W_k^\top q_i) \cdot x + q_i \cdot b_k`, and
-        a mean of projected values is the projection of a mean, so that key and
-        value projection move from the tokens to the queries, which are the same for
-        all images, and to the attended means, which are few.
+        :math:`q \cdot (W_k x + b_k) = (W_k^\top q) \cdot x + q \cdot b_k` moves the
+        projection to the queries, which are the same for all images.
         """
-        heads, width = self.num_heads, self.embed_dims // self.num_heads
-        batch, num_tokens, key_dims = tokens.shape
-        q = self._split_heads(query)[0] * self.scale
+        heads, width, key_dims = self.num_heads, q.size(-1), tokens.size(-1)
+        q = q[0] * self.scale
         offset = q @ self.key_proj.bias.view(heads, width, 1)
         q = q @ self.key_proj.weight.view(heads, width, key_dims)
-        scores = torch.baddbmm(
-            offset.view(1, -1, 1),
-            q.view(1, -1, key_dims).expand(batch, -1, -1),
-            tokens.transpose(1, 2),
-        )
-        weights = scores.softmax(dim=-1)
-        weights = weights.unflatten(1, (heads, -1))
-        values = self.value_proj.weight.chunk(heads)
-        # In a loop, since a product over all heads would copy the means.
-        attended = torch.cat(
-            [F.linear(w @ tokens, v) for w, v in zip(weights.unbind(1), values)], dim=-1
-        )
-        return attended + self.value_proj.bias, weights
+        scores = F.linear(tokens, q.flatten(0, 1), offset.flatten())
+        return scores.transpose(1, 2).softmax(dim=-1).unflatten(1, (heads, -1))
+
+    def _average(self, weights: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Values averaged by weights ``(B, heads, Tq, Tk)``, to ``(B, Tq, D)``."""
+        _, heads, rows, num_tokens = weights.shape
+        products = rows * (heads * num_tokens + self.embed_dims)
+        if (
+            type(self.value_proj) is nn.Linear
+            and LEAVE_OUT * products < num_tokens * self.embed_dims
+        ):
+            # The mean of projected tokens is the projection of their mean.
+            means = (weights.flatten(1, 2) @ tokens).unflatten(1, (heads, -1))
+            weight = self.value_proj.weight.unflatten(0, (heads, -1))
+            attended = torch.einsum('bhqc,hdc->bqhd', means, weight)
+            return attended.flatten(2) + self.value_proj.bias
+        v = self._split_heads(self.value_proj(tokens))
+        return (weights @ v).transpose(1, 2).flatten(2)
 
 
 class SetAttentionBlock(MultiheadAttentionBlock):

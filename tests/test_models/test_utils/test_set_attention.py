@@ -110,18 +110,19 @@ def test_both_paths_have_equal_gradients():
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
 
 
-# Where there are few queries, no token is projected.
+# Of width 8, for two images.
 @pytest.mark.parametrize(
-    'num_queries, num_tokens, num_heads, raw',
+    'num_queries, num_tokens, num_heads, projected',
     [
-        (1, 9, 1, True),
-        (3, 30, 2, True),
-        (4, 30, 2, False),
-        (2, 9, 4, False),
-        (30, 9, 1, False),
+        (1, 9, 1, []),
+        (2, 30, 2, []),
+        (3, 9, 1, ['value_proj']),
+        (3, 30, 2, ['key_proj', 'value_proj']),
+        (2, 9, 4, ['key_proj', 'value_proj']),
+        (30, 9, 1, ['key_proj', 'value_proj']),
     ],
 )
-def test_few_shared_queries(num_queries, num_tokens, num_heads, raw):
+def test_few_shared_queries(num_queries, num_tokens, num_heads, projected, monkeypatch):
     """Tokens stay as they are where that is cheaper, with the same result."""
     block = MultiheadAttentionBlock(6, 5, 8, num_heads).double()
     for parameter in block.parameters():
@@ -130,32 +131,38 @@ def test_few_shared_queries(num_queries, num_tokens, num_heads, raw):
     tokens = torch.randn(2, num_tokens, 5, dtype=torch.float64, requires_grad=True)
     target = torch.randn(2, num_queries, 8, dtype=torch.float64)
     leaves = [queries, tokens, *block.parameters()]
+    calls = []
+    for name in ('key_proj', 'value_proj'):
+        layer = getattr(block, name)
+        layer.register_forward_hook(lambda *args, name=name: calls.append(name))
 
-    projected = []
-    for layer in (block.key_proj, block.value_proj):
-        layer.register_forward_hook(lambda *args: projected.append(args))
-    shared = block(queries, tokens)
-    assert len(projected) == (0 if raw else 2)
-    # The same queries, but not known to be.
-    repeated, attention = block(queries.repeat(2, 1, 1), tokens, return_attention=True)
-    torch.testing.assert_close(shared, repeated, rtol=0, atol=1e-10)
-    ours = torch.autograd.grad((shared * target).sum(), leaves)
-    theirs = torch.autograd.grad((repeated * target).sum(), leaves)
+    out = block(queries, tokens)
+    assert calls == projected
+    again, weights = block(queries, tokens, return_attention=True)
+    torch.testing.assert_close(again, out, rtol=0, atol=1e-10)
+
+    calls.clear()
+    monkeypatch.setattr('mlcl_plugin.models.utils.set_attention.LEAVE_OUT', math.inf)
+    expected, attention = block(queries, tokens, return_attention=True)
+    assert calls == ['key_proj', 'value_proj']
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(weights, attention, rtol=0, atol=1e-10)
+    ours = torch.autograd.grad((out * target).sum(), leaves)
+    theirs = torch.autograd.grad((expected * target).sum(), leaves)
     for a, b in zip(ours, theirs):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
-    with_attention, weights = block(queries, tokens, return_attention=True)
-    torch.testing.assert_close(with_attention, repeated, rtol=0, atol=1e-10)
-    torch.testing.assert_close(weights, attention, rtol=0, atol=1e-10)
 
 
-def test_adapters_are_not_bypassed():
-    """A layer in place of the key projection is called, whatever it is."""
+@pytest.mark.parametrize('name', ['key_proj', 'value_proj'])
+def test_adapters_are_not_bypassed(name):
+    """A layer in place of a projection is called, whatever it is."""
     block = MultiheadAttentionBlock(6, 5, 8, 1)
     queries, tokens = torch.randn(1, 1, 6), torch.randn(2, 9, 5)
     before = block(queries, tokens)
-    block.value_proj = torch.nn.Sequential(block.value_proj, torch.nn.Identity())
+    layer = torch.nn.Sequential(getattr(block, name), torch.nn.Identity())
+    setattr(block, name, layer)
     torch.testing.assert_close(block(queries, tokens), before)
-    block.value_proj[1] = torch.nn.Tanh()
+    layer[1] = torch.nn.Threshold(0.5, 4.0)
     assert (block(queries, tokens) - before).abs().max() > 1e-3
 
 
