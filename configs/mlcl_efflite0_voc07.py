@@ -41,7 +41,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-# A decay of 0.9997 looks back over 3,300 iterations; a step here has 312 and 208.
+# A decay of 0.9997 looks back over 3,300 iterations; the steps here have 312 and 208.
 custom_hooks = [
     dict(type='EMAHook', momentum=0.02, update_buffers=True, priority='ABOVE_NORMAL')
 ]

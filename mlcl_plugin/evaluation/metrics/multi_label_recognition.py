@@ -13,8 +13,8 @@ from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 from torch import Tensor
 
-from mlcl_plugin.evaluation.class_blocks import map_class_blocks
-from mlcl_plugin.evaluation.sampler_padding import num_without_padding
+from ..class_blocks import map_class_blocks
+from ..sampler_padding import num_without_padding
 
 ArrayLike = Tensor | np.ndarray | Sequence
 

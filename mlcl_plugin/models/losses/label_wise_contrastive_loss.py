@@ -143,24 +143,22 @@ class _Classes:
         """What the log-sum-exp of each row counts in the loss."""
         return (self.active.to(dtype) / self.num_anchors)[self.index[group]]
 
-    def pull(self, *groups: torch.Tensor) -> torch.Tensor:
+    def pull(
+        self, rows: torch.Tensor, remote: torch.Tensor, keys: torch.Tensor
+    ) -> torch.Tensor:
         """Mean over anchors of their mean similarity to their positives."""
-        sums, own, with_keys = 0, 0, None
-        for number, (group, index) in enumerate(zip(groups, self.index)):
-            if len(group) == 0:
-                continue
-            summed = group.new_zeros(len(self.known), group.size(1))
-            summed = summed.index_add(0, index, group)
-            if number == 2:
-                with_keys = sums + summed
-                continue
-            sums = sums + summed
-            own = own + group.new_zeros(len(self.known)).index_add(
-                0, index, group.square().sum(dim=1)
-            )
-        pairs = (sums * (sums if with_keys is None else with_keys)).sum(dim=1) - own
+        sums = self._sum(0, rows) + self._sum(1, remote)
+        own = self._sum(0, rows.square().sum(1)) + self._sum(1, remote.square().sum(1))
+        pairs = (sums * (sums + self._sum(2, keys))).sum(dim=1) - own
         means = pairs / self.num_positives.clamp(min=1)
         return means.where(self.active, 0).sum() / self.num_anchors
+
+    def _sum(self, group: int, values: torch.Tensor) -> torch.Tensor | float:
+        """Sum a group's values by label."""
+        if len(values) == 0:
+            return 0.0
+        sums = values.new_zeros(len(self.known), *values.shape[1:])
+        return sums.index_add(0, self.index[group], values)
 
 
 def check_temperature(temperature: float) -> None:

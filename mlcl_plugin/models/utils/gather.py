@@ -2,8 +2,7 @@
 """Rows of all processes, where each has another number of them."""
 
 import torch
-from mmengine.dist import get_world_size
-from torch import distributed
+from mmengine.dist import all_gather, get_rank, get_world_size
 
 
 class RaggedGather:
@@ -23,19 +22,16 @@ class RaggedGather:
 
     def __init__(self, num_rows: int, device: torch.device):
         self.world_size = get_world_size()
-        self.rank = distributed.get_rank() if self.world_size > 1 else 0
-        self.counts = [num_rows]
-        if self.world_size > 1:
-            count = torch.tensor([num_rows], device=device)
-            counts = [torch.empty_like(count) for _ in range(self.world_size)]
-            distributed.all_gather(counts, count)
-            self.counts = torch.cat(counts).tolist()
+        self.rank = get_rank()
+        count = torch.tensor([num_rows], device=device)
+        self.counts = torch.cat(all_gather(count)).tolist()
 
     @property
     def total(self) -> int:
         """Number of rows of all processes."""
         return sum(self.counts)
 
+    @torch.no_grad()
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Fetch the rows of the others.
 
@@ -50,10 +46,10 @@ class RaggedGather:
             ValueError: If there are not as many rows as announced.
         """
         parts = self._gather(rows)
-        return torch.cat(
-            [rows[:0].detach(), *parts[: self.rank], *parts[self.rank + 1 :]]
-        )
+        # The empty part is for a single process.
+        return torch.cat([rows[:0], *parts[: self.rank], *parts[self.rank + 1 :]])
 
+    @torch.no_grad()
     def all(self, rows: torch.Tensor) -> torch.Tensor:
         """Fetch the rows of all, those of this process included.
 
@@ -68,7 +64,6 @@ class RaggedGather:
         """
         return torch.cat(self._gather(rows))
 
-    @torch.no_grad()
     def _gather(self, rows: torch.Tensor) -> list[torch.Tensor]:
         """The rows of each process."""
         if len(rows) != self.counts[self.rank]:
@@ -76,15 +71,9 @@ class RaggedGather:
                 f'Expected {self.counts[self.rank]} rows to gather, as announced, got '
                 f'{len(rows)}.'
             )
-        rows = rows.detach()
-        largest = max(self.counts)
-        if self.world_size == 1 or largest == 0:
-            return [rows] * self.world_size
-        padded = rows.new_zeros(largest, *rows.shape[1:])
+        padded = rows.new_zeros(max(self.counts), *rows.shape[1:])
         padded[: len(rows)] = rows
-        gathered = [torch.empty_like(padded) for _ in range(self.world_size)]
-        distributed.all_gather(gathered, padded)
-        return [part[:count] for part, count in zip(gathered, self.counts)]
+        return [part[:count] for part, count in zip(all_gather(padded), self.counts)]
 
 
 def scale_gradient(x: torch.Tensor, factor: float) -> torch.Tensor:
