@@ -11,7 +11,7 @@ data_preprocessor = dict(
     mean=[127.0, 127.0, 127.0],
     std=[128.0, 128.0, 128.0],
     to_rgb=True,
-    # 1.4 times as fast as the default layout on two CPU cores
+    # convolutions on a CPU run faster in this layout
     channels_last=True,
 )
 

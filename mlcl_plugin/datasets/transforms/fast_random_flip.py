@@ -16,10 +16,9 @@ class FastRandomFlip(RandomFlip):
     """MMCV's ``RandomFlip``, whose result is faster to work on.
 
     ``RandomFlip`` gives a view that runs through memory backwards. Whatever
-    comes next has to copy it, byte by byte: at 448 px this takes 0.9 ms, and a
-    flip by OpenCV 0.02 ms. The draw for one direction does without
-    ``numpy.random.choice``, which spends some 0.04 ms on its arguments. Draws and
-    results are the same.
+    comes next has to copy it, byte by byte, which takes longer than a flip by OpenCV.
+    The draw for one direction does without ``numpy.random.choice``, which spends most
+    of its time on its arguments. Draws and results are the same.
 
     **Required Keys:**
 

@@ -22,8 +22,7 @@ class SharedMultiView(MultiView):
     a fixed size, belongs before this one, where it runs once.
 
     Without any copy, transforms that write into the image (of MMPretrain's,
-    ``RandomErasing``) would write into that of another view. For two views, the
-    copies that are left take 1 to 3 % of a worker's time.
+    ``RandomErasing``) would write into that of another view.
 
     **Required Keys:**
 

@@ -13,10 +13,10 @@ from torch import nn
 class AutocastOptimWrapper(OptimWrapper):
     """Run the forward pass in bfloat16 autocast, without loss scaling.
 
-    MMEngine's ``AmpOptimWrapper`` needs a GPU. bfloat16 has the range of float32,
-    so its gradients need no scaler, and CPUs with AVX512-BF16 or AMX multiply
-    matrices in it at a multiple of the float32 rate. Weights, their gradients and
-    the optimizer's state stay in float32.
+    MMEngine's ``AmpOptimWrapper`` needs a GPU. bfloat16 has the range of float32, so
+    that its gradients need no scaler. CPUs with AVX512-BF16 or AMX have instructions
+    for its products; what a training gains by them is to be measured. Weights, their
+    gradients and the optimizer's state stay in float32.
 
     ``tools/train.py --amp`` chooses this wrapper on a machine without a GPU.
     Arguments are those of :class:`mmengine.optim.OptimWrapper`.
