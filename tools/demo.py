@@ -21,10 +21,9 @@ import mmengine
 import mmpretrain
 import torch
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 import mlcl_plugin
-from mlcl_plugin.engine.runner.stepwise_runner import FINISHED
+from mlcl_plugin.engine.runner.pointers import FINISHED, LAST, STARTED_FROM
 
 TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / 'configs/mlcl_resnet_digits.py'
@@ -185,7 +184,7 @@ class Demo:
         # So that a later --resume does not take an older demo's models for this one's,
         # and results never belong to other models than those beside them.
         for _, folder in MODELS.values():
-            for pointer in (FINISHED, 'last_checkpoint'):
+            for pointer in (FINISHED, LAST, STARTED_FROM):
                 (self.work_dir / folder / pointer).unlink(missing_ok=True)
         for name in ('results.md', 'results.json', 'predictions.png'):
             (self.work_dir / name).unlink(missing_ok=True)
@@ -232,17 +231,13 @@ class Demo:
         if self.finished(model):
             print('finished already')
             return
-        latest = None
-        if self.args.resume:
-            latest = find_latest_checkpoint(str(self.folder(model)))
-        start = [f'load_from={relative(self.checkpoint("step1"))}']
         call(
             'train.py',
             CONFIG,
             *('--work-dir', self.work_dir / 'no_contrast'),
-            *(['--resume', Path(latest)] if latest else []),
+            *(['--resume'] if self.args.resume else []),
             '--cfg-options',
-            *([] if latest else start),
+            f'load_from={relative(self.checkpoint("step1"))}',
             'steps.step2.model.head.loss_contrastive=None',
             *self.options,
         )

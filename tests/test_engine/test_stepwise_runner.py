@@ -458,6 +458,21 @@ def test_second_step_refuses_other_classes(load_config, record, first):
     assert record.epochs() == []
 
 
+def test_second_step_adds_a_part(load_config, record, first):
+    """Weights that the first step has not must be named."""
+    changes = {'steps.step2.model.neck.num_blocks_after': 2}
+    with pytest.raises(ValueError, match=r'neck\.blocks_after\.1.* fresh_parts'):
+        train(load_config, changes, load_from=str(first))
+    assert record.epochs() == []
+
+    changes['steps.step2.fresh_parts'] = ['neck.blocks_after.1.']
+    train(load_config, changes, load_from=str(first))
+    assert record.epochs() == [('step2', 0), ('step2', 1)]
+    start = record.starts()[-1].model
+    assert torch.equal(start['neck.queries'], weights(first)['neck.queries'])
+    assert start['neck.blocks_after.1.query_proj.weight'].any()
+
+
 def test_first_step_takes_a_backbone(load_config, record, first):
     keep(first, 'backbone.')
     interrupt(

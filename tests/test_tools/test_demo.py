@@ -10,12 +10,18 @@ from types import SimpleNamespace
 
 import cv2
 import pytest
+from mmengine.config import Config
+
+from mlcl_plugin.engine import StepwiseRunner
 
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / 'tools/demo.py'
 spec = importlib.util.spec_from_file_location('tools_demo', PATH)
 tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tool)
+spec = importlib.util.spec_from_file_location('demo_train', ROOT / 'tools/train.py')
+train = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(train)
 
 
 @pytest.fixture
@@ -42,6 +48,12 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(tool.subprocess, 'run', run)
     return calls
+
+
+def merged(command):
+    """The config that a command of tools/train.py trains with."""
+    args = train.parse_args(command[1:])
+    return train.merge_args(Config.fromfile(args.config), args)
 
 
 def leave(demo, model, name, content):
@@ -108,18 +120,24 @@ def test_resume(demo, calls):
 
     # not begun: from the weights of step 1
     one.train_control()
-    options = calls.pop()
-    assert '--resume' not in options and any('load_from' in o for o in options)
+    cfg = merged(calls.pop())
+    assert not cfg.resume
+    assert Path(cfg.load_from).resolve() == one.checkpoint('step1').resolve()
 
     # begun: from its own last checkpoint
     model = 'step2_without_contrast'
-    latest = str(one.folder(model) / 'epoch_2.pth')
-    leave(one, model, 'last_checkpoint', latest)
+    latest = one.folder(model) / 'epoch_2.pth'
+    leave(one, model, 'epoch_2.pth', '')
+    leave(one, model, 'last_checkpoint', str(latest))
     one.train_control()
-    options = calls.pop()
-    resumed = options[options.index('--resume') + 1]
-    assert Path(resumed).resolve() == Path(latest)
-    assert not any('load_from' in option for option in options)
+    cfg = merged(calls.pop())
+    assert cfg.resume and cfg.load_from is None
+    index, resumed, inside = StepwiseRunner(cfg)._find_start(list(cfg.steps))
+    assert (list(cfg.steps)[index], Path(resumed).resolve(), inside) == (
+        'step2',
+        latest.resolve(),
+        True,
+    )
 
     finish(one, model)
     one.train_control()

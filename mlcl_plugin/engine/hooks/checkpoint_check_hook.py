@@ -52,7 +52,8 @@ class CheckpointCheckHook(Hook):
                 f'{runner._load_from} does not fit the model: {len(unfit)} of its '
                 f'{len(own)} weights are missing in the file or have another shape, '
                 f'e.g. {", ".join(unfit[:5])}. Take a checkpoint of the same backbone, '
-                'neck, head and number of classes.'
+                'neck, head and number of classes; in a config in steps, name what a '
+                'step adds in its fresh_parts.'
             )
         for key in fresh:
             state[key] = own[key].clone()

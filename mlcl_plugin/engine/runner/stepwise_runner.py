@@ -86,7 +86,8 @@ class StepwiseRunner:
     at the end of the step before if its CheckpointHook keeps it, e.g. with
     ``steps.step1.default_hooks.checkpoint.max_keep_ckpts=-1``. Where checkpoints carry
     EMA weights, the next step starts from these (MMPretrain's ``EMAHook``). They must
-    have all weights of its model, except those of contrast (:data:`NEW_PARTS`).
+    have all weights of its model, except those of contrast (:data:`NEW_PARTS`) and
+    those whose names begin as the step's ``fresh_parts`` (e.g. ``['head.gate.']``).
 
     - ``resume=True``: the last step that has got anywhere goes on from its latest
       checkpoint or, if it is finished, the one after it starts. The folder may have
@@ -151,7 +152,8 @@ class StepwiseRunner:
         """The plain config that a step trains with, except where it starts."""
         cfg = copy.deepcopy(self.cfg)
         changes = copy.deepcopy(self.steps[name])
-        changes.pop('init_from', None)
+        for field in ('init_from', 'fresh_parts'):
+            changes.pop(field, None)
         cfg.merge_from_dict(changes)
         cfg.work_dir = self.step_dir(name)
         stem = osp.splitext(osp.basename(cfg.filename or 'train'))[0]
@@ -203,7 +205,8 @@ class StepwiseRunner:
             if not resume:
                 runner.register_hook(StartHook(given))
                 if index > 0:
-                    runner.register_hook(CheckpointCheckHook(NEW_PARTS))
+                    fresh = (*NEW_PARTS, *self.steps[name].get('fresh_parts', ()))
+                    runner.register_hook(CheckpointCheckHook(fresh))
             runner.logger.info(f'Training step {index + 1} of {len(names)}: {name}')
             runner.train()
             self._finish(name)
