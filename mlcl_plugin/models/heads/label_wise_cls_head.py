@@ -55,7 +55,9 @@ class LabelWiseClsHead(MultiLabelClsHead):
             averages over all known entries (MulCon), ``'batch'`` sums over
             labels and averages over images (MMPretrain's own heads), ``'sum'``
             sums (the authors of ASL). Loss weights and learning rates do not
-            carry over from one to another. Defaults to ``'mean'``.
+            carry over from one to another. The first two count the images of all
+            processes; of a sum, DDP takes the mean over processes.
+            Defaults to ``'mean'``.
         loss_contrastive (dict, optional): Config of the contrastive loss. None
             trains with the classification loss only and has no projector.
             Defaults to None.
