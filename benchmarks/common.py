@@ -67,7 +67,7 @@ def describe_environment() -> dict:
         # What else the machine was doing.
         load_before=os.getloadavg()[0] if hasattr(os, 'getloadavg') else None,
         versions=versions,
-        commit=_git('describe', '--always', '--dirty', '--exclude=*'),
+        commit=_commit(),
         date=datetime.datetime.now().astimezone().isoformat(timespec='minutes'),
         command=shlex.join(
             ['python', f'benchmarks/{Path(sys.argv[0]).name}', *map(_cut, sys.argv[1:])]
@@ -78,6 +78,13 @@ def describe_environment() -> dict:
 def _cut(argument: str) -> str:
     """Of absolute paths the name: the folders of a machine are of no use elsewhere."""
     return Path(argument).name if Path(argument).is_absolute() else argument
+
+
+def _commit() -> str | None:
+    """The commit, marked where files other than results differ from it."""
+    commit = _git('rev-parse', '--short', 'HEAD')
+    changes = _git('status', '--porcelain', '--', '.', ':!benchmarks/results', ':!docs')
+    return f'{commit}-dirty' if commit and changes else commit
 
 
 def _git(*args: str) -> str | None:

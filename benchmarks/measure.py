@@ -205,6 +205,70 @@ def measure(
     return result
 
 
+def measure_apart(
+    title: str,
+    make: Callable[..., Call],
+    rivals: dict[str, dict],
+    turns: int,
+    repeats: int,
+    tolerance: dict[str, float],
+) -> dict:
+    """Compare rivals in agreement and time, each in processes of its own.
+
+    For rivals that change the process they run in. A turn starts a process for each
+    rival, forth and back by turns; its time is the median of some calls after a first
+    one.
+
+    Args:
+        title (str): What they work on.
+        make (Callable): Function of a module that gives the call of a rival.
+        rivals (dict[str, dict]): For each rival the arguments of ``make``. The
+            first one is the base.
+        turns (int): The number of turns.
+        repeats (int): Timed calls in a process.
+        tolerance (dict[str, float]): Of :func:`deviations`.
+
+    Returns:
+        dict: As of :func:`measure`, without memory.
+    """
+    base = next(iter(rivals))
+    seconds, results = {name: [] for name in rivals}, {}
+    for turn in range(turns):
+        for name in list(rivals)[:: -1 if turn % 2 else 1]:
+            context = multiprocessing.get_context('spawn')
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
+                job = pool.submit(_measure_time, make, rivals[name], repeats)
+                result, time_taken = job.result()
+            seconds[name].append(time_taken)
+            results[name] = result
+    agreement = deviations(
+        {name: lambda name=name: results[name] for name in rivals}, tolerance
+    )
+    return dict(
+        title=title,
+        base=base,
+        rivals={
+            name: dict(
+                seconds=times,
+                ratio=spread([a / b for a, b in zip(times, seconds[base])]),
+                deviation=agreement[name],
+            )
+            for name, times in seconds.items()
+        },
+    )
+
+
+def _measure_time(make: Callable[..., Call], case: dict, repeats: int) -> tuple:
+    call = make(**case)
+    result = {key: _flat(value) for key, value in call().items()}
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return result, median(times)
+
+
 def grow(
     title: str,
     make: Callable[..., Call],

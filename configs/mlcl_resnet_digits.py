@@ -1,28 +1,8 @@
 # Both steps of MulCon within minutes on two CPU cores and without any download: half a
 # ResNet-18 from random weights on scenes of handwritten digits. `make demo` runs it.
-_base_ = [
-    './_base_/datasets/digit_scenes.py',
-    './_base_/schedules/mulcon_step1.py',
-    './_base_/schedules/mulcon_step2.py',
-    './_base_/default_runtime.py',
-]
+_base_ = ['./_base_/recipes/resnet_digits.py']
 
 model = dict(
-    type='ImageClassifier',
-    # The first two of four stages, at half the width: an 8x8 map of 64 channels, on
-    # which a digit takes two to four cells a side.
-    backbone=dict(
-        type='ResNet',
-        depth=18,
-        stem_channels=32,
-        base_channels=32,
-        num_stages=2,
-        strides=(1, 2),
-        dilations=(1, 1),
-        out_indices=(1,),
-        # a help to deep networks, which four blocks do not need
-        zero_init_residual=False,
-    ),
     # No block before the label attention: it would hand what is known of a digit on to
     # the background, where the labels then look for it, and learning sets in later.
     neck=dict(
@@ -40,63 +20,15 @@ model = dict(
     head=dict(type='LabelWiseClsHead', num_classes=10, in_channels=128),
 )
 
-optim_wrapper = dict(
-    # Adam's usual rate for random weights
-    optimizer=dict(lr=1e-3),
-    # nothing is pre-trained, so all parts learn at one rate
-    paramwise_cfg=dict(_delete_=True),
-)
-param_scheduler = [
-    # 100 of the 156 iterations of the first epoch
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=100),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=16,
-        by_epoch=True,
-        begin=0,
-        end=16,
-        convert_to_iter_based=True,
-    ),
-]
-# A decay of 0.9997 looks back over 3,300 iterations, more than there are.
-custom_hooks = [
-    dict(type='EMAHook', momentum=0.01, update_buffers=True, priority='ABOVE_NORMAL')
-]
-# 2,500 iterations; mAP leaves the level of guessing after 500 and levels off at 2,000
-train_cfg = dict(max_epochs=16, val_interval=2)
-
 steps = dict(
-    step1=dict(train_cfg=dict(max_epochs=16)),
     step2=dict(
-        model=dict(head=dict(projector=dict(hidden_channels=128, out_channels=64))),
-        train_dataloader=dict(
-            # 32 images are 64 views with some 150 label embeddings to contrast
-            batch_size=32,
-            dataset=dict(pipeline={{_base_.two_view_pipeline}}),
-        ),
-        # as in step 1, at half its rate; MulCon's rates are made for weights that were
-        # pre-trained
-        optim_wrapper=dict(
-            optimizer=dict(_delete_=True, type='AdamW', lr=5e-4, weight_decay=1e-4),
-            paramwise_cfg=dict(_delete_=True),
-        ),
-        param_scheduler=[
-            dict(
-                type='CosineAnnealingLR',
-                T_max=4,
-                by_epoch=True,
-                begin=0,
-                end=4,
-                convert_to_iter_based=True,
+        model=dict(
+            head=dict(
+                loss_contrastive=dict(
+                    type='LabelWiseContrastiveLoss', temperature=0.2, loss_weight=0.5
+                ),
+                projector=dict(hidden_channels=128, out_channels=64),
             )
-        ],
-        train_cfg=dict(max_epochs=4, val_interval=1),
-        auto_scale_lr=dict(base_batch_size=32),
-    ),
+        )
+    )
 )
-
-# losses, learning rate and mAP as curves: tensorboard --logdir work_dirs
-vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
-visualizer = dict(vis_backends=vis_backends)
-
-randomness = dict(seed=0)

@@ -9,6 +9,7 @@ from .transforms import (
     FastRandomFlip,
     FastSolarize,
     LabelsToTargets,
+    LoadFeatureMap,
     LoadImage,
     SharedMultiView,
 )
@@ -24,6 +25,7 @@ __all__ = [
     'FastRandomFlip',
     'FastSolarize',
     'LabelsToTargets',
+    'LoadFeatureMap',
     'LoadImage',
     'SharedMultiView',
     'VOCMultiLabel',

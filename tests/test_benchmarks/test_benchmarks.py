@@ -21,9 +21,19 @@ NAMES = sorted(
 def run(load, settings, tmp_path, monkeypatch):
     """Function that runs a benchmark of tiny sizes, and gives what it writes.
 
-    Without what takes processes of their own: memory, and the contrastive loss of
-    several of them.
+    Without what takes processes of their own: memory, precision and layout of a
+    training step, and the contrastive loss of several of them. This process goes on
+    giving memory back.
     """
+    train_step = load('bench_train_step')
+    monkeypatch.setattr(train_step, 'keep_memory', lambda: None)
+    monkeypatch.setattr(
+        train_step,
+        'measure_apart',
+        lambda title, make, rivals, turns, repeats, tolerance: load('measure').measure(
+            title, make, rivals, repeats, tolerance
+        ),
+    )
     monkeypatch.setattr(load('measure'), 'peak_memory', lambda *args: None)
     monkeypatch.setattr(
         load('bench_scaling'),
@@ -157,8 +167,8 @@ def test_train_step(run, tmp_path, capsys):
     assert {'step, CSRA head', 'step, linear head'} <= set(names[0])
     assert names[1][0] == names[3][0] == 'step, light neck'
     layouts = result['comparisons'][-1]
-    assert layouts['base'] == 'float32, contiguous'
-    assert len(layouts['rivals']) == 4
+    assert layouts['base'] == 'float32, contiguous, plain'
+    assert len(layouts['rivals']) == 5
 
 
 def test_scaling(run, tmp_path, capsys):

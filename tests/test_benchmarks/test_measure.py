@@ -160,3 +160,36 @@ def test_memory(measure, tmp_path, monkeypatch):
     assert 149 * MEGABYTE < found['extra'] < 155 * MEGABYTE
     assert found['peak'] == found['before'] + found['extra']
     assert found['seconds'] > 0
+
+
+APART = """
+import torch
+
+made = []
+
+
+def make(step, off=0.0):
+    made.append(step)
+    # Of an earlier rival in this process there would be a trace.
+    assert made == [step]
+    return lambda: dict(value=torch.tensor([1.0 + off]), calls=torch.tensor([1.0]))
+"""
+
+
+def test_apart(measure, tmp_path, monkeypatch):
+    """Every rival gets a process of its own in every turn."""
+    (tmp_path / 'apart.py').write_text(APART)
+    monkeypatch.syspath_prepend(tmp_path)
+    import apart
+
+    rivals = dict(first=dict(step=1), second=dict(step=2, off=0.5))
+    tolerance = dict(first=0, second=0.6)
+    result = measure.measure_apart('title', apart.make, rivals, 2, 3, tolerance)
+    assert result['base'] == 'first' and result['title'] == 'title'
+    assert list(result['rivals']) == ['first', 'second']
+    for rival in result['rivals'].values():
+        assert len(rival['seconds']) == 2 and min(rival['seconds']) > 0
+    assert result['rivals']['first']['ratio']['median'] == 1
+    assert result['rivals']['second']['deviation'] == dict(value=0.5, calls=0)
+    with pytest.raises(ValueError, match="'second' deviates"):
+        measure.measure_apart('', apart.make, rivals, 1, 1, dict(first=0, second=0.1))

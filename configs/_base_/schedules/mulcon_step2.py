@@ -1,12 +1,8 @@
 # Step 2 of MulCon, as changes to step 1: the contrastive loss joins, on two views.
-runner_type = 'mmpretrain.StepwiseRunner'
+_base_ = ['./two_steps.py']
 
 steps = dict(
-    # Step 2 starts from the EMA weights of step 1's epoch 15: the last ten epochs of
-    # step 1's schedule would not be used.
-    step1=dict(train_cfg=dict(max_epochs=15)),
     step2=dict(
-        data_preprocessor=dict(num_views=2),
         model=dict(
             head=dict(
                 loss_contrastive=dict(
@@ -14,21 +10,6 @@ steps = dict(
                 ),
                 projector=dict(hidden_channels=1024, out_channels=128),
             )
-        ),
-        # 24 images are 48 views
-        train_dataloader=dict(batch_size=24),
-        optim_wrapper=dict(
-            optimizer=dict(
-                _delete_=True, type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4
-            ),
-            # projector and classifiers learn at the full rate
-            paramwise_cfg=dict(
-                custom_keys={'backbone': dict(lr_mult=0.1), 'neck.': dict(lr_mult=0.1)}
-            ),
-        ),
-        param_scheduler=[dict(type='StepLR', step_size=20, gamma=0.1, by_epoch=True)],
-        # the published figures are those of epoch 15
-        train_cfg=dict(max_epochs=15),
-        auto_scale_lr=dict(base_batch_size=24),
-    ),
+        )
+    )
 )

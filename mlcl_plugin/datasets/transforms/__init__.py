@@ -12,6 +12,8 @@ from .labels_to_targets import LabelsToTargets
 from .load_image import LoadImage
 from .shared_multi_view import SharedMultiView
 
+from .load_feature_map import LoadFeatureMap
+
 __all__ = [
     'FastAutoContrast',
     'FastBrightness',
@@ -21,6 +23,7 @@ __all__ = [
     'FastRandomFlip',
     'FastSolarize',
     'LabelsToTargets',
+    'LoadFeatureMap',
     'LoadImage',
     'SharedMultiView',
 ]

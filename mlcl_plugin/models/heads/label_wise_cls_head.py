@@ -4,30 +4,26 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
-from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from ..utils import (
-    ContrastiveProjector,
-    LabelWiseLinear,
-    LabelWiseScale,
-    collect_targets,
-)
+from ..utils import ContrastiveProjector, LabelWiseLinear, LabelWiseScale
 from ..utils.gather import RaggedGather
+from .partial_label_head import PartialLabelHead
 
 KeyMaker = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @MODELS.register_module()
-class LabelWiseClsHead(MultiLabelClsHead):
+class LabelWiseClsHead(PartialLabelHead):
     r"""Head on label-wise embeddings: one linear unit per label.
 
     Logits are :math:`s_{bl} = w_l \cdot g_{bl} + b_l`. With a contrastive loss,
     the embeddings of the labels that are present, and only these, pass through
-    a shared projector into that loss; every view in the batch takes part.
+    a shared projector into that loss; every view in the batch takes part. A loss that
+    has a method ``select`` says which embeddings it needs instead, see
+    :class:`WithinLabelContrastiveLoss`.
 
     Unknown labels (-1) take part in no loss: they get no gradient, do not count
     in the mean, are neither anchors nor in any denominator.
@@ -101,39 +97,23 @@ class LabelWiseClsHead(MultiLabelClsHead):
         ),
     ):
         super().__init__(
+            num_classes=num_classes,
             loss=loss,
+            loss_reduction=loss_reduction,
             thr=thr,
             topk=topk,
             init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg,
         )
-        if num_classes < 1 or in_channels < 1:
+        if in_channels < 1:
             raise ValueError(
-                'num_classes and in_channels must be positive, got '
-                f'num_classes={num_classes} and in_channels={in_channels}.'
-            )
-        if not getattr(self.loss_module, 'use_sigmoid', True):
-            raise ValueError(
-                f'{type(self.loss_module).__name__} has use_sigmoid=False and scores '
-                'the labels of an image against one another, so that unknown ones '
-                'cannot be left out. Set use_sigmoid=True.'
-            )
-        if loss_reduction not in ('mean', 'batch', 'sum'):
-            raise ValueError(
-                "loss_reduction must be 'mean', 'batch' or 'sum', got "
-                f'{loss_reduction!r}.'
-            )
-        if topk is not None and not 1 <= topk <= num_classes:
-            raise ValueError(
-                f'topk must be from 1 to num_classes={num_classes}, got {topk}.'
+                f'in_channels must be positive, got in_channels={in_channels}.'
             )
         if min_contrast_size < 0:
             raise ValueError(
                 f'min_contrast_size must not be negative, got {min_contrast_size}.'
             )
-        self.num_classes = num_classes
         self.in_channels = in_channels
         self.num_groups = num_groups
-        self.loss_reduction = loss_reduction
         self.min_contrast_size = min_contrast_size
         self.classifier = LabelWiseLinear(num_classes, in_channels, num_groups)
         self.projector = None
@@ -199,51 +179,13 @@ class LabelWiseClsHead(MultiLabelClsHead):
         """
         embeddings = self.pre_logits(feats)
         logits = self.classifier(embeddings)
-        targets = collect_targets(data_samples, self.num_classes, logits.device)
-        if len(targets) != len(logits):
-            raise ValueError(
-                f'Got {len(logits)} images but {len(targets)} data samples. With '
-                'several views an image, use MultiViewDataPreprocessor as the '
-                "model's data_preprocessor."
-            )
-        losses = dict(loss_cls=self._classification_loss(logits, targets, **kwargs))
+        targets = self.collect_targets(data_samples, logits)
+        losses = dict(loss_cls=self.classification_loss(logits, targets, **kwargs))
         if self.contrastive_module is not None:
             losses['loss_contrastive'] = self._contrastive_loss(
                 embeddings, logits, targets, make_keys
             )
         return losses
-
-    def _classification_loss(
-        self, logits: torch.Tensor, targets: torch.Tensor, **kwargs
-    ) -> torch.Tensor:
-        """Loss over the known entries of ``(B, L)`` logits and targets."""
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
-        known = targets >= 0
-        losses = self.loss_module(
-            logits,
-            targets.clamp(min=0).to(logits.dtype),
-            reduction_override='none',
-            **kwargs,
-        )
-        if losses.shape != logits.shape:
-            raise ValueError(
-                f'{type(self.loss_module).__name__} gave a loss of shape '
-                f'{tuple(losses.shape)}, expected one value for each of the '
-                f'{tuple(logits.shape)} logits. Use a loss that scores every label '
-                'by itself, e.g. CrossEntropyLoss with use_sigmoid=True.'
-            )
-        total = losses.where(known, 0).sum()
-        if self.loss_reduction == 'sum':
-            return total
-        if self.loss_reduction == 'mean':
-            number = known.sum().to(total.dtype)
-        else:
-            number = total.new_tensor(len(logits))
-        # DDP averages the gradients: with the mean number of entries of a process
-        # they come out as those of the joined batch, also where numbers differ.
-        all_reduce(number, op='mean')
-        return total / number.clamp(min=1 / get_world_size())
 
     def _contrastive_loss(
         self,
@@ -252,9 +194,15 @@ class LabelWiseClsHead(MultiLabelClsHead):
         targets: torch.Tensor,
         make_keys: KeyMaker | None = None,
     ) -> torch.Tensor:
-        """Contrast the projections of the labels that are present."""
-        images, labels = (targets == 1).nonzero(as_tuple=True)
+        """Contrast the projections of the labels that the loss asks for."""
         extra = {}
+        if hasattr(self.contrastive_module, 'select'):
+            images, labels = self.contrastive_module.select(targets).nonzero(
+                as_tuple=True
+            )
+            extra['present'] = targets[images, labels] == 1
+        else:
+            images, labels = (targets == 1).nonzero(as_tuple=True)
         if self.min_contrast_size:
             hardest = self._hardest_absent(logits, targets, len(labels))
             extra['negatives'] = self.project(
@@ -310,29 +258,6 @@ class LabelWiseClsHead(MultiLabelClsHead):
         if self.label_scale is not None:
             chosen = self.label_scale(chosen, labels)
         return self.projector(chosen)
-
-    def _get_loss(
-        self, cls_score: torch.Tensor, data_samples: list[DataSample], **kwargs
-    ) -> dict[str, torch.Tensor]:
-        """Classification loss of given logits (MMPretrain's head contract)."""
-        targets = collect_targets(data_samples, self.num_classes, cls_score.device)
-        return dict(loss_cls=self._classification_loss(cls_score, targets, **kwargs))
-
-    def _get_predictions(
-        self, cls_score: torch.Tensor, data_samples: list[DataSample] | None
-    ) -> list[DataSample]:
-        """Scores in float32: a half-precision sigmoid makes ties.
-
-        Raises:
-            ValueError: If a target has another number of labels.
-        """
-        targets = [sample for sample in data_samples or () if 'gt_score' in sample]
-        if targets:
-            # MMPretrain's data sample would not say which image it is.
-            collect_targets(targets, self.num_classes, cls_score.device)
-        if cls_score.dtype in (torch.float16, torch.bfloat16):
-            cls_score = cls_score.float()
-        return super()._get_predictions(cls_score, data_samples)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         """Ignore what only contrast needs where this head has none.

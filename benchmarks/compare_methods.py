@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train recipes over seeds under one budget and compare what they reach.
+
+A suite (``benchmarks/suites/*.py``) lists the recipes, the seeds and what is changed
+for all of them. Finished runs are kept in a file of results and are not trained again;
+a run that was cut off goes on from its last checkpoint.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from common import RESULTS, ROOT, describe_environment
+from method_report import draw_methods, format_methods
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
+from mmengine.registry import RUNNERS
+from mmpretrain.registry import HOOKS
+
+from mlcl_plugin.apis.frozen_backbone import extract_features, freeze_backbone
+from mlcl_plugin.engine import (
+    CheckedRunner,
+    check_step_options,
+    enable_amp,
+    has_begun,
+    keep_memory,
+    set_default_dataloader_cfg,
+)
+
+FIELDS = {
+    'title',
+    'description',
+    'seeds',
+    'methods',
+    'reference',
+    'options',
+    'frozen',
+    'num_tuning',
+    'amp',
+    'primary',
+}
+METHOD_FIELDS = {'config', 'options', 'start', 'until', 'hide_labels', 'label'}
+
+
+@HOOKS.register_module()
+class MethodRecordHook(Hook):
+    """Write down what each epoch took and what each validation gave, line by line.
+
+    Args:
+        path (str): The file, in the form of JSON Lines.
+        step (str): Name of the training step.
+        num_views (int): Views of an image in a batch.
+    """
+
+    # after the EMA hook has put back the weights
+    priority = 'VERY_LOW'
+
+    def __init__(self, path: str, step: str, num_views: int):
+        self.path, self.step, self.num_views = path, step, num_views
+
+    def before_train_epoch(self, runner) -> None:
+        self.images, self.start = 0, time.perf_counter()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.images += self.num_views * len(data_batch['data_samples'])
+
+    def after_train_epoch(self, runner) -> None:
+        seconds = time.perf_counter() - self.start
+        self._write(runner.epoch + 1, images=self.images, seconds=seconds)
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        self._write(runner.epoch, metrics=metrics)
+
+    def _write(self, epoch: int, **values) -> None:
+        with open(self.path, 'a') as file:
+            line = json.dumps(dict(step=self.step, epoch=epoch, **values))
+            file.write(f'{line}\n')
+
+
+def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('suite', type=Path, help='a file of benchmarks/suites')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=RESULTS / 'methods',
+        help='folder for SUITE.json and its plot (default: benchmarks/results/methods)',
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=ROOT / 'work_dirs/methods',
+        help='folder for the runs (default: work_dirs/methods)',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=1,
+        help='runs at a time, which share the threads (default: 1)',
+    )
+    parser.add_argument(
+        '--methods', nargs='+', help='train these only (default: all of the suite)'
+    )
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, help='train these only (default: all)'
+    )
+    args = parser.parse_args(args)
+    if args.jobs < 1:
+        parser.error(f'--jobs must be positive, got {args.jobs}')
+    return args
+
+
+def load_suite(path: Path) -> ConfigDict:
+    """Read a suite and check what it says.
+
+    Raises:
+        FileNotFoundError: If the file, or a recipe that it names, does not exist.
+        ValueError: If it has unknown or lacks needed entries.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no suite '{path}'.")
+    suite = Config.fromfile(path)._cfg_dict
+    missing = {'title', 'description', 'seeds', 'methods', 'reference'} - set(suite)
+    if missing or set(suite) - FIELDS:
+        raise ValueError(
+            f'{path} lacks {sorted(missing)} and has unknown entries '
+            f'{sorted(set(suite) - FIELDS)}, expected {sorted(FIELDS)}.'
+        )
+    for name, method in suite.methods.items():
+        if set(method) - METHOD_FIELDS or 'config' not in method:
+            raise ValueError(
+                f'{path}: method {name} has the entries {sorted(method)}, expected '
+                f'config and some of {sorted(METHOD_FIELDS)}.'
+            )
+        if not (ROOT / method.config).is_file():
+            raise FileNotFoundError(f"{path}: there is no recipe '{method.config}'.")
+        if method.get('start') is not None and method.start not in suite.methods:
+            raise ValueError(
+                f'{path}: {name} starts from {method.start}, not a method.'
+            )
+    if suite.reference not in suite.methods:
+        raise ValueError(f'{path}: reference {suite.reference} is not a method.')
+    return suite
+
+
+def method_config(suite: ConfigDict, name: str, seed: int) -> Config:
+    """The config that a method is trained with, but for folders.
+
+    Args:
+        suite (ConfigDict): Of :func:`load_suite`.
+        name (str): The method.
+        seed (int): The seed.
+
+    Returns:
+        Config: With all options of suite and method.
+    """
+    method = suite.methods[name]
+    cfg = Config.fromfile(ROOT / method.config)
+    for options in (suite.get('options'), method.get('options')):
+        if options:
+            options = deepcopy(dict(options))
+            check_step_options(cfg.get('steps'), options)
+            cfg.merge_from_dict(options)
+    if suite.get('frozen'):
+        cfg = freeze_backbone(cfg, suite.frozen.folder, suite.get('num_tuning', 0))
+    if method.get('hide_labels'):
+        hide_labels(cfg, method.hide_labels)
+    if method.get('until') is not None:
+        names = list(cfg.steps)
+        for step in names[names.index(method.until) + 1 :]:
+            cfg.steps.pop(step)
+    if suite.get('amp'):
+        enable_amp(cfg, train=True)
+    cfg.randomness = dict(seed=seed)
+    # The last state counts: a best one would be chosen by what it is judged by.
+    cfg.default_hooks.checkpoint = dict(
+        type='CheckpointHook', interval=1, max_keep_ckpts=1, save_optimizer=True
+    )
+    return cfg
+
+
+def hide_labels(cfg: Config, options: ConfigDict) -> None:
+    """Hide labels of the training images, in all steps."""
+    wrapper = ConfigDict(type='HideLabels', **options)
+    cfg.train_dataloader.dataset = ConfigDict(
+        wrapper, dataset=cfg.train_dataloader.dataset
+    )
+    for changes in (cfg.get('steps') or {}).values():
+        loader = changes.get('train_dataloader') or {}
+        if 'dataset' in loader:
+            loader.dataset = ConfigDict(dataset=loader.dataset)
+
+
+def fingerprint(cfg: Config) -> str:
+    """Tells configs apart, the names of folders aside."""
+    text = json.dumps(cfg._cfg_dict.to_dict(), sort_keys=True, default=str)
+    for folder in (ROOT, Path.cwd()):
+        text = text.replace(str(folder), '')
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def train(cfg: Config, threads: int, log: Path) -> None:
+    """Train in this process, which is to end afterwards."""
+    with open(log, 'a') as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    try:
+        torch.set_num_threads(threads)
+        keep_memory()
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else None
+        (runner or CheckedRunner.from_cfg(cfg)).train()
+    except BaseException:
+        traceback.print_exc()
+        raise
+
+
+def last_checkpoint(folder: Path) -> str:
+    """The checkpoint that a finished run ended with."""
+    return max(folder.glob('*/last_checkpoint'), key=os.path.getmtime).read_text()
+
+
+def read_records(path: Path) -> dict:
+    """Summarise what the hook wrote; of lines that come twice the last counts."""
+    epochs: dict[tuple, dict] = {}
+    for line in path.read_text().splitlines():
+        record = json.loads(line)
+        key = record.pop('step'), record.pop('epoch')
+        epochs.setdefault(key, {}).update(record)
+    curve = [
+        dict(step=step, epoch=epoch, **values)
+        for (step, epoch), values in epochs.items()
+    ]
+    return dict(
+        metrics=curve[-1]['metrics'],
+        images=sum(values['images'] for values in curve),
+        seconds=sum(values['seconds'] for values in curve),
+        mAP=[values['metrics']['multi-label/mAP'] for values in curve],
+    )
+
+
+class Comparison:
+    """The runs of a suite, those that are done and those that are to do.
+
+    Args:
+        args (argparse.Namespace): Of :func:`parse_args`.
+    """
+
+    def __init__(self, args: argparse.Namespace):
+        self.suite = load_suite(args.suite)
+        self.name = args.suite.stem
+        self.args = args
+        self.folder = args.work_dir / self.name
+        self.file = args.out / f'{self.name}.json'
+        self.environment = describe_environment()
+        self.threads = max(torch.get_num_threads() // args.jobs, 1)
+        if self.suite.get('frozen'):
+            self._make_features()
+        for kind, chosen, known in (
+            ('method', args.methods, self.suite.methods),
+            ('seed', args.seeds, self.suite.seeds),
+        ):
+            unknown = set(chosen or ()) - set(known)
+            if unknown:
+                raise ValueError(
+                    f'{args.suite} has no {kind} {sorted(unknown)}, expected some of '
+                    f'{list(known)}.'
+                )
+        self.runs = {}
+        if self.file.exists():
+            self.runs = json.loads(self.file.read_text())['runs']
+        self.configs = {
+            (name, seed): method_config(self.suite, name, seed)
+            for name in self.suite.methods
+            for seed in self.suite.seeds
+        }
+
+    def _make_features(self) -> None:
+        frozen = self.suite.frozen
+        frozen.folder = self.args.work_dir / 'features' / Path(frozen.config).stem
+        extract_features(
+            Config.fromfile(ROOT / frozen.config), frozen.folder, frozen.num_views
+        )
+
+    def key(self, name: str, seed: int) -> str:
+        return f'{name}/{seed}'
+
+    def fingerprint(self, name: str, seed: int) -> str:
+        """Of a run's config and of that of the run whose weights it starts from."""
+        start = self.suite.methods[name].get('start')
+        before = '' if start is None else self.fingerprint(start, seed)
+        return before + fingerprint(self.configs[name, seed])
+
+    def is_done(self, name: str, seed: int) -> bool:
+        run = self.runs.get(self.key(name, seed))
+        return run is not None and run['fingerprint'] == self.fingerprint(name, seed)
+
+    def is_ready(self, name: str, seed: int) -> bool:
+        """Whether the weights that a run starts from are there."""
+        start = self.suite.methods[name].get('start')
+        return start is None or (
+            self.is_done(start, seed) and self._work_dir(start, seed).exists()
+        )
+
+    def wanted(self) -> list[tuple[str, int]]:
+        """The runs that are to do, seed by seed, starts before what starts there."""
+        runs = []
+        for seed in self.args.seeds or self.suite.seeds:
+            for name in self.args.methods or self.suite.methods:
+                chain, at = [], name
+                while at is not None:
+                    chain.insert(0, (at, seed))
+                    at = self.suite.methods[at].get('start')
+                runs += [run for run in chain if run not in runs]
+        return [run for run in runs if not self.is_done(*run)]
+
+    def _work_dir(self, name: str, seed: int) -> Path:
+        return self.folder / name / f'seed{seed}_{self.fingerprint(name, seed)[-24:]}'
+
+    def start(self, name: str, seed: int) -> multiprocessing.Process:
+        """Begin or take up a run in a process of its own."""
+        cfg = deepcopy(self.configs[name, seed])
+        folder = self._work_dir(name, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        cfg.work_dir = str(folder)
+        names = list(cfg.get('steps') or {})
+        cfg.resume = any(has_begun(str(folder / step)) for step in ('', *names))
+        before = self.suite.methods[name].get('start')
+        if before is not None and not cfg.resume:
+            cfg.load_from = last_checkpoint(self._work_dir(before, seed))
+        self._add_records(cfg, folder)
+        set_default_dataloader_cfg(cfg)
+        process = multiprocessing.get_context('fork').Process(
+            target=train, args=(cfg, self.threads, folder / 'log.txt'), name=name
+        )
+        process.start()
+        return process
+
+    @staticmethod
+    def _add_records(cfg: Config, folder: Path) -> None:
+        """Let each step write down what it took and gave."""
+
+        def hooks(changes: dict, step: str) -> list:
+            own = changes.get('custom_hooks', cfg.get('custom_hooks')) or []
+            views = changes.get('data_preprocessor', {}).get('num_views') or 1
+            record = dict(
+                type='MethodRecordHook',
+                path=str(folder / 'records.jsonl'),
+                step=step,
+                num_views=views,
+            )
+            return [*own, record]
+
+        steps = cfg.get('steps') or {}
+        for step, changes in steps.items():
+            changes.custom_hooks = hooks(changes, step)
+        if not steps:
+            cfg.custom_hooks = hooks(cfg, 'train')
+
+    def finish(self, name: str, seed: int) -> None:
+        """Add a finished run to the results."""
+        folder = self._work_dir(name, seed)
+        self.runs[self.key(name, seed)] = dict(
+            fingerprint=self.fingerprint(name, seed),
+            commit=self.environment['commit'],
+            date=self.environment['date'],
+            jobs=self.args.jobs,
+            threads=self.threads,
+            **read_records(folder / 'records.jsonl'),
+        )
+        self.write()
+
+    def write(self) -> dict:
+        """Write the file of results."""
+        current = {self.key(*run) for run in self.configs if self.is_done(*run)}
+        result = dict(
+            name=self.name,
+            title=self.suite.title,
+            description=self.suite.description,
+            reference=self.suite.reference,
+            primary=self.suite.get('primary', 'multi-label/mAP'),
+            frozen=bool(self.suite.get('frozen')),
+            num_tuning=self.suite.get('num_tuning', 0),
+            amp=bool(self.suite.get('amp')),
+            methods={
+                name: dict(
+                    label=method.get('label', name),
+                    config=method.config,
+                    start=method.get('start'),
+                )
+                for name, method in self.suite.methods.items()
+            },
+            environment=self.environment,
+            runs={key: run for key, run in self.runs.items() if key in current},
+        )
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        part = self.file.with_suffix('.part')
+        part.write_text(json.dumps(result, indent=1, sort_keys=True) + '\n')
+        os.replace(part, self.file)
+        return result
+
+    def run(self) -> int:
+        """Train what is to do.
+
+        Returns:
+            int: The number of runs that failed.
+        """
+        waiting, running, failed = self.wanted(), {}, set()
+        total = len(waiting)
+        print(f'{total} runs to do, {len(self.runs)} in {self.file}', flush=True)
+        while waiting or running:
+            for run in list(waiting):
+                start = self.suite.methods[run[0]].get('start')
+                if (start, run[1]) in failed:
+                    waiting.remove(run)
+                    failed.add(run)
+                elif len(running) < self.args.jobs and self.is_ready(*run):
+                    waiting.remove(run)
+                    running[run] = self.start(*run)
+            if not running:
+                break
+            multiprocessing.connection.wait([p.sentinel for p in running.values()])
+            for run, process in list(running.items()):
+                if process.exitcode is None:
+                    continue
+                del running[run]
+                if process.exitcode:
+                    failed.add(run)
+                    log = self._work_dir(*run) / 'log.txt'
+                    print(f'{self.key(*run)} failed, see {log}', flush=True)
+                    continue
+                self.finish(*run)
+                done = self.runs[self.key(*run)]
+                print(
+                    f'{self.key(*run)}: mAP {done["metrics"]["multi-label/mAP"]:.2f}, '
+                    f'{done["images"]} images, {done["seconds"] / 60:.1f} min '
+                    f'({len(waiting)} waiting)',
+                    flush=True,
+                )
+        return len(failed)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    args = parse_args(args)
+    comparison = Comparison(args)
+    failed = comparison.run()
+    result = comparison.write()
+    if result['runs']:
+        print(format_methods(result))
+        print(draw_methods(result, args.out))
+    if failed:
+        sys.exit(f'{failed} runs failed.')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What compare_methods.py found, as Markdown and as a plot."""
+
+from pathlib import Path
+from statistics import mean, stdev
+
+import matplotlib
+
+matplotlib.use('agg')
+import matplotlib.pyplot as plt
+from report import COLOURS, _markdown
+from scipy.stats import t
+
+METRICS = {
+    'multi-label/mAP': 'mAP',
+    'multi-label/CF1': 'CF1',
+    'multi-label/OF1': 'OF1',
+}
+
+
+def runs_of(result: dict, name: str) -> dict[int, dict]:
+    """The finished runs of a method by seed."""
+    runs = {}
+    for key, run in result['runs'].items():
+        method, _, seed = key.rpartition('/')
+        if method == name:
+            runs[int(seed)] = run
+    return dict(sorted(runs.items()))
+
+
+def interval(values: list[float], level: float = 0.95) -> tuple[float, float, float]:
+    """Mean of independent values and its confidence interval by Student's t.
+
+    Args:
+        values (list[float]): At least one.
+        level (float): Of confidence. Defaults to 0.95.
+
+    Returns:
+        tuple[float, float, float]: Mean, lower and upper end; infinite ends for a
+        single value.
+    """
+    centre = mean(values)
+    if len(values) < 2:
+        return centre, float('-inf'), float('inf')
+    half = t.ppf((1 + level) / 2, len(values) - 1) * stdev(values)
+    half /= len(values) ** 0.5
+    return centre, centre - half, centre + half
+
+
+def differences(result: dict, name: str, metric: str) -> list[float]:
+    """What a method has more than the reference, for every seed that both have."""
+    runs = runs_of(result, name)
+    reference = runs_of(result, result['reference'])
+    return [
+        run['metrics'][metric] - reference[seed]['metrics'][metric]
+        for seed, run in runs.items()
+        if seed in reference
+    ]
+
+
+def cost(result: dict, name: str, field: str) -> float:
+    """Mean over seeds of images or seconds, those of the start included."""
+    total = mean(run[field] for run in runs_of(result, name).values())
+    start = result['methods'][name]['start']
+    return total + (0 if start is None else cost(result, start, field))
+
+
+def method_table(result: dict) -> str:
+    """One row a method: metrics over seeds, difference to the reference, costs."""
+    rows = []
+    for name, method in result['methods'].items():
+        runs = runs_of(result, name)
+        if not runs:
+            continue
+        row = {'': method['label'], 'seeds': str(len(runs))}
+        for metric, title in METRICS.items():
+            values = [run['metrics'][metric] for run in runs.values()]
+            spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
+            row[title] = f'{mean(values):.2f}{spread}'
+        deltas = differences(result, name, 'multi-label/mAP')
+        if name == result['reference']:
+            row['mAP to reference'] = 'reference'
+        elif deltas:
+            centre, low, high = interval(deltas)
+            ends = f' ({low:+.2f} to {high:+.2f})' if len(deltas) > 1 else ''
+            row['mAP to reference'] = f'{centre:+.2f}{ends}'
+        row['images seen'] = f'{cost(result, name, "images"):,.0f}'
+        row['minutes'] = f'{cost(result, name, "seconds") / 60:.1f}'
+        rows.append(row)
+    return _markdown(rows)
+
+
+def format_methods(result: dict) -> str:
+    """Everything that is said of a suite but its plot.
+
+    Args:
+        result (dict): The content of a file of results.
+
+    Returns:
+        str: Markdown.
+    """
+    runs = result['runs'].values()
+    environment = result['environment']
+    dates = sorted({run['date'][:10] for run in runs})
+    commits = sorted({run['commit'] or 'unknown' for run in runs})
+    jobs = sorted(
+        {f'{run["jobs"]} at a time, {run["threads"]} threads' for run in runs}
+    )
+    notes = [
+        f'`{environment["command"]}`',
+        ' to '.join(dict.fromkeys((dates[0], dates[-1]))),
+        f'commits {", ".join(commits)}',
+        f'{environment["processor"]}, {environment["cores"]} cores, runs '
+        + ' or '.join(jobs),
+        f'torch {environment["versions"]["torch"]}',
+    ]
+    return '\n\n'.join(
+        [
+            result['description'],
+            method_table(result),
+            '± is the standard deviation over seeds. Differences are taken seed by '
+            'seed; in brackets their 95 % interval (Student). The metrics are those of '
+            'the last epoch, whichever was best. Images and minutes count the step '
+            'that a run started from; minutes are of training alone, with other runs '
+            'beside it where several ran at a time.',
+            '; '.join(notes) + '.',
+        ]
+    )
+
+
+def draw_methods(result: dict, folder: Path) -> Path:
+    """Draw the mAP of every run, and the differences to the reference.
+
+    Args:
+        result (dict): The content of a file of results.
+        folder (Path): Where to put the picture.
+
+    Returns:
+        Path: The picture, ``NAME.png``.
+    """
+    names = [name for name in result['methods'] if runs_of(result, name)]
+    figure, (left, right) = plt.subplots(
+        1,
+        2,
+        figsize=(10, 1.2 + 0.34 * len(names)),
+        sharey=True,
+        width_ratios=(3, 2),
+        layout='constrained',
+    )
+    figure.suptitle(result['title'])
+    for row, name in enumerate(names):
+        values = [
+            run['metrics']['multi-label/mAP'] for run in runs_of(result, name).values()
+        ]
+        left.plot(values, [row] * len(values), 'o', color=COLOURS[0], markersize=4)
+        left.plot(mean(values), row, '|', color=COLOURS[5], markersize=14, mew=2)
+        deltas = differences(result, name, 'multi-label/mAP')
+        if name == result['reference'] or not deltas:
+            continue
+        centre, low, high = interval(deltas)
+        right.plot(deltas, [row] * len(deltas), 'o', color=COLOURS[0], markersize=4)
+        right.plot(centre, row, '|', color=COLOURS[5], markersize=14, mew=2)
+        if len(deltas) > 1:
+            right.plot([low, high], [row, row], color=COLOURS[5], linewidth=1)
+    left.set_yticks(
+        range(len(names)), [result['methods'][name]['label'] for name in names]
+    )
+    left.invert_yaxis()
+    left.set_xlabel('mAP: seeds (dots), mean (bar)', fontsize=9)
+    right.axvline(0, color='grey', linewidth=0.8, linestyle=':')
+    right.set_xlabel('mAP less that of the reference, 95 % interval', fontsize=9)
+    for axis in (left, right):
+        axis.tick_params(labelsize=8)
+        axis.grid(axis='x', linewidth=0.4)
+        axis.spines[['top', 'right']].set_visible(False)
+    path = folder / f'{result["name"]}.png'
+    figure.savefig(path, dpi=120, metadata={'Software': None})
+    plt.close(figure)
+    return path

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contrast of a label's embeddings where it is present with those where it is not."""
+
+import math
+
+import torch
+from mmengine.dist import all_reduce, is_distributed
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from ..utils.gather import RaggedGather, scale_gradient
+from .label_wise_contrastive_loss import check_temperature
+
+
+def within_label_contrastive_loss(
+    embeddings: torch.Tensor,
+    labels: torch.Tensor,
+    present: torch.Tensor,
+    temperature: float = 0.2,
+    across_processes: bool = False,
+) -> torch.Tensor:
+    r"""Pull together where a label is present, push away where it is absent.
+
+    Embeddings of different labels are not compared: label queries set these apart by
+    themselves. With :math:`A_l` the embeddings of label :math:`l` in all images where
+    it is known, :math:`P_l` those where it is present, and N the number of all anchors,
+    which are the present ones that have another present one of their label:
+
+    .. math::
+        \mathcal{L} = \frac{1}{N} \sum_l \sum_{i \in P_l} \frac{-1}{|P_l| - 1}
+        \sum_{p \in P_l \setminus \{i\}} \log \frac{\exp(z_i \cdot z_p / \tau)}
+        {\sum_{a \in A_l \setminus \{i\}} \exp(z_i \cdot z_a / \tau)}
+
+    Source: this project. It is `SupCon <https://arxiv.org/abs/2004.11362>`_ within
+    each label with presence as the class, of which only the present one has anchors.
+
+    With ``across_processes`` the embeddings are those of all processes, and gradients
+    after DDP are those of one process with the joined batch, see
+    :func:`label_wise_contrastive_loss`. Memory is O(labels x images x images).
+    Computed in float32 under any autocast (float64 stays float64).
+
+    Args:
+        embeddings (Tensor): ``(N, D)``, unit vectors of labels that are known.
+        labels (Tensor): ``(N,)`` int64, the label of each embedding.
+        present (Tensor): ``(N,)`` bool, whether the label is present.
+        temperature (float): :math:`\tau > 0`. Defaults to 0.2.
+        across_processes (bool): Contrast the embeddings of all processes. All of
+            them must call the function. Defaults to False.
+
+    Returns:
+        Tensor: A scalar; 0 with a live graph where no anchor has a positive.
+
+    Raises:
+        ValueError: If the temperature is not a positive number or the shapes
+            disagree.
+    """
+    check_temperature(temperature)
+    shape = embeddings.shape[:1]
+    if embeddings.ndim != 2 or labels.shape != shape or present.shape != shape:
+        raise ValueError(
+            'Expected embeddings (N, D), labels (N,) and present (N,), got '
+            f'{tuple(embeddings.shape)}, {tuple(labels.shape)} and '
+            f'{tuple(present.shape)}.'
+        )
+    with torch.autocast(embeddings.device.type, enabled=False):
+        z = embeddings
+        if z.dtype in (torch.float16, torch.bfloat16):
+            z = z.float()
+        world_size = 1
+        if across_processes and is_distributed():
+            gather = RaggedGather(len(z), z.device)
+            world_size = gather.world_size
+            z = torch.cat([z, gather(z)])
+            labels = torch.cat([labels, gather(labels)])
+            present = torch.cat([present, gather(present)])
+        if not len(z):
+            return embeddings.sum() * 0
+        rows, known, present = _by_label(z, labels, present)
+        similarities = rows @ rows.transpose(1, 2) / temperature
+        itself = torch.eye(rows.size(1), dtype=torch.bool, device=z.device)
+        positives = present[:, :, None] & present[:, None] & ~itself
+        others = known[:, None] & ~itself
+        numbers = positives.sum(dim=2)
+        active = numbers > 0
+        # Rows without others would give -inf, and nan in the backward pass.
+        log_sums = (
+            similarities[active]
+            .masked_fill(~others.expand_as(positives)[active], -math.inf)
+            .logsumexp(dim=1)
+        )
+        pulls = (similarities * positives).sum(dim=2)[active] / numbers[active]
+        loss = (log_sums - pulls).sum() / active.sum().clamp(min=1)
+        return scale_gradient(loss, world_size)
+
+
+def _by_label(
+    z: torch.Tensor, labels: torch.Tensor, present: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Put rows of one label together: ``(C, M, D)``, with masks ``(C, M)``."""
+    index = labels.unique(return_inverse=True)[1]
+    counts = index.bincount()
+    order = index.argsort(stable=True)
+    index = index[order]
+    slots = torch.arange(len(z), device=z.device) - (counts.cumsum(0) - counts)[index]
+    shape = (len(counts), int(counts.max()))
+    rows = z.new_zeros(*shape, z.size(1)).index_put((index, slots), z[order])
+    known = torch.zeros(shape, dtype=torch.bool, device=z.device)
+    known[index, slots] = True
+    is_present = torch.zeros_like(known)
+    is_present[index, slots] = present[order]
+    return rows, known, is_present
+
+
+@MODELS.register_module()
+class WithinLabelContrastiveLoss(nn.Module):
+    """Contrast within labels, see :func:`within_label_contrastive_loss`.
+
+    In a ``LabelWiseClsHead`` it takes the place of ``LabelWiseContrastiveLoss``.
+
+    Args:
+        temperature (float): Divisor of the cosines, > 0. Defaults to 0.2.
+        loss_weight (float): Weight of the loss. Defaults to 0.1.
+        across_processes (bool): Contrast the embeddings of all processes of a run.
+            Defaults to True.
+
+    Raises:
+        ValueError: If ``temperature`` is not positive or ``loss_weight`` is
+            negative.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.2,
+        loss_weight: float = 0.1,
+        across_processes: bool = True,
+    ):
+        super().__init__()
+        check_temperature(temperature)
+        if not 0 <= loss_weight < math.inf:
+            raise ValueError(
+                f'loss_weight must be finite and not negative, got {loss_weight}.'
+            )
+        self.temperature = temperature
+        self.loss_weight = loss_weight
+        self.across_processes = across_processes
+
+    def select(self, targets: torch.Tensor) -> torch.Tensor:
+        """Which embeddings the loss needs: all known ones of labels with a pair.
+
+        Args:
+            targets (Tensor): ``(B, L)`` in {1, 0, -1}.
+
+        Returns:
+            Tensor: ``(B, L)`` bool.
+        """
+        numbers = (targets == 1).sum(dim=0)
+        if self.across_processes:
+            all_reduce(numbers)
+        return (targets >= 0) & (numbers > 1)
+
+    def forward(
+        self, embeddings: torch.Tensor, labels: torch.Tensor, present: torch.Tensor
+    ) -> torch.Tensor:
+        """Weighted loss of ``(N, D)`` embeddings.
+
+        Args:
+            embeddings (Tensor): ``(N, D)`` unit vectors of the selected labels.
+            labels (Tensor): ``(N,)`` their labels.
+            present (Tensor): ``(N,)`` bool, whether they are present.
+
+        Returns:
+            Tensor: A scalar.
+        """
+        return self.loss_weight * within_label_contrastive_loss(
+            embeddings, labels, present, self.temperature, self.across_processes
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f'temperature={self.temperature}, loss_weight={self.loss_weight}, '
+            f'across_processes={self.across_processes}'
+        )

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compute the features of a recipe's frozen backbone once, for fixed views."""
+
+import argparse
+
+from mmengine.config import Config, DictAction
+
+from mlcl_plugin.apis.frozen_backbone import extract_features
+from mlcl_plugin.engine import keep_memory
+
+
+def parse_args(args: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Write the features that the backbone of a config gives for views '
+        'of its images. benchmarks/compare_methods.py trains on them.'
+    )
+    parser.add_argument('config', help='config file path')
+    parser.add_argument('out', help='the folder to write to')
+    parser.add_argument(
+        '--checkpoint', help="weights (default: those the config's backbone has)"
+    )
+    parser.add_argument(
+        '--views', type=int, default=8, help='views of a training image (default: 8)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the views (default: 0)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings to override in the config, as xxx=yyy',
+    )
+    return parser.parse_args(args)
+
+
+def main(args: list[str] | None = None) -> None:
+    args = parse_args(args)
+    keep_memory()
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    extract_features(cfg, args.out, args.views, args.checkpoint, args.seed)
+
+
+if __name__ == '__main__':
+    main()
