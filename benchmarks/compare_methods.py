@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import sys
 import time
@@ -35,6 +36,7 @@ from mlcl_plugin.engine import (
     keep_memory,
     set_default_dataloader_cfg,
 )
+from mlcl_plugin.engine.runner.pointers import FINISHED
 
 FIELDS = {
     'title',
@@ -243,7 +245,11 @@ def read_records(path: Path) -> dict:
         metrics=curve[-1]['metrics'],
         images=sum(values['images'] for values in curve),
         seconds=sum(values['seconds'] for values in curve),
-        mAP=[values['metrics']['multi-label/mAP'] for values in curve],
+        mAP={
+            f'{values["step"]}/{values["epoch"]}': values['metrics']['multi-label/mAP']
+            for values in curve
+            if 'metrics' in values
+        },
     )
 
 
@@ -325,6 +331,12 @@ class Comparison:
     def _work_dir(self, name: str, seed: int) -> Path:
         return self.folder / name / f'seed{seed}_{self.fingerprint(name, seed)[-24:]}'
 
+    def is_trained(self, name: str, seed: int) -> bool:
+        """Whether nothing of a run is left but to be written down."""
+        steps = list(self.configs[name, seed].get('steps') or {})
+        folder = self._work_dir(name, seed)
+        return bool(steps) and (folder / steps[-1] / FINISHED).exists()
+
     def start(self, name: str, seed: int) -> multiprocessing.Process:
         """Begin or take up a run in a process of its own."""
         cfg = deepcopy(self.configs[name, seed])
@@ -377,6 +389,12 @@ class Comparison:
             **read_records(folder / 'records.jsonl'),
         )
         self.write()
+        done = self.runs[self.key(name, seed)]
+        print(
+            f'{self.key(name, seed)}: mAP {done["metrics"]["multi-label/mAP"]:.2f}, '
+            f'{done["images"]} images, {done["seconds"] / 60:.1f} min',
+            flush=True,
+        )
 
     def write(self) -> dict:
         """Write the file of results."""
@@ -422,6 +440,9 @@ class Comparison:
                 if (start, run[1]) in failed:
                     waiting.remove(run)
                     failed.add(run)
+                elif self.is_trained(*run):
+                    waiting.remove(run)
+                    self.finish(*run)
                 elif len(running) < self.args.jobs and self.is_ready(*run):
                     waiting.remove(run)
                     running[run] = self.start(*run)
@@ -438,13 +459,6 @@ class Comparison:
                     print(f'{self.key(*run)} failed, see {log}', flush=True)
                     continue
                 self.finish(*run)
-                done = self.runs[self.key(*run)]
-                print(
-                    f'{self.key(*run)}: mAP {done["metrics"]["multi-label/mAP"]:.2f}, '
-                    f'{done["images"]} images, {done["seconds"] / 60:.1f} min '
-                    f'({len(waiting)} waiting)',
-                    flush=True,
-                )
         return len(failed)
 
 

@@ -69,7 +69,7 @@ def extract_features(
         if split == 'tune':
             pipeline = loader_cfg.dataset.pipeline
             loader_cfg.dataset = deepcopy(cfg.train_dataloader.dataset)
-            loader_cfg.dataset.update(pipeline=pipeline, test_mode=True)
+            loader_cfg.dataset.update(pipeline=pipeline)
         # In order and complete, whatever the recipe does.
         loader_cfg.update(
             sampler=dict(type='DefaultSampler', shuffle=False), drop_last=False
@@ -93,12 +93,12 @@ def _write(model, loaders: list, stem: Path) -> None:
     for view, loader in enumerate(loaders):
         start = 0
         for batch in loader:
-            if isinstance(batch['inputs'][0], (list, tuple)):
+            data = model.data_preprocessor(batch, False)
+            if len(data['inputs']) != len(batch['data_samples']):
                 raise ValueError(
                     'The training pipeline gives several views. Features are computed '
                     'view by view: use the recipe of a step with one view.'
                 )
-            data = model.data_preprocessor(batch, False)
             maps = model.backbone(data['inputs'])[-1].half().cpu().numpy()
             if features is None:
                 features = np.lib.format.open_memmap(

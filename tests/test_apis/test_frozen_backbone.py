@@ -23,7 +23,8 @@ def features(load_config, tmp_path):
 
 def test_files(features, capsys):
     cfg, folder = features
-    for split, number, views in (('train', 8, 3), ('val', 7, 1), ('tune', 8, 1)):
+    # The recipe trains without the one image that has no label.
+    for split, number, views in (('train', 7, 3), ('val', 7, 1), ('tune', 7, 1)):
         maps = np.load(folder / f'{split}.npy')
         assert maps.shape == (number, views, 16, 8, 8) and maps.dtype == np.float16
         content = json.loads((folder / f'{split}.json').read_text())
@@ -54,7 +55,7 @@ def test_features_are_those_of_the_backbone(features):
     assert (again == np.load(folder / 'train.npy')).all()
     # Half of the views are mirrored.
     differs = (again[:, 0] != again[:, 1]).any((1, 2, 3))
-    assert 0 < differs.sum() < 8
+    assert 0 < differs.sum() < 7
 
     model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
     # The weights that the features were made with are gone: what is compared is how
@@ -92,7 +93,7 @@ def test_trains_on_features(features, record, tmp_path):
     seen = []
     model = RUNNERS.build(frozen).train()
     model.neck.register_forward_hook(lambda m, args, out: seen.append(args))
-    assert [epoch for epoch in record.epochs()] == [
+    assert record.epochs() == [
         ('step1', 0),
         ('step1', 1),
         ('step2', 0),
@@ -131,7 +132,7 @@ def test_tuning_leaves_validation_images_alone(features):
         [data.get_data_info(i)['img_path'] for i in range(len(data))]
         for data in (train, tune)
     ]
-    assert [len(part) for part in names] == [5, 3]
+    assert [len(part) for part in names] == [4, 3]
     assert all('/train/' in name for part in names for name in part)
     assert not set(names[0]) & set(names[1])
 

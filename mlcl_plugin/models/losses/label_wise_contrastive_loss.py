@@ -8,6 +8,7 @@ import torch
 from mmengine.dist import is_distributed
 from mmpretrain.registry import MODELS
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from ..utils.gather import RaggedGather, scale_gradient
 from .pairwise_logsumexp import BLOCK_SIZE, pairwise_logsumexp
@@ -91,29 +92,32 @@ def label_wise_contrastive_loss(
         if negatives is not None:
             rows = torch.cat([z, negatives.to(z.dtype)])
             row_labels = torch.cat([labels, labels.new_full((len(negatives),), -1)])
-        keys, key_labels = memory or (z.new_zeros(0, z.size(1)), labels[:0])
-        keys = keys.detach().to(z.dtype)
-        gather = None
-        remote, remote_labels = z.new_zeros(0, z.size(1)), labels[:0]
+        keys = remote = gather = None
+        groups = [row_labels]
         if across_processes and is_distributed():
             gather = RaggedGather(len(rows), rows.device)
-            remote, remote_labels = gather(rows), gather(row_labels)
+            remote = gather(rows)
+            groups.append(gather(row_labels))
+        if memory is not None:
+            keys = memory[0].detach().to(z.dtype)
+            groups.append(memory[1])
 
-        classes = _Classes(row_labels, remote_labels, key_labels)
+        classes = _Classes(groups, memory is not None, z.dtype)
         if classes.num_anchors == 0:
             # The graph stays whole for DDP.
             return rows.sum() * 0
         loss = pairwise_logsumexp(
             rows,
-            classes.weights(0, z.dtype),
+            classes.weights(0),
             temperature,
-            keys=keys if len(keys) else None,
-            remote=remote if gather else None,
-            remote_weights=classes.weights(1, z.dtype) if gather else None,
+            keys=keys if keys is not None and len(keys) else None,
+            remote=remote,
+            remote_weights=None if remote is None else classes.weights(1),
             exchange=gather,
             block_size=block_size,
         )
-        loss = loss - classes.pull(rows, remote, keys) / temperature
+        others = [x for x in (remote, keys) if x is not None]
+        loss = loss - classes.pull(rows, others) / temperature
         return scale_gradient(loss, gather.world_size if gather else 1)
 
 
@@ -121,44 +125,87 @@ class _Classes:
     """Who is a positive of whom, told by the sizes of the classes.
 
     Args:
-        *groups (Tensor): The labels ``(N,)`` of this process, of the others and of
-            the memory. -1 stands for no label.
+        groups (list[Tensor]): The labels ``(N,)`` of this process, those of the
+            others, if there are any, and those of the memory. -1 stands for no label.
+        has_memory (bool): Whether the last group is a memory, which has no anchors.
+        dtype (torch.dtype): Of the embeddings.
     """
 
-    def __init__(self, *groups: torch.Tensor):
-        labels = torch.cat(groups)
+    def __init__(
+        self, groups: list[torch.Tensor], has_memory: bool, dtype: torch.dtype
+    ):
+        labels = torch.cat(groups) if len(groups) > 1 else groups[0]
         values, index = labels.unique(return_inverse=True)
-        self.known = values >= 0
-        self.index = index.split([len(group) for group in groups])
-        rows, remote, keys = (
-            torch.zeros_like(values).index_add_(0, i, torch.ones_like(i))
-            for i in self.index
-        )
-        self.num_anchors = int((rows + remote)[self.known].sum())
-        self.num_positives = (rows + remote - 1 + keys).where(self.known, 0)
+        sizes = [len(group) for group in groups]
+        self.index = index.split(sizes) if len(groups) > 1 else [index]
+        self.has_memory = has_memory
+        num_anchored = sum(sizes[: len(sizes) - has_memory])
+        anchors = index[:num_anchored].bincount(minlength=len(values))
+        self.num_anchors = int((labels[:num_anchored] >= 0).sum())
+        positives = anchors - 1
+        if has_memory:
+            positives += self.index[-1].bincount(minlength=len(values))
         # Also of labels that only the memory holds, which have no anchor.
-        self.active = (self.num_positives > 0) & (rows + remote > 0)
+        active = (positives > 0) & (anchors > 0) & (values >= 0)
+        # What an anchor, and what a pair of it and a positive, counts in the loss.
+        self.anchor_weights = active.to(dtype) / max(self.num_anchors, 1)
+        self.pair_weights = self.anchor_weights / positives.clamp(min=1)
 
-    def weights(self, group: int, dtype: torch.dtype) -> torch.Tensor:
+    def weights(self, group: int) -> torch.Tensor:
         """What the log-sum-exp of each row counts in the loss."""
-        return (self.active.to(dtype) / self.num_anchors)[self.index[group]]
+        return self.anchor_weights[self.index[group]]
 
-    def pull(
-        self, rows: torch.Tensor, remote: torch.Tensor, keys: torch.Tensor
-    ) -> torch.Tensor:
-        """Mean over anchors of their mean similarity to their positives."""
-        sums = self._sum(0, rows) + self._sum(1, remote)
-        own = self._sum(0, rows.square().sum(1)) + self._sum(1, remote.square().sum(1))
-        pairs = (sums * (sums + self._sum(2, keys))).sum(dim=1) - own
-        means = pairs / self.num_positives.clamp(min=1)
-        return means.where(self.active, 0).sum() / self.num_anchors
+    def pull(self, rows: torch.Tensor, others: list[torch.Tensor]) -> torch.Tensor:
+        """Mean over anchors of their mean similarity to their positives.
 
-    def _sum(self, group: int, values: torch.Tensor) -> torch.Tensor | float:
-        """Sum a group's values by label."""
-        if len(values) == 0:
-            return 0.0
-        sums = values.new_zeros(len(self.known), *values.shape[1:])
-        return sums.index_add(0, self.index[group], values)
+        Args:
+            rows (Tensor): ``(N, D)`` of this process.
+            others (list[Tensor]): Of the other groups, without gradient.
+
+        Returns:
+            Tensor: A scalar, of which ``rows`` gets the gradient.
+        """
+        sums = rows.new_zeros(len(self.pair_weights), rows.size(1))
+        other_sums = [
+            sums.index_add(0, index, x) for index, x in zip(self.index[1:], others)
+        ]
+        remote = other_sums[: len(other_sums) - self.has_memory]
+        memory = other_sums[-1] if self.has_memory else None
+        # Of a remote row with itself; those of the rows here are subtracted below.
+        own = sum(
+            (self.pair_weights[index] @ x.square().sum(dim=1))
+            for index, x in zip(self.index[1:], others[: len(remote)])
+        )
+        return _Pull.apply(
+            rows, self.index[0], self.pair_weights, sum(remote) if remote else None, memory, own
+        )
+
+
+class _Pull(torch.autograd.Function):
+    r"""Similarities of all anchors to their positives, from sums over classes.
+
+    With the sums :math:`S_c` of the anchored rows of class c and :math:`K_c` of its
+    memory, :math:`\sum_c w_c (S_c \cdot (S_c + K_c) - \sum_i \|z_i\|^2)`.
+    """
+
+    @staticmethod
+    def forward(ctx, rows, index, weights, remote, memory, remote_own):
+        sums = rows.new_zeros(len(weights), rows.size(1)).index_add_(0, index, rows)
+        if remote is not None:
+            sums += remote
+        partners = sums if memory is None else sums + memory
+        row_weights = weights[index]
+        ctx.save_for_backward(rows, index, weights, row_weights, sums + partners)
+        pairs = weights @ (sums * partners).sum(dim=1)
+        return pairs - row_weights @ rows.square().sum(dim=1) - remote_own
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        rows, index, weights, row_weights, both = ctx.saved_tensors
+        grad_rows = (both * (weights * grad)[:, None])[index]
+        grad_rows.addcmul_(rows, (row_weights * grad)[:, None], value=-2)
+        return grad_rows, *[None] * 5
 
 
 def check_temperature(temperature: float) -> None:

@@ -97,15 +97,21 @@ class _PairwiseLogSumExp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         weights, lse, remote_weights, remote_lse, exponentials = ctx.saved_tensors
+        # A factor of all, put where it costs least.
+        scale = grad / ctx.pairs.temperature
+        if remote_weights is not None:
+            remote_weights = remote_weights * scale
         grad_rows = ctx.pairs.gradient(
-            weights, lse, remote_weights, remote_lse, exponentials
+            weights * scale, lse, remote_weights, remote_lse, exponentials
         )
-        return grad_rows * grad, *[None] * 7
+        return grad_rows, *[None] * 7
 
 
 def _weighted_sum(weights: torch.Tensor, lse: torch.Tensor) -> torch.Tensor:
     """Sum of the products; a row that has no other is -inf and has no weight."""
-    return (weights * lse).where(weights > 0, 0).sum()
+    if len(lse) > 1:
+        return weights @ lse
+    return (weights * lse).where(weights != 0, 0).sum()
 
 
 class _Pairs:
@@ -130,7 +136,8 @@ class _Pairs:
         ]
         if not norms or not len(self.rows):
             return 0.0
-        return float(norms[0] * torch.stack(norms).max() / self.temperature)
+        largest = norms[0] if len(norms) == 1 else torch.stack(norms).max()
+        return float(norms[0] * largest) / self.temperature
 
     def _buffer(self, name: str, *shape: int) -> torch.Tensor:
         """Memory that all blocks use in turn: fresh memory costs more than the work."""
@@ -158,11 +165,15 @@ class _Pairs:
     def logsumexp(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Log-sum-exp of every row ``(N,)``; -inf for a row that has no other.
 
-        Also the exponentials of the similarities where these are a single block.
+        Also the exponentials of the similarities where a single block is all.
         """
         if not self.safe:
             return self._logsumexp_with_maximum(), None
-        rows, exponentials = self.rows, None
+        rows = self.rows
+        if len(rows) <= self.block and self.keys is None and self.remote is None:
+            block = self._similarities(slice(None), rows).exp_().fill_diagonal_(0)
+            del self._buffers['similarities']
+            return block.sum(dim=1).log_(), block
         sums = rows.new_zeros(len(rows))
         for i in self._starts(rows):
             for j in self._starts(rows, i.start):
@@ -172,13 +183,10 @@ class _Pairs:
                 else:
                     sums[j] += block.sum(dim=0)
                 sums[i] += block.sum(dim=1)
-            if len(rows) <= self.block:
-                exponentials = block
-                del self._buffers['similarities']
             for _, others in self._others():
                 for j in self._starts(others):
                     sums[i] += self._similarities(i, others[j]).exp_().sum(dim=1)
-        return sums.log_(), exponentials
+        return sums.log_(), None
 
     def _logsumexp_with_maximum(self) -> torch.Tensor:
         rows = self.rows
@@ -198,27 +206,26 @@ class _Pairs:
     def gradient(
         self, weights, lse, remote_weights, remote_lse, exponentials
     ) -> torch.Tensor:
-        r"""Gradient of the weighted sum with respect to the rows.
+        r"""Gradient of the weighted sum with respect to the rows, times :math:`\tau`.
 
         With :math:`u_i = w_i \exp(-\mathrm{lse}_i)` it is :math:`\sum_a (u_i + u_a)
-        \exp(z_i \cdot z_a / \tau)\, z_a / \tau`, and the matrix in it is symmetric.
+        \exp(z_i \cdot z_a / \tau)\, z_a`, and the matrix in it is symmetric.
         """
         if not self.safe:
-            grad = self._gradient_with_maximum(weights, lse, remote_weights, remote_lse)
-            return grad.div_(self.temperature)
+            return self._gradient_with_maximum(weights, lse, remote_weights, remote_lse)
         rows = self.rows
         factors = _factors(weights, lse)
+        if exponentials is not None:
+            return self._times_sum(exponentials, factors, factors) @ rows
         other_factors = dict(keys=None, remote=None)
         if self.remote is not None:
             other_factors['remote'] = _factors(remote_weights, remote_lse)
         grad = torch.zeros_like(rows)
         for i in self._starts(rows):
             for j in self._starts(rows, i.start):
-                block = exponentials
-                if block is None:
-                    block = self._similarities(i, rows[j]).exp_()
-                    if i == j:
-                        block.fill_diagonal_(0)
+                block = self._similarities(i, rows[j]).exp_()
+                if i == j:
+                    block.fill_diagonal_(0)
                 block = self._times_sum(block, factors[i], factors[j])
                 grad[i].addmm_(block, rows[j])
                 if i != j:
@@ -233,7 +240,7 @@ class _Pairs:
                             block, factors[i], other_factors[name][j]
                         )
                     grad[i].addmm_(block, others[j])
-        return grad.div_(self.temperature)
+        return grad
 
     def _times_sum(self, block, left, right) -> torch.Tensor:
         """The block with entry (i, j) multiplied by ``left[i] + right[j]``."""
@@ -244,9 +251,9 @@ class _Pairs:
     def _gradient_with_maximum(self, weights, lse, remote_weights, remote_lse):
         rows = self.rows
         # A row without weight has no part, even if it is -inf for want of others.
-        lse = lse.where(weights > 0, math.inf)
+        lse = lse.where(weights != 0, math.inf)
         if self.remote is not None:
-            remote_lse = remote_lse.where(remote_weights > 0, math.inf)
+            remote_lse = remote_lse.where(remote_weights != 0, math.inf)
         grad = torch.zeros_like(rows)
         for i in self._starts(rows):
             for j in self._starts(rows):
@@ -268,4 +275,5 @@ class _Pairs:
 
 
 def _factors(weights: torch.Tensor, lse: torch.Tensor) -> torch.Tensor:
-    return (weights * torch.exp(-lse)).where(weights > 0, 0)
+    factors = weights * torch.exp(-lse)
+    return factors if len(lse) > 1 else factors.where(weights != 0, 0)
