@@ -210,19 +210,38 @@ def fingerprint(cfg: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def train(cfg: Config, threads: int, log: Path) -> None:
-    """Train in this process, which is to end afterwards."""
-    with open(log, 'a') as file:
+def train(cfg: Config, threads: int, folder: Path) -> None:
+    """Train and validate in this process, which is to end afterwards."""
+    with open(folder / 'log.txt', 'a') as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
     try:
         torch.set_num_threads(threads)
         keep_memory()
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else None
-        (runner or CheckedRunner.from_cfg(cfg)).train()
+        run(cfg, folder)
     except BaseException:
         traceback.print_exc()
         raise
+
+
+def run(cfg: Config, folder: Path) -> None:
+    """Do what is left of a run: training, and validation of its last state."""
+    if not is_trained(cfg, folder):
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else None
+        (runner or CheckedRunner.from_cfg(cfg)).train()
+    if read_records(folder) is None:
+        # It was cut off between the last checkpoint and the end of its validation.
+        if 'runner_type' in cfg:
+            runner = RUNNERS.build(cfg)
+            cfg = runner.step_config(list(runner.steps)[-1])
+        cfg.load_from, cfg.resume = last_checkpoint(folder), False
+        CheckedRunner.from_cfg(cfg).val()
+
+
+def is_trained(cfg: Config, folder: Path) -> bool:
+    """Whether all steps of a run are finished."""
+    steps = list(cfg.get('steps') or {})
+    return bool(steps) and (folder / steps[-1] / FINISHED).exists()
 
 
 def last_checkpoint(folder: Path) -> str:
@@ -230,25 +249,27 @@ def last_checkpoint(folder: Path) -> str:
     return max(folder.glob('*/last_checkpoint'), key=os.path.getmtime).read_text()
 
 
-def read_records(path: Path) -> dict:
-    """Summarise what the hook wrote; of lines that come twice the last counts."""
+def read_records(folder: Path) -> dict | None:
+    """Summarise what the hook wrote; of lines that come twice the last counts.
+
+    Returns:
+        dict | None: None if the last state was not validated.
+    """
     epochs: dict[tuple, dict] = {}
-    for line in path.read_text().splitlines():
+    for line in (folder / 'records.jsonl').read_text().splitlines():
         record = json.loads(line)
         key = record.pop('step'), record.pop('epoch')
         epochs.setdefault(key, {}).update(record)
-    curve = [
-        dict(step=step, epoch=epoch, **values)
-        for (step, epoch), values in epochs.items()
-    ]
+    validated = {key: values for key, values in epochs.items() if 'metrics' in values}
+    if list(epochs)[-1] not in validated:
+        return None
     return dict(
-        metrics=curve[-1]['metrics'],
-        images=sum(values['images'] for values in curve),
-        seconds=sum(values['seconds'] for values in curve),
+        metrics=epochs[list(epochs)[-1]]['metrics'],
+        images=sum(values.get('images', 0) for values in epochs.values()),
+        seconds=sum(values.get('seconds', 0) for values in epochs.values()),
         mAP={
-            f'{values["step"]}/{values["epoch"]}': values['metrics']['multi-label/mAP']
-            for values in curve
-            if 'metrics' in values
+            f'{step}/{epoch}': values['metrics']['multi-label/mAP']
+            for (step, epoch), values in validated.items()
         },
     )
 
@@ -331,11 +352,11 @@ class Comparison:
     def _work_dir(self, name: str, seed: int) -> Path:
         return self.folder / name / f'seed{seed}_{self.fingerprint(name, seed)[-24:]}'
 
-    def is_trained(self, name: str, seed: int) -> bool:
-        """Whether nothing of a run is left but to be written down."""
-        steps = list(self.configs[name, seed].get('steps') or {})
+    def is_complete(self, name: str, seed: int) -> bool:
+        """Whether nothing of a run is left but to be added to the results."""
         folder = self._work_dir(name, seed)
-        return bool(steps) and (folder / steps[-1] / FINISHED).exists()
+        trained = is_trained(self.configs[name, seed], folder)
+        return trained and read_records(folder) is not None
 
     def start(self, name: str, seed: int) -> multiprocessing.Process:
         """Begin or take up a run in a process of its own."""
@@ -351,7 +372,7 @@ class Comparison:
         self._add_records(cfg, folder)
         set_default_dataloader_cfg(cfg)
         process = multiprocessing.get_context('fork').Process(
-            target=train, args=(cfg, self.threads, folder / 'log.txt'), name=name
+            target=train, args=(cfg, self.threads, folder), name=name
         )
         process.start()
         return process
@@ -386,7 +407,7 @@ class Comparison:
             date=self.environment['date'],
             jobs=self.args.jobs,
             threads=self.threads,
-            **read_records(folder / 'records.jsonl'),
+            **read_records(folder),
         )
         self.write()
         done = self.runs[self.key(name, seed)]
@@ -440,7 +461,7 @@ class Comparison:
                 if (start, run[1]) in failed:
                     waiting.remove(run)
                     failed.add(run)
-                elif self.is_trained(*run):
+                elif self.is_complete(*run):
                     waiting.remove(run)
                     self.finish(*run)
                 elif len(running) < self.args.jobs and self.is_ready(*run):

@@ -5,6 +5,7 @@ import json
 import os.path as osp
 from copy import deepcopy
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -160,62 +161,68 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
     cfg.data_preprocessor = ConfigDict(
         type='MultiViewDataPreprocessor', channels_last=True
     )
-    num_classes = cfg.model.head.num_classes
     for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(field) is not None:
             split = 'train' if field == 'train_dataloader' else 'val'
             if num_tuning and split == 'val':
                 split = 'tune'
-            _replace(cfg[field], folder, split, num_classes, num_tuning)
-    for changes in (cfg.get('steps') or {}).values():
-        loader = changes.get('train_dataloader') or {}
-        pipeline = (loader.get('dataset') or {}).get('pipeline')
-        if pipeline is not None:
-            views = changes.get('data_preprocessor', {}).get('num_views')
-            loader.dataset.pipeline = _pipeline(folder, 'train', num_classes, views)
+            stored = _Stored(folder, split, cfg.model.head.num_classes, num_tuning)
+            _read(cfg[field], stored)
+            for changes in (cfg.get('steps') or {}).values():
+                views = changes.get('data_preprocessor', {}).get('num_views')
+                if 'dataset' in changes.get(field, {}):
+                    _read(changes[field], stored, views)
     return cfg
 
 
-def _pipeline(
-    folder: Path, split: str, num_classes: int, num_views: int | None = None
-) -> list[dict]:
-    """Pipeline of stored features; of training images with random views."""
-    return [
-        dict(
-            type='LoadFeatureMap',
-            path=osp.abspath(folder / f'{split}.npy'),
-            num_views=num_views,
-            random=split == 'train',
-        ),
-        dict(type='LabelsToTargets', num_classes=num_classes),
-        dict(type='FastPackInputs'),
-    ]
+class _Stored(NamedTuple):
+    """Stored features of a split."""
 
+    folder: Path
+    split: str
+    num_classes: int
+    num_tuning: int
 
-def _replace(
-    loader: ConfigDict, folder: Path, split: str, num_classes: int, num_tuning: int
-) -> None:
-    """Let a dataloader read stored features; wrappers around its dataset stay."""
+    def pipeline(self, num_views: int | None) -> list[dict]:
+        """Pipeline of stored features; of training images with random views."""
+        return [
+            dict(
+                type='LoadFeatureMap',
+                path=osp.abspath(self.folder / f'{self.split}.npy'),
+                num_views=num_views,
+                random=self.split == 'train',
+            ),
+            dict(type='LabelsToTargets', num_classes=self.num_classes),
+            dict(type='FastPackInputs'),
+        ]
 
-    def replace(dataset: ConfigDict) -> ConfigDict:
-        if 'dataset' in dataset:
-            return ConfigDict(dataset, dataset=replace(dataset.dataset))
+    def dataset(self, original: ConfigDict, num_views: int | None) -> ConfigDict:
+        """What takes the place of a dataset of images; wrappers around it stay."""
+        if 'dataset' in original:
+            inner = self.dataset(original.dataset, num_views)
+            return ConfigDict(original, dataset=inner)
+        if 'type' not in original:
+            # changes of a step
+            return ConfigDict(original, pipeline=self.pipeline(num_views))
         stored = ConfigDict(
             type='MultiLabelDataset',
-            ann_file=osp.abspath(folder / f'{split}.json'),
-            pipeline=_pipeline(folder, split, num_classes),
-            test_mode=split != 'train',
+            ann_file=osp.abspath(self.folder / f'{self.split}.json'),
+            pipeline=self.pipeline(num_views),
+            test_mode=self.split != 'train',
         )
-        if dataset.get('indices') is not None:
-            stored.indices = dataset.indices
-        if num_tuning and split == 'train':
-            content = json.loads((folder / 'train.json').read_text())
-            stored.indices = len(content['data_list']) - num_tuning
-        elif num_tuning:
-            stored.indices = -num_tuning
+        if original.get('indices') is not None:
+            stored.indices = original.indices
+        if self.num_tuning and self.split == 'train':
+            content = json.loads((self.folder / 'train.json').read_text())
+            stored.indices = len(content['data_list']) - self.num_tuning
+        elif self.num_tuning:
+            stored.indices = -self.num_tuning
         return stored
 
-    loader.dataset = replace(loader.dataset)
+
+def _read(loader: ConfigDict, stored: _Stored, num_views: int | None = None) -> None:
+    """Let a dataloader, or a step's changes of it, read stored features."""
+    loader.dataset = stored.dataset(loader.dataset, num_views)
     # Reading takes less than handing a batch from one process to another.
     loader.num_workers = 0
     loader.persistent_workers = False

@@ -26,7 +26,7 @@ def test_files(features, capsys):
     # The recipe trains without the one image that has no label.
     for split, number, views in (('train', 7, 3), ('val', 7, 1), ('tune', 7, 1)):
         maps = np.load(folder / f'{split}.npy')
-        assert maps.shape == (number, views, 16, 8, 8) and maps.dtype == np.float16
+        assert maps.shape == (number, views, 16, 4, 4) and maps.dtype == np.float16
         content = json.loads((folder / f'{split}.json').read_text())
         assert content['metainfo'] == dict(classes=['cat', 'dog', 'owl'])
         assert [item['feature_index'] for item in content['data_list']] == list(

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import math
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+SUITE = """
+title = 'A title'
+description = 'What is compared.'
+seeds = [0, 1]
+reference = 'plain'
+options = {{'train_cfg.val_interval': 2}}
+methods = dict(
+    first=dict(config={path!r}, until='step1'),
+    plain=dict(
+        config={path!r},
+        start='first',
+        options={{'steps.step2.model.head.loss_contrastive': None}},
+    ),
+    contrast=dict(config={path!r}, start='first', label='with contrast'),
+)
+"""
+
+
+@pytest.fixture
+def compare(load, settings):
+    return load('compare_methods')
+
+
+@pytest.fixture
+def suite(write_config, tmp_path):
+    """A file with two seeds of three methods."""
+    path = write_config({'custom_hooks': []})
+    suite = tmp_path / 'tiny.py'
+    suite.write_text(SUITE.format(path=str(path)))
+    return suite
+
+
+@pytest.fixture
+def run(compare, suite, tmp_path, monkeypatch):
+    """Function that compares; runs are trained in this process, one by one."""
+    trained = []
+
+    class Process:
+        exitcode = 0
+
+        def __init__(self, target, args, name):
+            self.call, self.name = (lambda: target(*args)), name
+
+        def start(self):
+            trained.append(self.name)
+            self.call()
+
+        sentinel = None
+
+    context = SimpleNamespace(Process=Process)
+
+    monkeypatch.setattr(
+        compare, 'train', lambda cfg, threads, folder: compare.run(cfg, folder)
+    )
+    monkeypatch.setattr(compare.multiprocessing, 'get_context', lambda kind: context)
+    monkeypatch.setattr(compare.multiprocessing.connection, 'wait', lambda found: None)
+
+    def run(*options):
+        trained.clear()
+        folders = ['--out', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'runs')]
+        compare.main([str(suite), *folders, *options])
+        return trained, json.loads((tmp_path / 'out/tiny.json').read_text())
+
+    return run
+
+
+def test_compare(run, tmp_path, capsys):
+    trained, result = run()
+    assert trained == ['first', 'plain', 'contrast'] * 2
+    assert set(result['runs']) == {
+        f'{name}/{seed}' for name in ('first', 'plain', 'contrast') for seed in (0, 1)
+    }
+    contrast = result['runs']['contrast/1']
+    # two epochs of 7 images in two views
+    assert contrast['images'] == 2 * 7 * 2
+    assert contrast['seconds'] > 0
+    assert list(contrast['mAP']) == ['step2/2']
+    assert contrast['mAP']['step2/2'] == contrast['metrics']['multi-label/mAP']
+    printed = capsys.readouterr().out
+    assert 'with contrast' in printed and ' reference |' in printed
+    assert (tmp_path / 'out/tiny.png').stat().st_size > 1000
+
+    # Nothing is left to do.
+    assert run()[0] == []
+
+
+def test_what_is_lost_or_changed_is_trained_again(run, suite, tmp_path):
+    run('--seeds', '0')
+    file = tmp_path / 'out/tiny.json'
+    content = json.loads(file.read_text())
+    assert set(content['runs']) == {'first/0', 'plain/0', 'contrast/0'}
+
+    # A finished run that could not be written down is not trained again.
+    del content['runs']['plain/0']
+    file.write_text(json.dumps(content))
+    trained, result = run('--seeds', '0')
+    assert trained == [] and 'plain/0' in result['runs']
+
+    # One whose folder is gone is.
+    del content['runs']['contrast/0']
+    file.write_text(json.dumps(content))
+    shutil.rmtree(tmp_path / 'runs/tiny/contrast')
+    assert run('--seeds', '0')[0] == ['contrast']
+
+    # A change of a start changes what starts there.
+    suite.write_text(
+        suite.read_text().replace(
+            "{'train_cfg.val_interval': 2}",
+            "{'train_cfg.val_interval': 2, 'optim_wrapper.optimizer.lr': 0.02}",
+        )
+    )
+    assert run('--seeds', '0', '--methods', 'plain')[0] == ['first', 'plain']
+
+
+@pytest.mark.parametrize('epoch', [0, 1])
+def test_goes_on_where_it_was_cut_off(compare, run, tmp_path, monkeypatch, epoch):
+    """Also between the last checkpoint and its validation."""
+    hook = compare.MethodRecordHook
+    after_train_epoch = hook.after_train_epoch
+
+    def stop(self, runner):
+        after_train_epoch(self, runner)
+        if runner.epoch == epoch and self.step == 'step2':
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(hook, 'after_train_epoch', stop)
+    with pytest.raises(KeyboardInterrupt):
+        run('--seeds', '0', '--methods', 'plain')
+    monkeypatch.setattr(hook, 'after_train_epoch', after_train_epoch)
+    trained, result = run('--seeds', '0', '--methods', 'plain')
+    assert trained == ['plain']
+    # The epochs before and after the cut, each once.
+    assert result['runs']['plain/0']['images'] == 2 * 7 * 2
+    lines = next((tmp_path / 'runs/tiny/plain').glob('*/records.jsonl')).read_text()
+    assert 2 <= len(lines.splitlines()) <= 4
+    assert result['runs']['plain/0']['metrics']['multi-label/mAP'] > 0
+
+
+def test_a_failed_run(compare, run, tmp_path, monkeypatch, capsys):
+    original = compare.multiprocessing.get_context(None).Process
+
+    class Failing(original):
+        def start(self):
+            super().start()
+            self.exitcode = int(self.name == 'first')
+
+    context = SimpleNamespace(Process=Failing)
+    monkeypatch.setattr(compare.multiprocessing, 'get_context', lambda kind: context)
+    with pytest.raises(SystemExit, match='3 runs failed'):
+        run('--seeds', '0')
+    assert 'first/0 failed, see' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'old, new, error, message',
+    [
+        ("title = 'A title'", '', ValueError, r"lacks \['title'\]"),
+        ("title = 'A title'", "titel = title = ''", ValueError, "'titel'"),
+        ("start='first'", "start='frist'", ValueError, 'starts from frist'),
+        ("until='step1'", "untl='step1'", ValueError, "'untl'"),
+        ("reference = 'plain'", "reference = 'none'", ValueError, 'reference none'),
+        ("config='", "config='/nowhere", FileNotFoundError, 'there is no recipe'),
+    ],
+)
+def test_bad_suites(compare, suite, old, new, error, message):
+    suite.write_text(suite.read_text().replace(old, new))
+    with pytest.raises(error, match=message):
+        compare.load_suite(suite)
+
+
+def test_missing_suite(compare):
+    with pytest.raises(FileNotFoundError, match="no suite 'nowhere.py'"):
+        compare.load_suite(Path('nowhere.py'))
+
+
+@pytest.mark.parametrize('options', [('--seeds', '7'), ('--methods', 'nothing')])
+def test_unknown_choice(run, options):
+    with pytest.raises(ValueError, match='has no (seed|method)'):
+        run(*options)
+
+
+def test_hidden_labels(compare, load_config):
+    """The wrapper is around the dataset of the config and of every step."""
+    cfg = load_config()
+    compare.hide_labels(cfg, compare.ConfigDict(keep=0.3, seed=1))
+    outer = cfg.train_dataloader.dataset
+    assert (outer.type, outer.keep) == ('HideLabels', 0.3)
+    assert outer.dataset.type == 'CocoMultiLabel'
+    cfg.merge_from_dict(cfg.steps.step2.to_dict())
+    outer = cfg.train_dataloader.dataset
+    assert outer.type == 'HideLabels' and outer.dataset.type == 'CocoMultiLabel'
+    assert outer.dataset.pipeline[2].type == 'MultiView'
+
+
+def test_suites_of_the_project(compare):
+    """All of them load; what they change is there to be changed."""
+    paths = sorted(Path(compare.ROOT / 'benchmarks/suites').glob('*.py'))
+    assert paths
+    for path in paths:
+        suite = compare.load_suite(path)
+        suite.pop('frozen', None)
+        for name in suite.methods:
+            compare.method_config(suite, name, seed=0)
+
+
+def result_of(values):
+    """A file of results with given mAP by method and seed."""
+    return dict(
+        name='tiny',
+        title='A title',
+        description='What is compared.',
+        reference='a',
+        methods={name: dict(label=name, start=None) for name in values},
+        environment=dict(
+            command='command', processor='cpu', cores=2, versions=dict(torch='2')
+        ),
+        runs={
+            f'{name}/{seed}': dict(
+                metrics={f'multi-label/{key}': value for key in ('mAP', 'CF1', 'OF1')},
+                images=1000,
+                seconds=60,
+                date='2026-01-01T00:00',
+                commit='c',
+                jobs=1,
+                threads=2,
+            )
+            for name, seeds in values.items()
+            for seed, value in seeds.items()
+        },
+    )
+
+
+def test_paired_differences(load):
+    """Seed by seed, over the seeds that both have."""
+    report = load('method_report')
+    result = result_of(dict(a={0: 50.0, 1: 60.0, 2: 70.0}, b={1: 61.0, 2: 73.0, 3: 9}))
+    assert report.differences(result, 'b', 'multi-label/mAP') == [1.0, 3.0]
+    table = report.method_table(result)
+    row = next(line for line in table.splitlines() if line.startswith('| b'))
+    # t of one degree of freedom at 97.5 %: 12.706; half width 12.706 * 1.414 / 1.414
+    assert '+2.00 (-10.71 to +14.71)' in row
+    assert '1,000' in row and '1.0' in row
+
+
+def test_interval(load):
+    interval = load('method_report').interval
+    centre, low, high = interval([1.0, 2.0, 3.0])
+    assert centre == 2
+    # t of two degrees of freedom at 97.5 %: 4.3027
+    assert low == pytest.approx(2 - 4.3027 / math.sqrt(3), abs=1e-4)
+    assert high == pytest.approx(2 + 4.3027 / math.sqrt(3), abs=1e-4)
+    assert interval([4.0]) == (4.0, -math.inf, math.inf)
+
+
+def test_costs_count_the_start(load):
+    report = load('method_report')
+    result = result_of(dict(a={0: 1.0}, b={0: 2.0}))
+    result['methods']['b']['start'] = 'a'
+    assert report.cost(result, 'b', 'images') == 2000
