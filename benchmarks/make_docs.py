@@ -10,8 +10,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import plan
 from common import RESULTS, ROOT
-from report import comparison_table, curve_table, draw, format_environment
+from method_report import draw_methods, format_methods
+from report import comparison_table, curve_table, draw, format_environment, markdown
 
 BEGIN = '<!-- made by benchmarks/make_docs.py -->'
 END = '<!-- end -->'
@@ -29,7 +31,8 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
         '--docs',
         type=Path,
         default=ROOT / 'docs',
-        help='folder with benchmarks.md and scaling.md (default: docs)',
+        help='folder with benchmarks.md, scaling.md, plan.md and methods.md (default: '
+        'docs)',
     )
     return parser.parse_args(args)
 
@@ -57,6 +60,35 @@ def format_section(result: dict, key: str, pictures: Path) -> str:
             *tables,
             f'![{result["title"]}, as a plot]({path})',
             format_environment(result),
+        ]
+    )
+
+
+def format_plan(results: Path) -> str:
+    """The plan with a query for every label, and with groups of labels."""
+    if not (results / 'pipeline.json').exists():
+        return 'No results yet: `make bench`.'
+    loader, parts = plan.measured_loader(results), []
+    for title, options in (
+        ('A query for every label', []),
+        ('100 groups of labels', ['--groups', '100']),
+    ):
+        command = ' '.join(['python benchmarks/plan.py', *options])
+        table = markdown(
+            plan.plan(plan.parse_args([*options, '--loader', str(loader)]))
+        )
+        parts += [f'## {title}', table, f'`{command}`']
+    return '\n\n'.join(parts)
+
+
+def format_suite(result: dict, pictures: Path) -> str:
+    """What compare_methods.py found in one suite."""
+    path = (pictures / f'{result["name"]}.png').as_posix()
+    return '\n\n'.join(
+        [
+            f'## {result["title"]}',
+            format_methods(result),
+            f'![{result["title"]}, as a plot]({path})',
         ]
     )
 
@@ -92,6 +124,15 @@ def main(args: Sequence[str] | None = None) -> None:
         sections = [format_section(r, key, pictures) for r in results if r[key]]
         text = '\n\n'.join(sections) or 'No results yet: `make bench`.'
         replace_between(args.docs / f'{name}.md', text)
+    replace_between(args.docs / 'plan.md', format_plan(args.results))
+
+    folder = args.results / 'methods'
+    suites = [json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))]
+    for result in suites:
+        draw_methods(result, folder)
+    sections = [format_suite(result, pictures / 'methods') for result in suites]
+    text = '\n\n'.join(sections) or 'No results yet.'
+    replace_between(args.docs / 'methods.md', text)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ import matplotlib
 
 matplotlib.use('agg')
 import matplotlib.pyplot as plt
-from report import COLOURS, _markdown
+from report import COLOURS, markdown
 from scipy.stats import t
 
 METRICS = {
@@ -87,7 +87,7 @@ def method_table(result: dict) -> str:
         row['images seen'] = f'{cost(result, name, "images"):,.0f}'
         row['minutes'] = f'{cost(result, name, "seconds") / 60:.1f}'
         rows.append(row)
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def format_methods(result: dict) -> str:

@@ -89,7 +89,7 @@ def comparison_table(comparisons: Sequence[dict]) -> str:
             for key, value in rival.get('deviation', {}).items():
                 row[f'deviation of {key}'] = '' if rival is base else f'{value:.1g}'
             rows.append(row)
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def curve_table(curve: dict) -> str:
@@ -112,25 +112,33 @@ def curve_table(curve: dict) -> str:
         ]
         fits.append(f'{name}: {" and ".join(words)}' if words else name)
     title = f'{curve["title"]} ({curve["fixed"]})' if curve['fixed'] else curve['title']
-    return f'{title}\n\n{_markdown(rows)}\n\nFitted: {"; ".join(fits)}.'
+    return f'{title}\n\n{markdown(rows)}\n\nFitted: {"; ".join(fits)}.'
 
 
-def _markdown(rows: Sequence[dict[str, str]]) -> str:
-    """A table of rows that need not have all columns; figures to the right."""
+def markdown(rows: Sequence[dict[str, str]]) -> str:
+    """A table of rows that need not have all columns; figures to the right.
+
+    Args:
+        rows (Sequence[dict[str, str]]): The cells by the name of their column, which
+            is empty for the column of names.
+
+    Returns:
+        str: Markdown.
+    """
     header = list(dict.fromkeys(key for row in rows for key in row))
     cells = [header, *([row.get(key, '') for key in header] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    text = 2 if 'rival' in header else 1
+    is_text = [name in ('', 'rival', 'from') for name in header]
     ruler = [
-        '-' * max(width, 3) if i < text else '-' * (max(width, 3) - 1) + ':'
-        for i, width in enumerate(widths)
+        '-' * max(width, 3) if text else '-' * (max(width, 3) - 1) + ':'
+        for text, width in zip(is_text, widths)
     ]
     cells.insert(1, ruler)
     return '\n'.join(
         '| '
         + ' | '.join(
-            cell.ljust(max(width, 3)) if i < text else cell.rjust(max(width, 3))
-            for i, (cell, width) in enumerate(zip(row, widths))
+            cell.ljust(max(width, 3)) if text else cell.rjust(max(width, 3))
+            for text, cell, width in zip(is_text, row, widths)
         )
         + ' |'
         for row in cells

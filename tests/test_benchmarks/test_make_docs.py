@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ('benchmarks', 'scaling')
+PAGES = ('benchmarks', 'scaling', 'plan', 'methods')
 
 RESULT = dict(
     name='thing',
@@ -73,7 +73,7 @@ def tool(load):
 def tree(tmp_path):
     """The pages of the docs, and a folder for results, as they lie in a checkout."""
     (tmp_path / 'docs').mkdir()
-    (tmp_path / 'benchmarks/results').mkdir(parents=True)
+    (tmp_path / 'benchmarks/results/methods').mkdir(parents=True)
     for page in PAGES:
         shutil.copy(ROOT / f'docs/{page}.md', tmp_path / 'docs')
     return tmp_path
@@ -101,7 +101,7 @@ def row_of(page, *words):
 
 def test_tables(tool, tree):
     """Every figure is one of the file of results."""
-    benchmarks, scaling = run(tool, tree, RESULT)
+    benchmarks, scaling, plan, methods = run(tool, tree, RESULT)
     assert row_of(benchmarks, 'ours') == [
         'N = 10',
         'ours',
@@ -139,6 +139,7 @@ def test_tables(tool, tree):
         ):
             assert words in page
         assert 'not a result' not in page
+    assert 'No results yet' in plan and 'No results yet' in methods
 
 
 def test_the_rest_of_a_page_stays(tool, tree):
@@ -155,14 +156,14 @@ def test_the_rest_of_a_page_stays(tool, tree):
     assert {p: p.read_bytes() for p in tree.rglob('*.png')} == pictures
     # and other results take the place of the old ones
     renamed = RESULT | dict(title='Another title', quick=True, curves=[])
-    benchmarks, scaling = run(tool, tree, renamed)
+    benchmarks, scaling, *_ = run(tool, tree, renamed)
     assert 'Some thing' not in benchmarks and '## Another title' in benchmarks
     assert 'tiny sizes: not a result' in benchmarks
     assert 'Growth of it' not in scaling and 'No results yet' in scaling
 
 
 def test_pictures_are_where_the_pages_say(tool, tree):
-    for page in run(tool, tree, RESULT):
+    for page in run(tool, tree, RESULT)[:2]:
         (path,) = [line for line in page.splitlines() if line.startswith('![')]
         assert (tree / 'docs' / path.partition('](')[2].rstrip(')')).is_file()
 
@@ -179,6 +180,36 @@ def test_docs_are_up_to_date(tool, tree):
         json.loads(path.read_text())
         for path in (ROOT / 'benchmarks/results').glob('*.json')
     ]
+    for path in (ROOT / 'benchmarks/results/methods').glob('*.json'):
+        shutil.copy(path, tree / 'benchmarks/results/methods')
     expected = [(ROOT / f'docs/{page}.md').read_text() for page in PAGES]
     assert run(tool, tree, *results) == expected
     assert not any(result['quick'] for result in results)
+
+
+def test_plan(load):
+    """Figures that can be counted by hand."""
+    plan = load('plan')
+    work = plan.parse_args(
+        ['--labels', '80', '--processes', '4', '--batch', '16', '--loader', '100']
+    )
+    rows = {row['']: row['value'] for row in plan.plan(work)}
+    # Blocks before: 2 x 4 x 2048^2; label attention: 2 x 2048 x 1024 + 2 x 1024^2;
+    # block after: 4 x 1024^2; projector: 1024 x 1152; 80 queries and classifiers.
+    expected = 33_554_432 + 6_291_456 + 4_194_304 + 1_179_648 + 2 * 80 * 1024
+    assert plan.neck_parameters(work) == expected
+    assert rows['parameters'] == f'{(42.5e6 + expected) / 1e6:.0f} M'
+    # 16 images x 2 views x 8 labels of each of 4 processes
+    assert plan.embeddings(work) == (256, 1024)
+    assert rows['contrast on the wire'] == plan.format_bytes(3 * (256 * 4 * 129 + 2048))
+    # Two thirds of the step hide the exchange, or all of it.
+    assert float(rows['cores that load images'].split()[0]) > 0
+    grouped = plan.parse_args(['--groups', '10', '--loader', '100'])
+    alone = plan.parse_args(['--loader', '100'])
+    assert plan.neck_macs(grouped) < plan.neck_macs(alone) / 10
+    assert grouped.groups == 10 and alone.labels == 9600
+
+
+def test_plan_without_measurement(load, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'bench_pipeline.py, or give --loader'):
+        load('plan').measured_loader(tmp_path)
