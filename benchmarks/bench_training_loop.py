@@ -9,15 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from common import ROOT, describe_environment, parse_args, quiet, write
+from common import ROOT, describe_environment, parse_args, write
 from measure import spread
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
-from torch.profiler import ProfilerActivity, profile
-
-from mlcl_plugin.engine import enable_amp, set_default_dataloader_cfg
 
 CONFIG = 'configs/mlcl_efflite0_voc07.py'
 DESCRIPTION = (
@@ -29,15 +23,6 @@ DESCRIPTION = (
 )
 # Iterations before the times settle.
 WARMUP = 4
-#: What the time goes to, by a part of the operator's name, the first that fits.
-KINDS = {
-    'convolution': ('convolution', 'mkldnn_conv'),
-    'batch norm': ('batch_norm',),
-    'matrix products': ('mm', 'linear', 'einsum', 'attention'),
-    'copies and casts': ('copy_', '_to_copy', 'contiguous', 'clone'),
-    'optimizer': ('addcdiv', 'addcmul', 'lerp', '_foreach', 'sqrt'),
-    'element by element': ('',),
-}
 
 
 def run_training(
@@ -119,47 +104,45 @@ def compare_loops(
     return comparisons
 
 
-def profile_steps(amp: bool, iterations: int, data_root: str) -> dict[str, float]:
-    """What the time of an iteration of step 1 goes to.
+def profile_training(
+    checkout: Path, options: Sequence[str], iterations: int, data_root: str
+) -> dict[str, float]:
+    """Milliseconds of an iteration of step 1 by kind, in a process of its own.
 
     Args:
-        amp (bool): Whether to train in bfloat16.
+        checkout (Path): The checkout whose package and recipe are used.
+        options (Sequence[str]): Of ``tools/train.py``.
         iterations (int): Iterations to look at.
         data_root (str): The folder of VOC2007.
 
     Returns:
-        dict[str, float]: Share of the operators' time, by kind.
+        dict[str, float]: See profile_steps.py.
     """
-    quiet()
-    init_default_scope('mmpretrain')
-    cfg = Config.fromfile(ROOT / CONFIG)
-    for key in ('steps', 'runner_type', 'val_dataloader', 'val_cfg', 'val_evaluator'):
-        cfg.pop(key, None)
-    cfg.train_dataloader.dataset.data_root = data_root
-    if amp:
-        enable_amp(cfg, train=True)
-    set_default_dataloader_cfg(cfg)
     with tempfile.TemporaryDirectory() as folder:
-        cfg.work_dir = folder
-        cfg.experiment_name = f'profile_{amp}'
-        runner = Runner.from_cfg(cfg)
-        runner.call_hook('before_run')
-        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        runner.model.init_weights()
-        runner.model.train()
-        batches = iter(runner.build_dataloader(runner._train_dataloader))
-        runner.model.train_step(next(batches), runner.optim_wrapper)
-        with profile(activities=[ProfilerActivity.CPU]) as result:
-            for _ in range(iterations):
-                runner.model.train_step(next(batches), runner.optim_wrapper)
-    totals = dict.fromkeys(KINDS, 0.0)
-    for event in result.key_averages():
-        kind = next(
-            k for k, parts in KINDS.items() if any(p in event.key for p in parts)
+        out = Path(folder, 'profile.json')
+        script = str(ROOT / 'benchmarks/profile_steps.py')
+        command = [sys.executable, script, CONFIG, data_root, str(out), *options]
+        command += ['--iterations', str(iterations)]
+        environment = os.environ | dict(PYTHONPATH=str(checkout))
+        call = subprocess.run(
+            command, cwd=checkout, env=environment, capture_output=True, text=True
         )
-        totals[kind] += event.self_cpu_time_total
-    whole = sum(totals.values())
-    return {kind: total / whole for kind, total in totals.items()}
+        if call.returncode:
+            raise RuntimeError(f'{command} failed:\n{call.stderr[-2000:]}')
+        return json.loads(out.read_text())
+
+
+def profile_table(profiles: dict[str, dict[str, float]]) -> list[dict[str, str]]:
+    """One row for every kind of operator: milliseconds and share, by rival."""
+    rows = []
+    for kind in next(iter(profiles.values())):
+        row = {'': kind}
+        for name, times in profiles.items():
+            share = 100 * times[kind] / sum(times.values())
+            row[name] = f'{times[kind]:.0f} ms ({share:.0f} %)'
+        rows.append(row)
+    total = {name: f'{sum(t.values()):.0f} ms' for name, t in profiles.items()}
+    return [*rows, {'': 'all operators'} | total]
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -180,32 +163,24 @@ def main(args: Sequence[str] | None = None) -> None:
     rivals['float32'] = dict(checkout=ROOT, options=[])
     rivals['bfloat16'] = dict(checkout=ROOT, options=['--amp'])
     comparisons = compare_loops(rivals, images, repeats, data_root)
-    shares = {
-        name: profile_steps(amp, iterations, data_root)
-        for name, amp in (('float32', False), ('bfloat16', True))
+    profiles = {
+        name: profile_training(iterations=iterations, data_root=data_root, **rival)
+        for name, rival in rivals.items()
     }
     write(
         args,
         'training_loop',
         'Training loop, EfficientNet-Lite0 on VOC2007',
-        DESCRIPTION + describe_profile(shares),
+        DESCRIPTION,
         environment,
         comparisons,
-    )
-
-
-def describe_profile(shares: dict[str, dict[str, float]]) -> str:
-    """The profile in words."""
-    words = [
-        f'{name}: '
-        + ', '.join(f'{kind} {100 * share:.0f} %' for kind, share in parts.items())
-        for name, parts in shares.items()
-    ]
-    torch_version = torch.__version__
-    return (
-        f' Profile of step 1 (torch.profiler {torch_version}, in a process that gives '
-        'memory back, share of the time in '
-        f'operators): {"; ".join(words)}.'
+        tables=[
+            dict(
+                title='Profile of an iteration of step 1 (torch.profiler, time in '
+                'operators):',
+                rows=profile_table(profiles),
+            )
+        ],
     )
 
 

@@ -137,6 +137,7 @@ def write(
     environment: dict,
     comparisons: Sequence[dict] = (),
     curves: Sequence[dict] = (),
+    tables: Sequence[dict] = (),
 ) -> None:
     """Write the results of a benchmark, draw and print them.
 
@@ -148,6 +149,8 @@ def write(
         environment (dict): Of :func:`describe_environment`, taken at the start.
         comparisons (Sequence[dict]): Of :func:`compare`, with a ``title``.
         curves (Sequence[dict]): Of :func:`curve`.
+        tables (Sequence[dict]): Further tables, each with ``title`` and ``rows``,
+            which are dicts of texts by column.
     """
     result = dict(
         name=name,
@@ -157,6 +160,7 @@ def write(
         environment=environment,
         comparisons=list(comparisons),
         curves=list(curves),
+        tables=list(tables),
     )
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f'{name}.json'

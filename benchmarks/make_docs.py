@@ -13,7 +13,14 @@ from pathlib import Path
 import plan
 from common import RESULTS, ROOT
 from method_report import draw_methods, format_methods
-from report import comparison_table, curve_table, draw, format_environment, markdown
+from report import (
+    comparison_table,
+    curve_table,
+    draw,
+    format_environment,
+    further_tables,
+    markdown,
+)
 
 BEGIN = '<!-- made by benchmarks/make_docs.py -->'
 END = '<!-- end -->'
@@ -49,7 +56,8 @@ def format_section(result: dict, key: str, pictures: Path) -> str:
         str: Markdown.
     """
     if key == 'comparisons':
-        tables, suffix = [comparison_table(result[key])], ''
+        tables = [comparison_table(result[key]), *further_tables(result)]
+        suffix = ''
     else:
         tables, suffix = [curve_table(curve) for curve in result[key]], '_curves'
     path = (pictures / f'{result["name"]}{suffix}.png').as_posix()

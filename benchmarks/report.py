@@ -28,8 +28,17 @@ def format_result(result: dict) -> str:
     parts = [result['description']]
     if result['comparisons']:
         parts.append(comparison_table(result['comparisons']))
+    parts += further_tables(result)
     parts += [curve_table(curve) for curve in result['curves']]
     return '\n\n'.join([*parts, format_environment(result)])
+
+
+def further_tables(result: dict) -> list[str]:
+    """The tables of a result that are neither comparisons nor curves."""
+    return [
+        f'{table["title"]}\n\n{markdown(table["rows"])}'
+        for table in result.get('tables', ())
+    ]
 
 
 def format_environment(result: dict) -> str:

@@ -1,7 +1,7 @@
 # Does step 2 of MulCon gain by its contrast? Full fine-tuning of the VOC2007 recipe.
 title = 'Step 2 of MulCon with and without contrast, VOC2007, full fine-tuning'
 description = (
-    'PASCAL VOC2007 train -> val (2,501 and 2,510 photographs), EfficientNet-Lite0 at '
+    'PASCAL VOC2007 train -> val (2,500 and 1,508 photographs), EfficientNet-Lite0 at '
     '224 px, all weights trained, the recipe `mlcl_efflite0_voc07.py`: step 1 of 4 '
     'epochs and, from its weights, step 2 of 2 epochs with two views of every image. '
     'All of step 2 share step 1 of their seed.'

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from .coco_multi_label import CocoMultiLabel
+from .feature_vectors import FeatureVectors
+from .hide_labels import HideLabels
 from .transforms import (
     FastAutoContrast,
     FastBrightness,
@@ -24,6 +26,8 @@ __all__ = [
     'FastPackInputs',
     'FastRandomFlip',
     'FastSolarize',
+    'FeatureVectors',
+    'HideLabels',
     'LabelsToTargets',
     'LoadFeatureMap',
     'LoadImage',

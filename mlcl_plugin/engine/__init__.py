@@ -2,7 +2,13 @@
 from .allocator import keep_memory
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed
-from .hooks import CheckpointCheckHook, DatasetCheckHook, EMACheckHook
+from .hooks import (
+    CheckpointCheckHook,
+    DatasetCheckHook,
+    EMACheckHook,
+    MILeHook,
+    PrototypeInitHook,
+)
 from .optimizers import AutocastOptimWrapper
 from .precision import enable_amp
 from .runner import CheckedRunner, StepwiseRunner, check_step_options, has_begun
@@ -13,6 +19,8 @@ __all__ = [
     'CheckpointCheckHook',
     'DatasetCheckHook',
     'EMACheckHook',
+    'MILeHook',
+    'PrototypeInitHook',
     'StepwiseRunner',
     'check_step_options',
     'enable_amp',

@@ -1,29 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
 from .backbones import IdentityBackbone
 from .classifiers import MomentumClassifier
-from .heads import LabelWiseClsHead, PartialLabelHead
+from .heads import (
+    CGMVAEHead,
+    ImageLevelClsHead,
+    KMCLHead,
+    LabelWiseClsHead,
+    PartialLabelCSRAHead,
+    PartialLabelHead,
+    SADCLHead,
+)
 from .losses import (
     BinaryCrossEntropyLoss,
     EmbeddingMemory,
+    GaussianMixtureKLLoss,
+    ImageEmbeddingMemory,
+    ImageLevelContrastiveLoss,
+    KernelContrastiveLoss,
+    KernelReconstructionLoss,
+    LabelEmbeddingContrastiveLoss,
     LabelWiseContrastiveLoss,
+    PrototypeContrastiveLoss,
+    StableAsymmetricLoss,
     WithinLabelContrastiveLoss,
+    asymmetric_loss,
+    gaussian_mixture_kl_loss,
+    image_level_contrastive_loss,
+    kernel_contrastive_loss,
+    kernel_reconstruction_loss,
+    label_embedding_contrastive_loss,
     label_wise_contrastive_loss,
+    prototype_contrastive_loss,
     within_label_contrastive_loss,
 )
-from .necks import LabelAttentionNeck
+from .necks import (
+    GlobalMaxPooling,
+    LabelAttentionNeck,
+    LabelQueryDecoder,
+    MLDecoderNeck,
+)
 from .utils import MultiViewDataPreprocessor
 
 __all__ = [
     'BinaryCrossEntropyLoss',
+    'CGMVAEHead',
     'EmbeddingMemory',
+    'GaussianMixtureKLLoss',
+    'GlobalMaxPooling',
     'IdentityBackbone',
+    'ImageEmbeddingMemory',
+    'ImageLevelClsHead',
+    'ImageLevelContrastiveLoss',
+    'KMCLHead',
+    'KernelContrastiveLoss',
+    'KernelReconstructionLoss',
     'LabelAttentionNeck',
+    'LabelEmbeddingContrastiveLoss',
+    'LabelQueryDecoder',
     'LabelWiseClsHead',
     'LabelWiseContrastiveLoss',
+    'MLDecoderNeck',
     'MomentumClassifier',
     'MultiViewDataPreprocessor',
+    'PartialLabelCSRAHead',
     'PartialLabelHead',
+    'PrototypeContrastiveLoss',
+    'SADCLHead',
+    'StableAsymmetricLoss',
     'WithinLabelContrastiveLoss',
+    'asymmetric_loss',
+    'gaussian_mixture_kl_loss',
+    'image_level_contrastive_loss',
+    'kernel_contrastive_loss',
+    'kernel_reconstruction_loss',
+    'label_embedding_contrastive_loss',
     'label_wise_contrastive_loss',
+    'prototype_contrastive_loss',
     'within_label_contrastive_loss',
 ]

@@ -12,7 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import nn
 
-from ..models.necks import LabelAttentionNeck
+from ..models.necks import LabelAttentionNeck, LabelQueryDecoder, MLDecoderNeck
+
+NECKS = (LabelAttentionNeck, LabelQueryDecoder, MLDecoderNeck)
+"""Necks that can return their label attention."""
 
 # How a label was dealt with: the colour of its frame and words that say the same, as
 # not everybody can tell the colours apart.
@@ -37,7 +40,8 @@ def label_attention_maps(
 
     Args:
         model (nn.Module): An ``ImageClassifier`` with a
-            :class:`LabelAttentionNeck`. It is used in evaluation mode and left in
+            :class:`LabelAttentionNeck`, :class:`LabelQueryDecoder` or
+            :class:`MLDecoderNeck`. It is used in evaluation mode and left in
             the mode that it was in.
         inputs (Tensor): ``(B, 3, H, W)``, as ``model.data_preprocessor`` gives
             them, on the model's device.
@@ -49,13 +53,14 @@ def label_attention_maps(
         places the attention is ``(B, heads, L, N)``.
 
     Raises:
-        ValueError: If the model has no :class:`LabelAttentionNeck` or no head.
+        ValueError: If the model has none of these necks or no head.
     """
     neck = getattr(model, 'neck', None)
-    if not isinstance(neck, LabelAttentionNeck):
+    if not isinstance(neck, NECKS):
         got = 'no neck' if neck is None else f'the neck {type(neck).__name__}'
         raise ValueError(
-            'Label attention needs a classifier with a LabelAttentionNeck, got '
+            'Label attention needs a classifier with one of the necks '
+            f'{", ".join(neck.__name__ for neck in NECKS)}, got '
             f'{type(model).__name__} with {got}.'
         )
     if getattr(model, 'head', None) is None:

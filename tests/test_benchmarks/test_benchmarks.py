@@ -211,3 +211,16 @@ def test_command(name, tmp_path):
         return
     peaks = re.findall(r'"peak": (\d+)', json.dumps(result))
     assert peaks and min(map(int, peaks)) > 100e6
+
+
+def test_profile_table(load):
+    """Milliseconds and shares of each rival, and their sum."""
+    profiles = dict(
+        before={'convolution': 300.0, 'other': 100.0},
+        after={'convolution': 150.0, 'other': 50.0},
+    )
+    assert load('bench_training_loop').profile_table(profiles) == [
+        {'': 'convolution', 'before': '300 ms (75 %)', 'after': '150 ms (75 %)'},
+        {'': 'other', 'before': '100 ms (25 %)', 'after': '50 ms (25 %)'},
+        {'': 'all operators', 'before': '400 ms', 'after': '200 ms'},
+    ]

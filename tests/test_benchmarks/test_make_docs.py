@@ -61,6 +61,7 @@ RESULT = dict(
             exponents=dict(ours=dict(seconds=1.234)),
         )
     ],
+    tables=[dict(title='Further things', rows=[{'': 'part', 'one': '7 ms'}])],
 )
 
 
@@ -124,6 +125,8 @@ def test_tables(tool, tree):
         '2.5',
         '2e-07',
     ]
+    assert 'Further things' in benchmarks and 'Further things' not in scaling
+    assert row_of(benchmarks, 'part') == ['part', '7 ms']
     assert row_of(scaling, 'ours', '10') == ['ours', '10', '62.5 ms']
     assert row_of(scaling, 'ours', '2,000') == ['ours', '2,000', '32.5 s']
     assert 'ours: time ~ N^1.23' in scaling

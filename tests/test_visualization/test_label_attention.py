@@ -74,6 +74,27 @@ def test_maps(model, inputs):
     assert scores.std() > 0.01
 
 
+@pytest.mark.parametrize(
+    'neck',
+    [
+        dict(type='LabelQueryDecoder', feedforward_channels=16),
+        dict(type='MLDecoderNeck', feedforward_channels=16),
+    ],
+    ids=lambda neck: neck['type'],
+)
+def test_maps_of_other_necks(model, inputs, neck):
+    sizes = dict(in_channels=8, embed_dims=8, num_heads=HEADS, num_classes=NUM_CLASSES)
+    model.neck = MODELS.build(neck | sizes)
+    scores, maps = label_attention_maps(model, inputs)
+    assert maps.shape == (4, HEADS, NUM_CLASSES, 2, 3)
+    torch.testing.assert_close(
+        maps.sum((-2, -1)), torch.ones(4, HEADS, NUM_CLASSES), rtol=1e-5, atol=1e-5
+    )
+    with torch.no_grad():
+        expected = model.eval()(inputs, mode='tensor').sigmoid()
+    torch.testing.assert_close(scores, expected)
+
+
 @pytest.mark.parametrize('training', [True, False])
 def test_mode_is_kept(model, inputs, training):
     model.train(training)
@@ -121,7 +142,7 @@ def test_other_neck(inputs, neck):
     init_default_scope('mmpretrain')
     model = MODELS.build(dict(type='ImageClassifier', backbone=Patches(), neck=neck))
     got = 'no neck' if neck is None else 'GlobalAveragePooling'
-    with pytest.raises(ValueError, match=f'LabelAttentionNeck, got .*{got}'):
+    with pytest.raises(ValueError, match=f'MLDecoderNeck, got .*{got}'):
         label_attention_maps(model, inputs)
 
 

@@ -9,10 +9,9 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
-from mmpretrain.registry import DATASETS, MODELS
-from torch import nn
+from mmpretrain.registry import DATASETS
 
+from mlcl_plugin.apis import build_model
 from mlcl_plugin.models.utils import collect_targets
 from mlcl_plugin.visualization import label_attention_maps, prediction_sheet
 
@@ -67,39 +66,6 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
                 f'{getattr(args, name)}'
             )
     return args
-
-
-def build_model(cfg: Config, checkpoint: str, device: str) -> nn.Module:
-    """Build the config's model with the weights of a checkpoint.
-
-    Args:
-        cfg (Config): The config.
-        checkpoint (str): The checkpoint.
-        device (str): Where to put the model.
-
-    Returns:
-        nn.Module: The model, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: If there is no such checkpoint.
-        ValueError: If its weights are not those of the config's model.
-    """
-    if '://' not in checkpoint and not Path(checkpoint).is_file():
-        raise FileNotFoundError(f'Checkpoint {checkpoint} does not exist.')
-    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    # Weights of the backbone come with the checkpoint.
-    if 'backbone' in cfg.model:
-        cfg.model.backbone.init_cfg = None
-    model = MODELS.build(cfg.model)
-    try:
-        # Where a checkpoint has EMA weights, they are its model's.
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-    except RuntimeError as error:
-        raise ValueError(
-            f'The weights in {checkpoint} do not fit the model of the config. Is it '
-            f'the config that they were trained with? {error}'
-        ) from error
-    return model.to(device).eval()
 
 
 def build_dataset(cfg: Config, split: str):

@@ -9,10 +9,9 @@ from .fast_color import (
 from .fast_pack_inputs import FastPackInputs
 from .fast_random_flip import FastRandomFlip
 from .labels_to_targets import LabelsToTargets
+from .load_feature_map import LoadFeatureMap
 from .load_image import LoadImage
 from .shared_multi_view import SharedMultiView
-
-from .load_feature_map import LoadFeatureMap
 
 __all__ = [
     'FastAutoContrast',

@@ -2,5 +2,13 @@
 from .checkpoint_check_hook import CheckpointCheckHook
 from .dataset_check_hook import DatasetCheckHook
 from .ema_check_hook import EMACheckHook
+from .mile_hook import MILeHook
+from .prototype_init_hook import PrototypeInitHook
 
-__all__ = ['CheckpointCheckHook', 'DatasetCheckHook', 'EMACheckHook']
+__all__ = [
+    'CheckpointCheckHook',
+    'DatasetCheckHook',
+    'EMACheckHook',
+    'MILeHook',
+    'PrototypeInitHook',
+]

@@ -25,6 +25,8 @@ NEW_PARTS = (
     'head.projector.',
     'head.label_scale.',
     'head.contrastive_module.',
+    'head.prototypes',
+    'head.memory_bits',
     'momentum_encoder.',
 )
 """What a later step may train in addition to the step before."""

@@ -25,7 +25,8 @@ class MomentumClassifier(ImageClassifier):
     Args:
         backbone (dict): Config of the backbone.
         neck (dict): Config of the neck.
-        head (dict): Config of a :class:`LabelWiseClsHead` whose ``loss_contrastive``
+        head (dict): Config of a :class:`LabelWiseClsHead` (or, for whole images, of an
+            :class:`ImageLevelClsHead`) whose ``loss_contrastive``
             has a ``memory``.
         momentum (float): What a step's weights count in the average; MoCo's 0.999 is
             0.001 here, as in MMEngine. Defaults to 0.001.

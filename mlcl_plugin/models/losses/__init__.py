@@ -1,11 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
+from .asymmetric_loss import StableAsymmetricLoss, asymmetric_loss
 from .binary_cross_entropy_loss import BinaryCrossEntropyLoss
 from .embedding_memory import EmbeddingMemory
+from .gaussian_mixture_kl_loss import GaussianMixtureKLLoss, gaussian_mixture_kl_loss
+from .image_embedding_memory import ImageEmbeddingMemory
+from .image_level_contrastive_loss import (
+    ImageLevelContrastiveLoss,
+    image_level_contrastive_loss,
+)
+from .kernel_contrastive_loss import KernelContrastiveLoss, kernel_contrastive_loss
+from .kernel_reconstruction_loss import (
+    KernelReconstructionLoss,
+    kernel_reconstruction_loss,
+)
+from .label_embedding_contrastive_loss import (
+    LabelEmbeddingContrastiveLoss,
+    label_embedding_contrastive_loss,
+)
 from .label_wise_contrastive_loss import (
     LabelWiseContrastiveLoss,
     label_wise_contrastive_loss,
 )
 from .pairwise_logsumexp import pairwise_logsumexp
+from .prototype_contrastive_loss import (
+    PrototypeContrastiveLoss,
+    prototype_contrastive_loss,
+)
 from .within_label_contrastive_loss import (
     WithinLabelContrastiveLoss,
     within_label_contrastive_loss,
@@ -14,9 +34,24 @@ from .within_label_contrastive_loss import (
 __all__ = [
     'BinaryCrossEntropyLoss',
     'EmbeddingMemory',
+    'GaussianMixtureKLLoss',
+    'ImageEmbeddingMemory',
+    'ImageLevelContrastiveLoss',
+    'KernelContrastiveLoss',
+    'KernelReconstructionLoss',
+    'LabelEmbeddingContrastiveLoss',
     'LabelWiseContrastiveLoss',
+    'PrototypeContrastiveLoss',
+    'StableAsymmetricLoss',
     'WithinLabelContrastiveLoss',
+    'asymmetric_loss',
+    'gaussian_mixture_kl_loss',
+    'image_level_contrastive_loss',
+    'kernel_contrastive_loss',
+    'kernel_reconstruction_loss',
+    'label_embedding_contrastive_loss',
     'label_wise_contrastive_loss',
     'pairwise_logsumexp',
+    'prototype_contrastive_loss',
     'within_label_contrastive_loss',
 ]

@@ -177,7 +177,12 @@ class _Classes:
             for index, x in zip(self.index[1:], others[: len(remote)])
         )
         return _Pull.apply(
-            rows, self.index[0], self.pair_weights, sum(remote) if remote else None, memory, own
+            rows,
+            self.index[0],
+            self.pair_weights,
+            sum(remote) if remote else None,
+            memory,
+            own,
         )
 
 

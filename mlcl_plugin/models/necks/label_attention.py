@@ -8,7 +8,12 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ..utils import MultiheadAttentionBlock, SetAttentionBlock, labels_per_group
+from ..utils import (
+    MultiheadAttentionBlock,
+    SetAttentionBlock,
+    labels_per_group,
+    to_tokens,
+)
 
 
 @MODELS.register_module()
@@ -110,25 +115,6 @@ class LabelAttentionNeck(BaseModule):
             *(SetAttentionBlock(embed_dims, num_heads) for _ in range(num_blocks_after))
         )
 
-    def _to_tokens(self, feats: torch.Tensor) -> tuple[torch.Tensor, tuple[int, ...]]:
-        """Flatten a feature map to tokens and remember its places."""
-        if feats.ndim == 4 and feats.size(1) == self.in_channels:
-            # Three projections read the tokens: better one copy than one for each.
-            # A channels-last feature map needs none.
-            tokens = feats.flatten(2).transpose(1, 2).contiguous()
-            return tokens, tuple(feats.shape[2:])
-        if feats.ndim == 3 and feats.size(2) == self.in_channels:
-            tokens = feats[:, self.num_extra_tokens :]
-            if tokens.size(1):
-                return tokens, (tokens.size(1),)
-        raise ValueError(
-            f'Expected a feature map (B, {self.in_channels}, H, W) or tokens '
-            f'(B, N > {self.num_extra_tokens}, {self.in_channels}), got '
-            f"{tuple(feats.shape)}. Set the neck's in_channels to the backbone's "
-            'channels, and let the backbone return its last feature map without '
-            "pooling (for a ViT: out_type='featmap' or 'raw')."
-        )
-
     def forward(
         self,
         feats: torch.Tensor | Sequence[torch.Tensor],
@@ -153,10 +139,10 @@ class LabelAttentionNeck(BaseModule):
         Raises:
             ValueError: If the features have another shape than expected.
         """
-        if not isinstance(feats, torch.Tensor):
-            feats = feats[-1]
-        tokens, places = self._to_tokens(feats)
-        tokens = self.blocks_before(tokens)
+        tokens, places = to_tokens(feats, self.in_channels, self.num_extra_tokens)
+        # Three projections read the tokens: better one copy than one for each. A
+        # channels-last feature map needs none.
+        tokens = self.blocks_before(tokens.contiguous())
         if not return_attention:
             embeddings = self.label_attention(self.queries, tokens)
             return (self.blocks_after(embeddings),)

@@ -6,7 +6,10 @@ from .label_wise_linear import LabelWiseLinear
 from .label_wise_scale import LabelWiseScale
 from .projector import ContrastiveProjector
 from .set_attention import MultiheadAttentionBlock, SetAttentionBlock
+from .sine_position_code import sine_position_code
 from .targets import collect_targets
+from .tokens import to_tokens
+from .transformer_layer import ResidualAttention, TransformerLayer
 
 __all__ = [
     'ContrastiveProjector',
@@ -15,7 +18,11 @@ __all__ = [
     'LabelWiseScale',
     'MultiViewDataPreprocessor',
     'MultiheadAttentionBlock',
+    'ResidualAttention',
     'SetAttentionBlock',
+    'TransformerLayer',
     'collect_targets',
     'labels_per_group',
+    'sine_position_code',
+    'to_tokens',
 ]

@@ -1,0 +1,99 @@
+# The family on features of a frozen EfficientNet-Lite0, VOC2007: many seeds are cheap.
+title = 'The family on a frozen backbone, VOC2007'
+description = (
+    'PASCAL VOC2007 train -> val (2,500 and 1,508 photographs), EfficientNet-Lite0 '
+    'with ImageNet weights, frozen: its 7 x 7 feature maps of 8 random views of every '
+    'training photograph (224 px) were computed once, and neck and head are trained '
+    'on them by the VOC2007 recipes, step 1 for 8 epochs of one view and step 2 for 4 '
+    'epochs of two. Methods that differ in step 2 only share step 1 of their seed.'
+)
+seeds = [0, 1, 2, 3, 4]
+reference = 'label_attention'
+frozen = dict(config='configs/mlcl/mlcl_bce_efflite0_voc07.py', num_views=8)
+options = {
+    'steps.step1.train_cfg.max_epochs': 8,
+    'steps.step1.train_cfg.val_interval': 8,
+    'param_scheduler.1.T_max': 8,
+    'param_scheduler.1.end': 8,
+    'steps.step2.train_cfg.max_epochs': 4,
+    'steps.step2.train_cfg.val_interval': 4,
+    'steps.step2.param_scheduler.0.T_max': 4,
+    'steps.step2.param_scheduler.0.end': 4,
+}
+
+attention = 'configs/mlcl/mlcl_bce_efflite0_voc07.py'
+mulcon = 'configs/mlcl_efflite0_voc07.py'
+within = 'configs/mlcl/mlcl_within_label_efflite0_voc07.py'
+gap = 'configs/baselines/gap_efflite0_voc07.py'
+image = 'configs/image_level/image_level_any_efflite0_voc07.py'
+contrast = 'steps.step2.model.head.loss_contrastive'
+methods = dict(
+    attention_step1=dict(
+        label='label attention, BCE: step 1', config=attention, until='step1'
+    ),
+    label_attention=dict(
+        label='label attention, BCE', config=attention, start='attention_step1'
+    ),
+    mulcon=dict(label='MulCon, weight 0.5', config=mulcon, start='attention_step1'),
+    mulcon_weak=dict(
+        label='MulCon, weight 0.1',
+        config=mulcon,
+        start='attention_step1',
+        options={f'{contrast}.loss_weight': 0.1},
+    ),
+    within_label=dict(
+        label='within-label contrast, weight 0.1',
+        config=within,
+        start='attention_step1',
+    ),
+    gap_step1=dict(label='average pooling, BCE: step 1', config=gap, until='step1'),
+    gap=dict(label='average pooling, BCE', config=gap, start='gap_step1'),
+    image_any=dict(label='image level, any', config=image, start='gap_step1'),
+    image_all=dict(
+        label='image level, all',
+        config=image,
+        start='gap_step1',
+        options={f'{contrast}.rule': 'all'},
+    ),
+    image_jaccard=dict(
+        label='image level, Jaccard',
+        config=image,
+        start='gap_step1',
+        options={f'{contrast}.rule': 'jaccard'},
+    ),
+    image_mulsupcon=dict(
+        label='image level, MulSupCon',
+        config=image,
+        start='gap_step1',
+        options={f'{contrast}.rule': 'mulsupcon'},
+    ),
+    image_similarity=dict(
+        label='image level, similarity-dissimilarity',
+        config=image,
+        start='gap_step1',
+        options={f'{contrast}.rule': 'similarity_dissimilarity'},
+    ),
+    mile=dict(
+        label='MILe',
+        config='configs/mile/mile_efflite0_voc07.py',
+        start='gap_step1',
+    ),
+    gmp=dict(
+        label='maximum pooling, BCE', config='configs/baselines/gmp_efflite0_voc07.py'
+    ),
+    gap_asl=dict(
+        label='average pooling, ASL',
+        config='configs/baselines/gap_asl_efflite0_voc07.py',
+    ),
+    csra=dict(label='CSRA', config='configs/csra/csra_efflite0_voc07.py'),
+    query2label=dict(
+        label='Query2Label', config='configs/query2label/query2label_efflite0_voc07.py'
+    ),
+    ml_decoder=dict(
+        label='ML-Decoder', config='configs/ml_decoder/ml_decoder_efflite0_voc07.py'
+    ),
+    sadcl=dict(label='SADCL', config='configs/sadcl/sadcl_efflite0_voc07.py'),
+    cgmvae=dict(label='C-GMVAE', config='configs/cgmvae/cgmvae_efflite0_voc07.py'),
+    kmcl=dict(label='KMCL', config='configs/kmcl/kmcl_efflite0_voc07.py'),
+)
+del attention, mulcon, within, gap, image, contrast

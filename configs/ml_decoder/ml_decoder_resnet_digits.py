@@ -1,0 +1,13 @@
+# ML-Decoder with a query for every label, scenes of digits.
+_base_ = ['../_base_/recipes/resnet_digits.py']
+
+model = dict(
+    neck=dict(
+        type='MLDecoderNeck',
+        num_classes=10,
+        in_channels=64,
+        embed_dims=128,
+        feedforward_channels=256,
+    ),
+    head=dict(type='LabelWiseClsHead', num_classes=10, in_channels=128),
+)

@@ -1,0 +1,16 @@
+# Label attention of MulCon without contrast, PASCAL VOC2007 train -> val, EfficientNet-
+# Lite0.
+_base_ = ['../_base_/recipes/efflite0_voc07.py']
+
+model = dict(
+    neck=dict(
+        type='LabelAttentionNeck',
+        num_classes=20,
+        in_channels=1280,
+        embed_dims=512,
+        num_heads=4,
+        num_blocks_before=0,
+        num_blocks_after=0,
+    ),
+    head=dict(type='LabelWiseClsHead', num_classes=20, in_channels=512),
+)

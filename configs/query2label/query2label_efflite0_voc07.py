@@ -1,0 +1,15 @@
+# Query2Label (encoder and decoder layers with label queries), PASCAL VOC2007 train ->
+# val, EfficientNet-Lite0.
+_base_ = ['../_base_/recipes/efflite0_voc07.py']
+
+model = dict(
+    neck=dict(
+        type='LabelQueryDecoder',
+        num_classes=20,
+        in_channels=1280,
+        embed_dims=512,
+        num_heads=4,
+        feedforward_channels=2048,
+    ),
+    head=dict(type='LabelWiseClsHead', num_classes=20, in_channels=512),
+)

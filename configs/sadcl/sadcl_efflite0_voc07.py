@@ -1,0 +1,39 @@
+# SADCL on Query2Label without self-attention of the labels, PASCAL VOC2007 train ->
+# val, EfficientNet-Lite0.
+# Prototypes and memory start from what the first step has learned.
+_base_ = ['../_base_/recipes/efflite0_voc07.py']
+
+model = dict(
+    neck=dict(
+        type='LabelQueryDecoder',
+        num_classes=20,
+        in_channels=1280,
+        embed_dims=512,
+        num_heads=4,
+        feedforward_channels=2048,
+        self_attention=False,
+    ),
+    head=dict(type='LabelWiseClsHead', num_classes=20, in_channels=512),
+)
+
+steps = dict(
+    step2=dict(
+        model=dict(
+            head=dict(
+                type='SADCLHead',
+                # the views of a batch
+                num_slots=48,
+                projector=dict(hidden_channels=512, out_channels=256),
+            )
+        ),
+        custom_hooks=[
+            dict(
+                type='EMAHook',
+                momentum=0.02,
+                update_buffers=True,
+                priority='ABOVE_NORMAL',
+            ),
+            dict(type='PrototypeInitHook', thr=0.85),
+        ],
+    )
+)

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Teach a model by its own earlier self, in turns with the given labels."""
+
+import copy
+import logging
+
+import torch
+from mmengine.dist import all_reduce_params
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner.checkpoint import weights_to_cpu
+from mmpretrain.registry import HOOKS
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from ...models.utils.targets import collect_targets
+
+KEY = 'mile_teacher'
+"""Where a checkpoint keeps the teacher, in the middle of a student phase only."""
+
+
+@HOOKS.register_module()
+class MILeHook(Hook):
+    r"""Train in turns on the given labels and on those of a frozen copy.
+
+    For ``teacher_iters`` iterations the model learns from the targets of the batch.
+    Then a copy of it is frozen, and for ``student_iters`` iterations the model learns
+    from what the copy finds in the very images of the batch:
+
+    .. math::
+        t_{bl} = [\sigma(f_T(x_b)_l) > \rho]
+
+    After that the next teacher phase starts from the student. Labels that the data
+    miss are found in the student phase, and forgotten again where the images do not
+    bear them out, before the model has learned them by heart. Where ``gt_score`` is -1
+    (unknown), a label takes no part in the teacher phase; in the student phase every
+    label has a target. A teacher must have seen absent labels, too: where only present
+    ones are known, as with one label an image, take the others as absent
+    (``unknown_as=0`` of :class:`HideLabels`), which is what the method is made for.
+
+    Source: `MILe <https://arxiv.org/abs/2111.12173>`_ (CVPR 2022), in the form of its
+    official code: one network and one optimizer throughout. There the losses of the
+    labels are summed, not averaged: give the head ``loss_reduction='batch'`` to
+    follow, since learning rates do not carry over. Its settings for ImageNet are 2,000
+    iterations in each phase and a threshold of 0.5. Deviations:
+
+    - The copy looks at the images as they come from the pipeline, in evaluation mode.
+      With several processes its buffers, such as the statistics of batch norm, are the
+      mean over the processes, so that all of them have the same teacher.
+    - With several views of an image, all have the same targets, from the mean of the
+      views' scores.
+    - Options that the official code has switched off are left out: drawing the
+      targets at random, smoothing them, an entropy term, noise for the student.
+
+    The cost: while a student phase lasts, one more copy of the weights and buffers (no
+    gradients, no state of the optimizer), and in each iteration one more forward pass
+    that keeps no activations. A checkpoint from inside a student phase holds the copy
+    too, and a run resumed from it goes on as if it had not been interrupted. The copy
+    is always of the weights that are trained; next to an ``EMAHook`` it is not of
+    their average.
+
+    A phase is counted in iterations of the training loop, from the first one on; in a
+    config in steps, each step counts by itself.
+
+    Args:
+        teacher_iters (int): Length of a teacher phase. Defaults to 2000.
+        student_iters (int): Length of a student phase. Defaults to 2000.
+        thr (float): Score above which the copy says that a label is present
+            (:math:`\rho`). Defaults to 0.5.
+        with_ground_truth (bool): In the student phase, take a label also as present
+            where the data say so. Defaults to False.
+        views (str): What the scores of an image with several views are:
+            'mean' over all of them, or those of the 'first', which saves the
+            copy the others. Defaults to 'mean'.
+
+    Raises:
+        ValueError: If an option has a value outside its range; at the start of a
+            training, if the model has no head with ``num_classes``, its data
+            preprocessor mixes images, or the checkpoint that the run goes on from
+            does not hold the teacher of the phase.
+
+    Examples:
+        One present label of each image is known, as in a data set made for
+        classification into one class; the losses of its labels are summed.
+
+        >>> train_dataloader = dict(
+        ...     dataset=dict(
+        ...         type='HideLabels',
+        ...         mode='single_positive',
+        ...         unknown_as=0,
+        ...         dataset=dict(type='CocoMultiLabel', ...)))
+        >>> model = dict(head=dict(loss_reduction='batch'))
+        >>> custom_hooks = [dict(type='MILeHook', teacher_iters=2000)]
+    """
+
+    def __init__(
+        self,
+        teacher_iters: int = 2000,
+        student_iters: int = 2000,
+        thr: float = 0.5,
+        with_ground_truth: bool = False,
+        views: str = 'mean',
+    ):
+        for name, value in (
+            ('teacher_iters', teacher_iters),
+            ('student_iters', student_iters),
+        ):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name} must be an int of 1 or more, got {value}.')
+        if not 0 < thr < 1:
+            raise ValueError(f'thr must lie between 0 and 1, got {thr}.')
+        if views not in ('mean', 'first'):
+            raise ValueError(f"views must be 'mean' or 'first', got {views!r}.")
+        self.teacher_iters = teacher_iters
+        self.student_iters = student_iters
+        self.thr = thr
+        self.with_ground_truth = with_ground_truth
+        self.views = views
+        self.teacher: nn.Module | None = None
+        self.taken_at: int | None = None
+
+    def copied_at(self, iteration: int) -> int | None:
+        """When the copy is taken that teaches an iteration.
+
+        Args:
+            iteration (int): Number of iterations that have been trained before.
+
+        Returns:
+            int | None: The first iteration of the student phase; None in a teacher
+            phase.
+        """
+        position = iteration % (self.teacher_iters + self.student_iters)
+        if position < self.teacher_iters:
+            return None
+        return iteration - position + self.teacher_iters
+
+    def before_train(self, runner) -> None:
+        """Check model and checkpoint, before any work is done."""
+        model = _unwrap(runner.model)
+        if getattr(getattr(model, 'head', None), 'num_classes', None) is None:
+            raise ValueError(
+                'MILeHook gives the head a target for each of its num_classes labels, '
+                f'got {type(model).__name__} with the head '
+                f'{type(getattr(model, "head", None)).__name__}, which does not have '
+                'num_classes. Use one of this project, or MultiLabelLinearClsHead.'
+            )
+        if getattr(model.data_preprocessor, 'batch_augments', None) is not None:
+            raise ValueError(
+                'MILeHook labels the images of a batch, but batch_augments of the data '
+                'preprocessor mixes them later on. Train without batch_augments '
+                '(Mixup, CutMix).'
+            )
+        start = self.copied_at(runner.iter)
+        if start not in (None, runner.iter) and self.taken_at != start:
+            raise ValueError(
+                f'Iteration {runner.iter} lies in the student phase that begins at '
+                f'{start}, but the checkpoint to resume from holds '
+                + (
+                    'no teacher'
+                    if self.taken_at is None
+                    else f'the teacher of iteration {self.taken_at}'
+                )
+                + '. Resume with the teacher_iters and student_iters of the '
+                'interrupted run, or start from its weights (load_from without resume).'
+            )
+        if runner.max_iters <= self.teacher_iters:
+            print_log(
+                f'MILeHook has no effect: the training ends after {runner.max_iters} '
+                'iterations, and the first student phase begins after '
+                f'teacher_iters={self.teacher_iters}.',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    def before_train_iter(
+        self, runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """In a student phase, give the batch the labels that the copy finds."""
+        start = self.copied_at(runner.iter)
+        if start is None:
+            # Its memory is free for as long as nobody is taught.
+            self.teacher = self.taken_at = None
+            return
+        if start == runner.iter:
+            self.teacher, self.taken_at = _freeze(runner.model), start
+            all_reduce_params(
+                [x for x in self.teacher.buffers() if x.is_floating_point()], op='mean'
+            )
+            runner.logger.info(
+                f'MILe: iterations {start} to {start + self.student_iters - 1} learn '
+                'from a copy of the model as it is now.'
+            )
+        if not isinstance(data_batch, dict) or 'data_samples' not in data_batch:
+            raise ValueError(
+                'MILeHook expects batches with inputs and data_samples, got '
+                f'{type(data_batch).__name__}. Let the pipeline end with PackInputs.'
+            )
+        # The dict is this iteration's alone; the samples may be the dataset's own.
+        data_batch['data_samples'] = self._label(runner, data_batch)
+
+    @torch.no_grad()
+    def _label(self, runner, data_batch: dict) -> list[DataSample]:
+        """Copies of a batch's samples, with the labels that the teacher finds."""
+        samples = data_batch['data_samples']
+        num_classes = self.teacher.head.num_classes
+        # As the model is about to be trained, with autocast or without.
+        with runner.optim_wrapper.optim_context(self.teacher):
+            inputs = self.teacher.data_preprocessor(
+                dict(inputs=data_batch['inputs']), False
+            )['inputs']
+            # View by view: row v * B + b is view v of image b.
+            if len(inputs) % len(samples):
+                raise ValueError(
+                    f'Got {len(inputs)} images for {len(samples)} data samples, '
+                    'expected as many, or a multiple of them with several views.'
+                )
+            if self.views == 'first':
+                inputs = inputs[: len(samples)]
+            scores = [x.pred_score for x in self.teacher.predict(inputs)]
+        scores = torch.stack(scores).unflatten(0, (-1, len(samples))).mean(dim=0)
+        if scores.size(1) != num_classes:
+            raise ValueError(
+                f'{type(self.teacher.head).__name__} predicts {scores.size(1)} scores '
+                f'an image, expected one for each of its num_classes={num_classes}.'
+            )
+        targets = scores > self.thr
+        if self.with_ground_truth:
+            targets |= collect_targets(samples, num_classes, scores.device) == 1
+        labelled = []
+        for sample, row in zip(samples, targets.float()):
+            sample = sample.clone()
+            # Not to contradict gt_score.
+            sample.pop('gt_label', None)
+            labelled.append(sample.set_gt_score(row))
+        return labelled
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keep the copy, if the next iteration is to learn from it."""
+        iteration = checkpoint['meta']['iter']
+        start = self.copied_at(iteration)
+        if start not in (None, iteration) and self.taken_at == start:
+            checkpoint[KEY] = dict(
+                iter=start, state_dict=weights_to_cpu(self.teacher.state_dict())
+            )
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Take the copy over from the run that goes on."""
+        saved = checkpoint.pop(KEY, None)
+        if saved is None or not runner._resume:
+            return
+        self.teacher, self.taken_at = _freeze(runner.model), saved['iter']
+        self.teacher.load_state_dict(saved['state_dict'])
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _freeze(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, without gradient."""
+    return copy.deepcopy(_unwrap(model)).eval().requires_grad_(False)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start prototypes from what a trained network makes of the training set."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmpretrain.registry import HOOKS
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ...models.heads.sadcl_head import SADCLHead
+
+
+@HOOKS.register_module()
+class PrototypeInitHook(Hook):
+    """Set the prototypes of a :class:`SADCLHead` before training starts.
+
+    The model looks at every training image once, in evaluation mode and as the training
+    pipeline gives it. A label's prototype is the mean embedding over the images that
+    show it and for which it scores more than ``thr``; without such an image, over those
+    that show it; without any, the prototype stays as it is. The memory is filled with
+    the prototypes. A training that goes on from a checkpoint has both already.
+
+    The weights must be trained ones: those of ``load_from``, or of the step before.
+    Weights of the model are used, not their average by an ``EMAHook``.
+
+    Source: `SADCL <https://arxiv.org/abs/2307.09715>`_, which reads the prototypes from
+    a file that a trained network made of embeddings with a score over 0.85. That a
+    prototype is their mean is a reading of this project, and so is what becomes of
+    labels without one.
+
+    In a run of several processes each looks at its share of the images. The training's
+    own data loader and the state of the random generators stay as they are.
+
+    Args:
+        thr (float): Score above which an embedding counts. Defaults to 0.85.
+
+    Raises:
+        ValueError: If ``thr`` does not lie between 0 and 1; later, if the model's head
+            is no :class:`SADCLHead`.
+    """
+
+    def __init__(self, thr: float = 0.85):
+        if not 0 <= thr <= 1:
+            raise ValueError(f'thr must lie between 0 and 1, got {thr}.')
+        self.thr = thr
+
+    def before_train(self, runner) -> None:
+        """Set prototypes and memory, unless the training goes on."""
+        if runner.iter > 0:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        head = getattr(model, 'head', None)
+        if not isinstance(head, SADCLHead):
+            raise ValueError(
+                'PrototypeInitHook sets the prototypes of a SADCLHead, but the head of '
+                f'the model is {type(head).__name__}. Take the hook out of '
+                "custom_hooks, or set model.head.type='SADCLHead'."
+            )
+        loader = _in_order(runner.train_dataloader)
+        with _undisturbed(model):
+            sums, counts = self._collect(model, loader)
+        all_reduce(sums)
+        all_reduce(counts)
+
+        sure, present = counts
+        means = sums / counts.clamp(min=1)[..., None]
+        prototypes = head.prototypes.detach().to(means)
+        for mean, count in zip(means.flip(0), counts.flip(0)):
+            prototypes = mean.where(count[:, None] > 0, prototypes)
+        head.reset_prototypes(prototypes)
+        unsure = (sure == 0) & (present > 0)
+        print_log(
+            f'Prototypes of {len(sure)} labels, each from {int(sure.min())} to '
+            f'{int(sure.max())} embeddings with a score over {self.thr}. '
+            f'{int(unsure.sum())} labels have none and use all images that show them; '
+            f'{int((present == 0).sum())} are in no image and keep their prototypes.',
+            logger='current',
+        )
+
+    @torch.no_grad()
+    def _collect(
+        self, model: nn.Module, loader: DataLoader
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sums ``(2, L, D)`` and numbers ``(2, L)`` of embeddings of this process.
+
+        The first are over images for which the label scores more than ``thr``, the
+        second over all that show it.
+        """
+        head = model.head
+        sums = torch.zeros(2, *head.prototypes.shape, dtype=torch.float64)
+        counts = torch.zeros(2, head.num_classes, dtype=torch.int64)
+        for data in loader:
+            data = model.data_preprocessor(data, False)
+            embeddings = head.pre_logits(model.extract_feat(data['inputs']))
+            logits = head.classifier(embeddings)
+            targets = head.collect_targets(data['data_samples'], logits)
+            present = targets == 1
+            sure = present & (logits.float().sigmoid() > self.thr)
+            chosen = torch.stack([sure, present])
+            sums += torch.einsum(
+                'cbl,bld->cld', chosen.float(), embeddings.float()
+            ).cpu()
+            counts += chosen.sum(dim=1).cpu()
+        return sums, counts
+
+
+def _in_order(loader: DataLoader) -> DataLoader:
+    """A loader of each image once, whatever the training's sampler does.
+
+    It leaves the workers of the training's loader alone.
+    """
+    options = {}
+    if loader.num_workers > 0:
+        options = dict(
+            prefetch_factor=loader.prefetch_factor,
+            multiprocessing_context=loader.multiprocessing_context,
+        )
+    return DataLoader(
+        loader.dataset,
+        batch_size=loader.batch_size or loader.batch_sampler.batch_size,
+        # No image twice: it would count twice.
+        sampler=DefaultSampler(loader.dataset, shuffle=False, seed=0, round_up=False),
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        **options,
+    )
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, with modes and random generators as before at the end."""
+    # Of every module, since parts of a model may be frozen in evaluation mode.
+    modes = {module: module.training for module in model.modules()}
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    device = next(model.parameters()).device
+    model.eval()
+    try:
+        with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

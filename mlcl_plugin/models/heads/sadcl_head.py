@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contrast label embeddings with those of the last batch and with prototypes."""
+
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from .label_wise_cls_head import LabelWiseClsHead
+
+
+@MODELS.register_module()
+class SADCLHead(LabelWiseClsHead):
+    r"""Head of SADCL: contrast between samples, and between samples and prototypes.
+
+    Logits are those of :class:`LabelWiseClsHead`. Beside the classification loss
+
+    - ``loss_contrastive``: the label-level contrast of :class:`LabelWiseClsHead`,
+      over the projections of the present labels of two views, that of the images and
+      that of a memory. Each slot of the memory holds an embedding for every label and
+      stands, with the labels of the batch's image of the same number, for a second
+      view of it, whatever image it comes from;
+    - ``loss_prototype``: :class:`PrototypeContrastiveLoss` between the projections of
+      all labels and of the prototypes, one learned vector a label.
+
+    One projector serves embeddings, memory and prototypes. After the losses of a
+    training batch, the embedding of image b takes the place of that of slot b for each
+    label that is present and whose score exceeds ``memory_thr``. The memory carries no
+    gradient. A batch of fewer images than slots leaves the other slots as they are;
+    images beyond the last slot have no second view.
+
+    Prototypes and memory start from N(0, 1), or from the embeddings of a trained
+    network: :class:`PrototypeInitHook`.
+
+    Unknown labels (-1) take part in no loss.
+
+    Every process has a memory of its own, and both contrasts are those of one process,
+    as in the method. DDP must not share buffers (``broadcast_buffers=False``, which is
+    what MMEngine sets), or all would have that of the first. A checkpoint holds that of
+    the first process, with which all go on when they resume. The memory is kept as the
+    bits of float32, which an EMA does not average.
+
+    Source: `SADCL <https://arxiv.org/abs/2307.09715>`_. The method weighs its losses
+    1000 (a mean binary cross-entropy), 100 and 50; the defaults here are the same
+    relative to 1. Deviations:
+
+    - The contrast between samples is the formula. The published code counts an anchor
+      only where a second, unrelated image of the batch has its label as well, and adds
+      1e-5 to a denominator; there is no switch for that.
+    - The published code clamps probabilities at 1e-5, beyond which a wrong logit has no
+      gradient; the binary cross-entropy here does not.
+    - Batches need not have the size of the memory.
+
+    Args:
+        num_classes (int): Number of labels L.
+        in_channels (int): Width D of a label's embedding. Defaults to 2048.
+        loss (dict): Config of the classification loss, see
+            :class:`LabelWiseClsHead`. Defaults to binary cross-entropy.
+        loss_reduction (str): ``'mean'``, ``'batch'`` or ``'sum'``, see
+            :class:`LabelWiseClsHead`. Defaults to ``'mean'``.
+        loss_contrastive (dict): Config of the contrast between samples. Defaults to
+            :class:`LabelWiseContrastiveLoss` at temperature 0.2 with the weight 0.1,
+            within each process.
+        loss_prototype (dict): Config of the contrast with prototypes. Defaults to
+            :class:`PrototypeContrastiveLoss` at temperature 0.07 with the weight 0.05.
+        projector (dict): Arguments of the projector: ``hidden_channels`` (None:
+            ``in_channels``) and ``out_channels``. Defaults to
+            ``dict(out_channels=1024)``.
+        num_slots (int): Slots of the memory: the images that a process has in a batch,
+            all views counted. Defaults to 32.
+        memory_thr (float): Score above which an embedding is remembered.
+            Defaults to 0.8.
+        thr (float, optional): Score from which on a label is predicted.
+        topk (int, optional): Predict the k labels with the highest scores.
+            ``thr`` wins over it; without both, ``thr`` is 0.5.
+        init_cfg (dict | list, optional): Initialization config. Defaults to
+            N(0, 0.02) with zero bias for all linear layers.
+
+    Raises:
+        ValueError: If an option has a value outside its range, a contrast is missing,
+            or ``loss_contrastive`` has a memory of its own.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 2048,
+        loss: dict = dict(type='BinaryCrossEntropyLoss'),  # noqa: B006
+        loss_reduction: str = 'mean',
+        loss_contrastive: dict = dict(  # noqa: B006
+            type='LabelWiseContrastiveLoss',
+            temperature=0.2,
+            loss_weight=0.1,
+            across_processes=False,
+        ),
+        loss_prototype: dict = dict(  # noqa: B006
+            type='PrototypeContrastiveLoss', temperature=0.07, loss_weight=0.05
+        ),
+        projector: dict = dict(out_channels=1024),  # noqa: B006
+        num_slots: int = 32,
+        memory_thr: float = 0.8,
+        thr: float | None = None,
+        topk: int | None = None,
+        init_cfg: dict | list | None = (
+            dict(
+                type='Normal', layer=['Linear', 'LabelWiseLinear'], std=0.02, bias=0.0
+            ),
+        ),
+    ):
+        if loss_contrastive is None or loss_prototype is None:
+            raise ValueError(
+                'SADCLHead needs loss_contrastive and loss_prototype, got None. Set '
+                'loss_weight=0 to do without one, or use LabelWiseClsHead.'
+            )
+        super().__init__(
+            num_classes=num_classes,
+            in_channels=in_channels,
+            loss=loss,
+            loss_reduction=loss_reduction,
+            loss_contrastive=loss_contrastive,
+            projector=projector,
+            thr=thr,
+            topk=topk,
+            init_cfg=init_cfg,
+        )
+        if num_slots < 1:
+            raise ValueError(f'num_slots must be positive, got {num_slots}.')
+        if not 0 <= memory_thr <= 1:
+            raise ValueError(f'memory_thr must lie between 0 and 1, got {memory_thr}.')
+        if getattr(self.contrastive_module, 'memory', None) is not None:
+            raise ValueError(
+                'SADCLHead has a memory of its own. Leave out loss_contrastive.memory, '
+                'or use LabelWiseClsHead.'
+            )
+        if not isinstance(loss_prototype, nn.Module):
+            loss_prototype = MODELS.build(loss_prototype)
+        self.prototype_module = loss_prototype
+        self.memory_thr = memory_thr
+        self.prototypes = nn.Parameter(torch.empty(num_classes, in_channels))
+        self.register_buffer(
+            'memory_bits',
+            torch.empty(num_slots, num_classes, in_channels, dtype=torch.int32),
+        )
+        self.reset_prototypes(torch.randn(num_classes, in_channels))
+
+    @property
+    def memory(self) -> torch.Tensor:
+        """Tensor: The embeddings ``(slots, L, D)`` in memory, float32."""
+        return self.memory_bits.view(torch.float32)
+
+    @torch.no_grad()
+    def reset_prototypes(self, prototypes: torch.Tensor) -> None:
+        """Set the prototypes, and every slot of the memory to them.
+
+        Args:
+            prototypes (Tensor): ``(L, D)``.
+
+        Raises:
+            ValueError: If they have another shape.
+        """
+        if prototypes.shape != self.prototypes.shape:
+            raise ValueError(
+                f'Expected prototypes (num_classes, in_channels)='
+                f'{tuple(self.prototypes.shape)}, got {tuple(prototypes.shape)}.'
+            )
+        self.prototypes.copy_(prototypes)
+        self.memory.copy_(prototypes)
+
+    def loss(
+        self, feats: Sequence[torch.Tensor], data_samples: list[DataSample], **kwargs
+    ) -> dict[str, torch.Tensor]:
+        """Compute the losses of a batch and, in training, remember it.
+
+        Args:
+            feats (Sequence[Tensor]): The neck's output, last item ``(B, L, D)``.
+            data_samples (list[DataSample]): B samples with ``gt_score`` (1
+                present, 0 absent, -1 unknown) or ``gt_label`` (indices).
+            **kwargs: Passed on to the classification loss.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, ``loss_contrastive`` and
+            ``loss_prototype``, already weighted.
+
+        Raises:
+            ValueError: If a target is malformed, see
+                :func:`mlcl_plugin.models.utils.collect_targets`.
+        """
+        embeddings = self.pre_logits(feats)
+        logits = self.classifier(embeddings)
+        targets = self.collect_targets(data_samples, logits)
+        projections = self.projector(embeddings)
+        losses = dict(
+            loss_cls=self.classification_loss(logits, targets, **kwargs),
+            loss_contrastive=self._contrast_with_memory(projections, targets),
+            loss_prototype=self.prototype_module(
+                projections, self.projector(self.prototypes), targets
+            ),
+        )
+        if self.training:
+            self._remember(embeddings, logits, targets)
+        return losses
+
+    def _contrast_with_memory(
+        self, projections: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Contrast the present labels of the images ``(B, L, P)`` and of the slots."""
+        images, labels = (targets == 1).nonzero(as_tuple=True)
+        in_memory = images < len(self.memory_bits)
+        slots, slot_labels = images[in_memory], labels[in_memory]
+        remembered = self.memory[slots, slot_labels].to(self.prototypes.dtype)
+        return self.contrastive_module(
+            torch.cat([projections[images, labels], self.projector(remembered)]),
+            torch.cat([labels, slot_labels]),
+        )
+
+    @torch.no_grad()
+    def _remember(
+        self, embeddings: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor
+    ) -> None:
+        """Keep the embeddings of present labels that were recognised."""
+        sure = (targets == 1) & (logits.float().sigmoid() > self.memory_thr)
+        slots, labels = sure[: len(self.memory_bits)].nonzero(as_tuple=True)
+        self.memory[slots, labels] = embeddings[slots, labels].float()
