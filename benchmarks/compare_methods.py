@@ -338,16 +338,21 @@ class Comparison:
         )
 
     def wanted(self) -> list[tuple[str, int]]:
-        """The runs that are to do, seed by seed, starts before what starts there."""
+        """The runs that are to do, seed by seed, starts before what starts there.
+
+        A finished start is to do once more if its weights are needed and gone.
+        """
         runs = []
         for seed in self.args.seeds or self.suite.seeds:
             for name in self.args.methods or self.suite.methods:
-                chain, at = [], name
-                while at is not None:
+                if self.is_done(name, seed):
+                    continue
+                chain, at = [(name, seed)], name
+                while not self.is_ready(at, seed):
+                    at = self.suite.methods[at].start
                     chain.insert(0, (at, seed))
-                    at = self.suite.methods[at].get('start')
                 runs += [run for run in chain if run not in runs]
-        return [run for run in runs if not self.is_done(*run)]
+        return runs
 
     def _work_dir(self, name: str, seed: int) -> Path:
         return self.folder / name / f'seed{seed}_{self.fingerprint(name, seed)[-24:]}'

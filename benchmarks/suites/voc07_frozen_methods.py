@@ -5,7 +5,9 @@ description = (
     'with ImageNet weights, frozen: its 7 x 7 feature maps of 8 random views of every '
     'training photograph (224 px) were computed once, and neck and head are trained '
     'on them by the VOC2007 recipes, step 1 for 8 epochs of one view and step 2 for 4 '
-    'epochs of two. Methods that differ in step 2 only share step 1 of their seed.'
+    'epochs of two. Methods that differ in step 2 only share step 1 of their seed. '
+    'Image-level contrast acts on the mean label embedding: behind average pooling '
+    'nothing of a frozen network is left for it to train but its projector.'
 )
 seeds = [0, 1, 2, 3, 4]
 reference = 'label_attention'
@@ -25,7 +27,7 @@ attention = 'configs/mlcl/mlcl_bce_efflite0_voc07.py'
 mulcon = 'configs/mlcl_efflite0_voc07.py'
 within = 'configs/mlcl/mlcl_within_label_efflite0_voc07.py'
 gap = 'configs/baselines/gap_efflite0_voc07.py'
-image = 'configs/image_level/image_level_any_efflite0_voc07.py'
+image = 'configs/mlcl/mlcl_image_level_efflite0_voc07.py'
 contrast = 'steps.step2.model.head.loss_contrastive'
 methods = dict(
     attention_step1=dict(
@@ -46,33 +48,33 @@ methods = dict(
         config=within,
         start='attention_step1',
     ),
-    gap_step1=dict(label='average pooling, BCE: step 1', config=gap, until='step1'),
-    gap=dict(label='average pooling, BCE', config=gap, start='gap_step1'),
-    image_any=dict(label='image level, any', config=image, start='gap_step1'),
+    image_any=dict(label='image level, any', config=image, start='attention_step1'),
     image_all=dict(
         label='image level, all',
         config=image,
-        start='gap_step1',
+        start='attention_step1',
         options={f'{contrast}.rule': 'all'},
     ),
     image_jaccard=dict(
         label='image level, Jaccard',
         config=image,
-        start='gap_step1',
+        start='attention_step1',
         options={f'{contrast}.rule': 'jaccard'},
     ),
     image_mulsupcon=dict(
         label='image level, MulSupCon',
         config=image,
-        start='gap_step1',
+        start='attention_step1',
         options={f'{contrast}.rule': 'mulsupcon'},
     ),
     image_similarity=dict(
         label='image level, similarity-dissimilarity',
         config=image,
-        start='gap_step1',
+        start='attention_step1',
         options={f'{contrast}.rule': 'similarity_dissimilarity'},
     ),
+    gap_step1=dict(label='average pooling, BCE: step 1', config=gap, until='step1'),
+    gap=dict(label='average pooling, BCE', config=gap, start='gap_step1'),
     mile=dict(
         label='MILe',
         config='configs/mile/mile_efflite0_voc07.py',

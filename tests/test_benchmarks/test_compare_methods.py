@@ -111,6 +111,12 @@ def test_what_is_lost_or_changed_is_trained_again(run, suite, tmp_path):
     shutil.rmtree(tmp_path / 'runs/tiny/contrast')
     assert run('--seeds', '0')[0] == ['contrast']
 
+    # And so is one whose weights are needed.
+    file.write_text(json.dumps(content))
+    for name in ('contrast', 'first'):
+        shutil.rmtree(tmp_path / f'runs/tiny/{name}')
+    assert run('--seeds', '0')[0] == ['first', 'contrast']
+
     # A change of a start changes what starts there.
     suite.write_text(
         suite.read_text().replace(

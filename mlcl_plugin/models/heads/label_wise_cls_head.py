@@ -124,6 +124,14 @@ class LabelWiseClsHead(PartialLabelHead):
                 loss_contrastive = MODELS.build(loss_contrastive)
             self.contrastive_module = loss_contrastive
             self.projector = ContrastiveProjector(in_channels, **projector)
+            of_pairs = not hasattr(loss_contrastive, 'select') and not getattr(
+                loss_contrastive, 'whole_images', False
+            )
+            if min_contrast_size and not of_pairs:
+                raise ValueError(
+                    f'{type(loss_contrastive).__name__} takes no further negatives, '
+                    f'got min_contrast_size={min_contrast_size}. Set it to 0.'
+                )
             if self.classifier.group_size > 1:
                 self.label_scale = LabelWiseScale(num_classes, in_channels)
 
@@ -196,6 +204,13 @@ class LabelWiseClsHead(PartialLabelHead):
     ) -> torch.Tensor:
         """Contrast the projections of the labels that the loss asks for."""
         extra = {}
+        if getattr(self.contrastive_module, 'whole_images', False):
+            images = torch.arange(len(embeddings), device=embeddings.device)
+            if make_keys is not None:
+                extra['keys'] = make_keys(images, None)
+            return self.contrastive_module(
+                self.project(embeddings, images, None), targets, **extra
+            )
         if hasattr(self.contrastive_module, 'select'):
             images, labels = self.contrastive_module.select(targets).nonzero(
                 as_tuple=True
@@ -242,18 +257,24 @@ class LabelWiseClsHead(PartialLabelHead):
         return places
 
     def project(
-        self, embeddings: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
+        self,
+        embeddings: torch.Tensor,
+        images: torch.Tensor,
+        labels: torch.Tensor | None,
     ) -> torch.Tensor:
         """Project the embeddings of chosen labels only.
 
         Args:
             embeddings (Tensor): ``(B, L, D)``, of groups ``(B, G, D)``.
             images (Tensor): ``(N,)`` the image of each chosen label.
-            labels (Tensor): ``(N,)`` the label.
+            labels (Tensor, optional): ``(N,)`` the label. None takes the mean of all
+                embeddings of the image.
 
         Returns:
             Tensor: ``(N, P)`` unit vectors.
         """
+        if labels is None:
+            return self.projector(embeddings[images].mean(dim=1))
         chosen = embeddings[images, labels // self.classifier.group_size]
         if self.label_scale is not None:
             chosen = self.label_scale(chosen, labels)

@@ -411,6 +411,9 @@ class ImageLevelContrastiveLoss(nn.Module):
             rule's.
     """
 
+    whole_images = True
+    """Tells heads that it takes a vector for every image, and all its targets."""
+
     def __init__(
         self,
         rule: str = 'any',

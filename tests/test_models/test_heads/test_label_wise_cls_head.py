@@ -12,6 +12,7 @@ from mlcl_plugin.models import (
     LabelAttentionNeck,
     LabelWiseClsHead,
     LabelWiseContrastiveLoss,
+    image_level_contrastive_loss,
 )
 from mlcl_plugin.models.utils import ContrastiveProjector, LabelWiseScale
 
@@ -804,3 +805,33 @@ def test_bad_targets(sample, message):
         head.loss((x,), batch)
     with pytest.raises(ValueError, match=message):
         head._get_loss(head((x,)), batch)
+
+
+def test_contrast_of_whole_images():
+    """The loss gets the projected mean of the label embeddings, and all targets."""
+    torch.manual_seed(0)
+    contrast = dict(type='ImageLevelContrastiveLoss', rule='jaccard', loss_weight=0.3)
+    head = LabelWiseClsHead(
+        num_classes=3,
+        in_channels=8,
+        loss_contrastive=contrast,
+        projector=dict(out_channels=4),
+    ).double()
+    feats = torch.randn(4, 3, 8, dtype=torch.float64, requires_grad=True)
+    targets = torch.tensor([[1, 0, 1], [1, -1, 0], [0, 1, 1], [0, 0, 0]]).double()
+    samples = [DataSample().set_gt_score(row) for row in targets]
+    losses = head.loss((feats,), samples)
+    z = head.projector(feats.mean(dim=1))
+    expected = 0.3 * image_level_contrastive_loss(z, targets, 'jaccard')
+    torch.testing.assert_close(losses['loss_contrastive'], expected, rtol=0, atol=1e-12)
+    assert expected > 0
+    losses['loss_contrastive'].backward()
+    assert (feats.grad.abs().sum(dim=(1, 2)) > 0).all()
+
+
+@pytest.mark.parametrize(
+    'name', ['ImageLevelContrastiveLoss', 'WithinLabelContrastiveLoss']
+)
+def test_losses_without_further_negatives(name):
+    with pytest.raises(ValueError, match=f'{name} takes no further negatives'):
+        LabelWiseClsHead(3, 8, loss_contrastive=dict(type=name), min_contrast_size=9)
