@@ -5,9 +5,10 @@ description = (
     'with ImageNet weights, frozen: its 7 x 7 feature maps of 8 random views of every '
     'training photograph (224 px) were computed once, and neck and head are trained '
     'on them by the VOC2007 recipes, step 1 for 8 epochs of one view and step 2 for 4 '
-    'epochs of two. Methods that differ in step 2 only share step 1 of their seed. '
-    'Image-level contrast acts on the mean label embedding: behind average pooling '
-    'nothing of a frozen network is left for it to train but its projector.'
+    'epochs of two, by AdamW at 1e-3. Methods that differ in step 2 only share step 1 '
+    'of their seed. Image-level contrast acts on the mean label embedding: behind '
+    'average pooling nothing of a frozen network is left for it to train but its '
+    'projector.'
 )
 seeds = [0, 1, 2, 3, 4]
 reference = 'label_attention'
@@ -21,6 +22,12 @@ options = {
     'steps.step2.train_cfg.val_interval': 4,
     'steps.step2.param_scheduler.0.T_max': 4,
     'steps.step2.param_scheduler.0.end': 4,
+    # MulCon's SGD at 0.01, a tenth of it for the neck, moves nothing in so few
+    # iterations: see the sweep.
+    'steps.step2.optim_wrapper.optimizer': dict(
+        _delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4
+    ),
+    'steps.step2.optim_wrapper.paramwise_cfg': dict(_delete_=True),
 }
 
 attention = 'configs/mlcl/mlcl_bce_efflite0_voc07.py'
