@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from ..utils import to_vectors
 from .partial_label_head import PartialLabelHead
 
 # Variances stay between 5e-5 and 2e4: float32 can divide by them and sum over them.
@@ -154,7 +155,7 @@ class CGMVAEHead(PartialLabelHead):
         Raises:
             ValueError: If the last features are not ``(B, C)``.
         """
-        x = self._vectors(feats)
+        x = to_vectors(feats, self.in_channels)
         mean, _ = self._gaussian(self.feature_encoder(x))
         return self.decode(x, mean)
 
@@ -194,7 +195,7 @@ class CGMVAEHead(PartialLabelHead):
             ValueError: If the features have another shape or a target is malformed,
                 see :func:`mlcl_plugin.models.utils.collect_targets`.
         """
-        x = self._vectors(feats)
+        x = to_vectors(feats, self.in_channels)
         targets = self.collect_targets(data_samples, x)
         mean, log_var = self._gaussian(self.feature_encoder(x))
         label_means, label_log_vars = self.encode_labels()
@@ -221,17 +222,6 @@ class CGMVAEHead(PartialLabelHead):
                 torch.cat([w_y, w_x1]), self.label_embeddings, targets.repeat(2, 1)
             ),
         )
-
-    def _vectors(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
-        x = feats[-1]
-        if x.ndim != 2 or x.size(1) != self.in_channels:
-            raise ValueError(
-                f'The head expects one vector an image, (B, in_channels='
-                f'{self.in_channels}), got {tuple(x.shape)}. Set in_channels of the '
-                'head to the width of the vectors; behind a backbone with feature '
-                "maps, use neck=dict(type='GlobalAveragePooling')."
-            )
-        return x
 
     def _logits(self, decoded: torch.Tensor) -> torch.Tensor:
         return decoded @ self.label_embeddings.to(decoded.dtype)

@@ -8,7 +8,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from ..utils import ContrastiveProjector
+from ..utils import ContrastiveProjector, to_vectors
 from .partial_label_head import PartialLabelHead
 
 KeyMaker = Callable[[torch.Tensor, None], torch.Tensor]
@@ -97,15 +97,7 @@ class ImageLevelClsHead(PartialLabelHead):
         Raises:
             ValueError: If they have another shape.
         """
-        features = feats[-1]
-        if tuple(features.shape[1:]) != (self.in_channels,):
-            raise ValueError(
-                'The head expects pooled features (B, in_channels='
-                f'{self.in_channels}), got {tuple(features.shape)}. Set the neck to '
-                "dict(type='GlobalAveragePooling') or dict(type='GlobalMaxPooling'), "
-                "and in_channels of the head to the backbone's channels."
-            )
-        return features
+        return to_vectors(feats, self.in_channels)
 
     def forward(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
         """Logits ``(B, L)`` of pooled features ``(B, C)``."""

@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from ..utils import to_vectors
 from .partial_label_head import PartialLabelHead
 
 
@@ -106,14 +107,7 @@ class KMCLHead(PartialLabelHead):
         Raises:
             ValueError: If they have another shape.
         """
-        x = feats[-1]
-        if x.ndim != 2 or x.size(1) != self.in_channels:
-            raise ValueError(
-                f'The head expects pooled features (B, in_channels={self.in_channels}'
-                f'), got {tuple(x.shape)}. Set in_channels of the head to the '
-                "channels of the backbone and use neck=dict(type='GlobalAveragePooling"
-                "')."
-            )
+        x = to_vectors(feats, self.in_channels)
         return x.to(self.fc_pi.weight.dtype)
 
     def forward(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:

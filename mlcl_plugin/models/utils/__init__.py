@@ -10,6 +10,7 @@ from .sine_position_code import sine_position_code
 from .targets import collect_targets
 from .tokens import to_tokens
 from .transformer_layer import ResidualAttention, TransformerLayer
+from .vectors import to_vectors
 
 __all__ = [
     'ContrastiveProjector',
@@ -25,4 +26,5 @@ __all__ = [
     'labels_per_group',
     'sine_position_code',
     'to_tokens',
+    'to_vectors',
 ]
