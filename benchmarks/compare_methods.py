@@ -447,7 +447,7 @@ class Comparison:
         )
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_suffix('.part')
-        part.write_text(json.dumps(result, indent=1, sort_keys=True) + '\n')
+        part.write_text(json.dumps(result, indent=1) + '\n')
         os.replace(part, self.file)
         return result
 

@@ -7,6 +7,8 @@ model = dict(
         type='SwinTransformer',
         arch='small',
         img_size=448,
+        # also takes images whose map is smaller than a window
+        pad_small_map=True,
         drop_path_rate=0.3,
         init_cfg=dict(
             type='Pretrained',
