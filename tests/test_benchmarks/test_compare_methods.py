@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import itertools
 import json
 import math
 import shutil
@@ -58,9 +59,15 @@ def run(compare, suite, tmp_path, monkeypatch):
 
     context = SimpleNamespace(Process=Process)
 
-    monkeypatch.setattr(
-        compare, 'train', lambda cfg, threads, folder: compare.run(cfg, folder)
-    )
+    numbers = itertools.count()
+
+    def train(cfg, threads, folder):
+        # MMEngine keeps visualizers by the name of the config and the second, within a
+        # process; really each run has one of its own.
+        cfg.__dict__['_filename'] = f'tiny_{next(numbers)}.py'
+        compare.run(cfg, folder)
+
+    monkeypatch.setattr(compare, 'train', train)
     monkeypatch.setattr(compare.multiprocessing, 'get_context', lambda kind: context)
     monkeypatch.setattr(compare.multiprocessing.connection, 'wait', lambda found: None)
 
