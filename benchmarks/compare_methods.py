@@ -48,7 +48,6 @@ FIELDS = {
     'frozen',
     'num_tuning',
     'amp',
-    'primary',
 }
 METHOD_FIELDS = {'config', 'options', 'start', 'until', 'hide_labels', 'label'}
 
@@ -202,11 +201,11 @@ def hide_labels(cfg: Config, options: ConfigDict) -> None:
             loader.dataset = ConfigDict(dataset=loader.dataset)
 
 
-def fingerprint(cfg: Config) -> str:
-    """Tells configs apart, the names of folders aside."""
+def fingerprint(cfg: Config, *folders: Path) -> str:
+    """Tells configs apart; where the given folders are does not matter."""
     text = json.dumps(cfg._cfg_dict.to_dict(), sort_keys=True, default=str)
-    for folder in (ROOT, Path.cwd()):
-        text = text.replace(str(folder), '')
+    for folder in folders:
+        text = text.replace(str(folder.absolute()), '')
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -246,7 +245,9 @@ def is_trained(cfg: Config, folder: Path) -> bool:
 
 def last_checkpoint(folder: Path) -> str:
     """The checkpoint that a finished run ended with."""
-    return max(folder.glob('*/last_checkpoint'), key=os.path.getmtime).read_text()
+    # Of steps each has its own.
+    pointers = folder.rglob('last_checkpoint')
+    return max(pointers, key=os.path.getmtime).read_text()
 
 
 def read_records(folder: Path) -> dict | None:
@@ -312,7 +313,8 @@ class Comparison:
 
     def _make_features(self) -> None:
         frozen = self.suite.frozen
-        frozen.folder = self.args.work_dir / 'features' / Path(frozen.config).stem
+        name = f'{Path(frozen.config).stem}_{frozen.num_views}views'
+        frozen.folder = self.args.work_dir / 'features' / name
         extract_features(
             Config.fromfile(ROOT / frozen.config), frozen.folder, frozen.num_views
         )
@@ -324,7 +326,7 @@ class Comparison:
         """Of a run's config and of that of the run whose weights it starts from."""
         start = self.suite.methods[name].get('start')
         before = '' if start is None else self.fingerprint(start, seed)
-        return before + fingerprint(self.configs[name, seed])
+        return before + fingerprint(self.configs[name, seed], self.args.work_dir, ROOT)
 
     def is_done(self, name: str, seed: int) -> bool:
         run = self.runs.get(self.key(name, seed))
@@ -410,6 +412,9 @@ class Comparison:
             fingerprint=self.fingerprint(name, seed),
             commit=self.environment['commit'],
             date=self.environment['date'],
+            processor=self.environment['processor'],
+            cores=self.environment['cores'],
+            torch=self.environment['versions']['torch'],
             jobs=self.args.jobs,
             threads=self.threads,
             **read_records(folder),
@@ -430,7 +435,6 @@ class Comparison:
             title=self.suite.title,
             description=self.suite.description,
             reference=self.suite.reference,
-            primary=self.suite.get('primary', 'multi-label/mAP'),
             frozen=bool(self.suite.get('frozen')),
             num_tuning=self.suite.get('num_tuning', 0),
             amp=bool(self.suite.get('amp')),
@@ -442,7 +446,6 @@ class Comparison:
                 )
                 for name, method in self.suite.methods.items()
             },
-            environment=self.environment,
             runs={key: run for key, run in self.runs.items() if key in current},
         )
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -458,8 +461,12 @@ class Comparison:
             int: The number of runs that failed.
         """
         waiting, running, failed = self.wanted(), {}, set()
-        total = len(waiting)
-        print(f'{total} runs to do, {len(self.runs)} in {self.file}', flush=True)
+        done = sum(self.is_done(*run) for run in self.configs)
+        print(
+            f'{len(waiting)} runs to do, {done} in {self.file}; '
+            f'{len(self.runs) - done} there are of other configs and will be dropped',
+            flush=True,
+        )
         while waiting or running:
             for run in list(waiting):
                 start = self.suite.methods[run[0]].get('start')

@@ -100,19 +100,20 @@ def format_methods(result: dict) -> str:
         str: Markdown.
     """
     runs = result['runs'].values()
-    environment = result['environment']
     dates = sorted({run['date'][:10] for run in runs})
     commits = sorted({run['commit'] or 'unknown' for run in runs})
-    jobs = sorted(
-        {f'{run["jobs"]} at a time, {run["threads"]} threads' for run in runs}
+    machines = sorted(
+        {
+            f'{run["processor"]}, {run["cores"]} cores, torch {run["torch"]}, '
+            f'runs at a time: {run["jobs"]}, threads of each: {run["threads"]}'
+            for run in runs
+        }
     )
     notes = [
-        f'`{environment["command"]}`',
+        f'`python benchmarks/compare_methods.py benchmarks/suites/{result["name"]}.py`',
         ' to '.join(dict.fromkeys((dates[0], dates[-1]))),
         f'commits {", ".join(commits)}',
-        f'{environment["processor"]}, {environment["cores"]} cores, runs '
-        + ' or '.join(jobs),
-        f'torch {environment["versions"]["torch"]}',
+        *machines,
     ]
     return '\n\n'.join(
         [

@@ -1,4 +1,6 @@
 # The family on features of a frozen EfficientNet-Lite0, VOC2007: many seeds are cheap.
+_base_ = ['./_base_/voc07_frozen.py']
+
 title = 'The family on a frozen backbone, VOC2007'
 description = (
     'PASCAL VOC2007 train -> val (2,500 and 1,508 photographs), EfficientNet-Lite0 '
@@ -10,25 +12,7 @@ description = (
     'average pooling nothing of a frozen network is left for it to train but its '
     'projector.'
 )
-seeds = [0, 1, 2, 3, 4]
 reference = 'label_attention'
-frozen = dict(config='configs/mlcl/mlcl_bce_efflite0_voc07.py', num_views=8)
-options = {
-    'steps.step1.train_cfg.max_epochs': 8,
-    'steps.step1.train_cfg.val_interval': 8,
-    'param_scheduler.1.T_max': 8,
-    'param_scheduler.1.end': 8,
-    'steps.step2.train_cfg.max_epochs': 4,
-    'steps.step2.train_cfg.val_interval': 4,
-    'steps.step2.param_scheduler.0.T_max': 4,
-    'steps.step2.param_scheduler.0.end': 4,
-    # MulCon's SGD at 0.01, a tenth of it for the neck, moves nothing in so few
-    # iterations: see the sweep.
-    'steps.step2.optim_wrapper.optimizer': dict(
-        _delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4
-    ),
-    'steps.step2.optim_wrapper.paramwise_cfg': dict(_delete_=True),
-}
 
 attention = 'configs/mlcl/mlcl_bce_efflite0_voc07.py'
 mulcon = 'configs/mlcl_efflite0_voc07.py'

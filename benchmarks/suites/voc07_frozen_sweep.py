@@ -1,29 +1,13 @@
 # Where MulCon's contrast helps and where it hurts: frozen EfficientNet-Lite0, VOC2007.
+_base_ = ['./_base_/voc07_frozen.py']
+
 title = 'Sweep of the contrast in step 2 of MulCon, frozen backbone, VOC2007'
 description = (
     'As the family on a frozen backbone, for label attention only: step 1 is shared, '
     'and step 2 differs in one thing at a time from weight 0.5, temperature 0.2, '
     'projector 512 -> 128, 24 images, AdamW at 1e-3, 4 epochs.'
 )
-seeds = [0, 1, 2, 3, 4]
 reference = 'no_contrast'
-frozen = dict(config='configs/mlcl/mlcl_bce_efflite0_voc07.py', num_views=8)
-options = {
-    'steps.step1.train_cfg.max_epochs': 8,
-    'steps.step1.train_cfg.val_interval': 8,
-    'param_scheduler.1.T_max': 8,
-    'param_scheduler.1.end': 8,
-    'steps.step2.train_cfg.max_epochs': 4,
-    'steps.step2.train_cfg.val_interval': 4,
-    'steps.step2.param_scheduler.0.T_max': 4,
-    'steps.step2.param_scheduler.0.end': 4,
-    # MulCon's SGD at 0.01, a tenth of it for the neck, moves nothing in so few
-    # iterations: see the sweep.
-    'steps.step2.optim_wrapper.optimizer': dict(
-        _delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4
-    ),
-    'steps.step2.optim_wrapper.paramwise_cfg': dict(_delete_=True),
-}
 
 config = 'configs/mlcl_efflite0_voc07.py'
 contrast = 'steps.step2.model.head.loss_contrastive'

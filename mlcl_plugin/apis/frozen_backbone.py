@@ -33,7 +33,8 @@ def extract_features(
     images there is one, and so there is, as split ``tune``, of training images as
     the validation pipeline shows them: whoever tunes on a part of the training images
     needs these. The backbone is in evaluation mode. A split whose files are
-    there is left as it is, so that the work can be cut off and taken up again.
+    there is left as it is, so that the work can be cut off and taken up again; made
+    with other settings, it is an error.
 
     Args:
         cfg (Config): The recipe. Its training pipeline must give one view.
@@ -44,14 +45,29 @@ def extract_features(
         seed (int): Of the views. Defaults to 0.
 
     Raises:
-        ValueError: If ``num_views`` is not positive, or the training pipeline gives
-            several views.
+        ValueError: If ``num_views`` is not positive, the training pipeline gives
+            several views, or the folder holds features made with other settings.
     """
     if num_views < 1:
         raise ValueError(f'num_views must be positive, got {num_views}.')
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    settings = dict(
+        num_views=num_views,
+        checkpoint=checkpoint,
+        seed=seed,
+        backbone=cfg.model.backbone,
+        data_preprocessor=cfg.data_preprocessor,
+    )
+    loaders = {split: _loader(cfg, split) for split in SPLITS}
+    missing = [
+        split
+        for split, loader in loaders.items()
+        if not _is_made(folder / f'{split}.json', settings, loader.dataset)
+    ]
+    if not missing:
+        return
     set_random_seed(seed)
     model = MODELS.build(
         dict(cfg.model, data_preprocessor=deepcopy(cfg.data_preprocessor))
@@ -61,32 +77,54 @@ def extract_features(
         load_checkpoint(model, checkpoint, map_location='cpu')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model.to(device).eval()
-    for split in SPLITS:
-        if (folder / f'{split}.json').exists():
-            continue
-        loader_cfg = deepcopy(cfg.train_dataloader)
-        if split != 'train':
-            loader_cfg = deepcopy(cfg.val_dataloader)
-        if split == 'tune':
-            pipeline = loader_cfg.dataset.pipeline
-            loader_cfg.dataset = deepcopy(cfg.train_dataloader.dataset)
-            loader_cfg.dataset.update(pipeline=pipeline)
-        # In order and complete, whatever the recipe does.
-        loader_cfg.update(
-            sampler=dict(type='DefaultSampler', shuffle=False), drop_last=False
-        )
+    for split in missing:
+        loader_cfg = loaders[split]
         views = num_views if split == 'train' else 1
         # Workers start from the seed of their loader: with one for all views, these
         # would be drawn alike.
-        loaders = [
+        passes = [
             Runner.build_dataloader(loader_cfg, seed=seed + 1000 * view)
             for view in range(views)
         ]
-        _write(model, loaders, folder / split)
+        made_of = _settings(settings, loader_cfg.dataset)
+        _write(model, passes, folder / split, made_of)
+
+
+def _loader(cfg: Config, split: str) -> ConfigDict:
+    """Config of a loader of a split's images."""
+    loader = deepcopy(cfg.train_dataloader if split == 'train' else cfg.val_dataloader)
+    if split == 'tune':
+        pipeline = loader.dataset.pipeline
+        loader.dataset = deepcopy(cfg.train_dataloader.dataset)
+        loader.dataset.pipeline = pipeline
+    # In order and complete, whatever the recipe does.
+    loader.update(sampler=dict(type='DefaultSampler', shuffle=False), drop_last=False)
+    return loader
+
+
+def _settings(settings: dict, dataset: ConfigDict) -> dict:
+    """What features are made of, as JSON gives it back."""
+    return json.loads(json.dumps(dict(settings, dataset=dataset), default=str))
+
+
+def _is_made(path: Path, settings: dict, dataset: ConfigDict) -> bool:
+    """Whether features are there, and made with these settings."""
+    if not path.exists():
+        return False
+    found = json.loads(path.read_text()).get('settings') or {}
+    expected = _settings(settings, dataset)
+    other = sorted(key for key in expected if found.get(key) != expected[key])
+    if other:
+        raise ValueError(
+            f'The features of {path} were made with another {", ".join(other)}: '
+            + '; '.join(f'got {found.get(k)}, expected {expected[k]}' for k in other)
+            + '. Delete the folder, or write to another one.'
+        )
+    return True
 
 
 @torch.no_grad()
-def _write(model, loaders: list, stem: Path) -> None:
+def _write(model, loaders: list, stem: Path, settings: dict) -> None:
     """Write the features of a split, one loader a view, and its annotation file."""
     dataset, features = loaders[0].dataset, None
     path = stem.with_suffix('.npy')
@@ -119,7 +157,9 @@ def _write(model, loaders: list, stem: Path) -> None:
         info = {key: _plain(info[key]) for key in kept if info.get(key) is not None}
         data_list.append(dict(info, feature_index=index))
     classes = list(dataset.metainfo['classes'])
-    content = dict(metainfo=dict(classes=classes), data_list=data_list)
+    content = dict(
+        metainfo=dict(classes=classes), settings=settings, data_list=data_list
+    )
     # Last: it says that the features are complete.
     stem.with_suffix('.json').write_text(json.dumps(content))
 

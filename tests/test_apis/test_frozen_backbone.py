@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import runpy
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mlcl_plugin.apis.frozen_backbone import extract_features, freeze_backbone
 from mlcl_plugin.engine import set_default_dataloader_cfg
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -42,6 +46,29 @@ def test_files(features, capsys):
     extract_features(cfg, folder, num_views=3)
     assert (folder / 'train.npy').stat().st_mtime_ns == before
     assert (folder / 'val.json').exists()
+
+
+def test_other_settings(features):
+    """What is there is never taken for something else."""
+    cfg, folder = features
+    with pytest.raises(ValueError, match='another num_views: got 3, expected 5'):
+        extract_features(cfg, folder, num_views=5)
+    changed = deepcopy(cfg)
+    changed.train_dataloader.dataset.pipeline[2].prob = 1.0
+    with pytest.raises(ValueError, match='train.json were made with another dataset'):
+        extract_features(changed, folder, num_views=3)
+    changed = deepcopy(cfg)
+    changed.model.backbone.depth = 34
+    with pytest.raises(ValueError, match='another backbone.*Delete the folder'):
+        extract_features(changed, folder, num_views=3)
+
+
+def test_tool(write_config, tmp_path):
+    path = write_config()
+    module = runpy.run_path(str(ROOT / 'tools/extract_features.py'))
+    module['main'].__globals__['keep_memory'] = lambda: None
+    module['main']([str(path), str(tmp_path / 'out'), '--views', '2'])
+    assert np.load(tmp_path / 'out/train.npy').shape[:2] == (7, 2)
 
 
 def test_features_are_those_of_the_backbone(features):

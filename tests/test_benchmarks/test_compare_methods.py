@@ -2,6 +2,7 @@
 import itertools
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -225,6 +226,30 @@ def test_suites_of_the_project(compare):
             compare.method_config(suite, name, seed=0)
 
 
+def test_fingerprint(compare, load_config, tmp_path):
+    """Folders may move, settings may not change."""
+    cfg = load_config(dict(load_from=str(tmp_path / 'here/file.pth')))
+    moved = load_config(dict(load_from=str(tmp_path / 'there/file.pth')))
+    for config in (cfg, moved):
+        config.pop('work_dir')
+    of = compare.fingerprint
+    assert of(cfg) != of(moved)
+    assert of(cfg, tmp_path / 'here') == of(moved, tmp_path / 'there')
+    moved.train_cfg.max_epochs = 3
+    assert of(cfg, tmp_path / 'here') != of(moved, tmp_path / 'there')
+
+
+def test_last_checkpoint(compare, tmp_path):
+    """Of a config without steps and of the last one of several."""
+    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    assert compare.last_checkpoint(tmp_path) == 'epoch_1.pth'
+    for step, time in (('step2', 2e9 + 1), ('step1', 2e9)):
+        (tmp_path / step).mkdir()
+        (tmp_path / step / 'last_checkpoint').write_text(f'{step}.pth')
+        os.utime(tmp_path / step / 'last_checkpoint', (time, time))
+    assert compare.last_checkpoint(tmp_path) == 'step2.pth'
+
+
 def result_of(values):
     """A file of results with given mAP by method and seed."""
     return dict(
@@ -233,9 +258,6 @@ def result_of(values):
         description='What is compared.',
         reference='a',
         methods={name: dict(label=name, start=None) for name in values},
-        environment=dict(
-            command='command', processor='cpu', cores=2, versions=dict(torch='2')
-        ),
         runs={
             f'{name}/{seed}': dict(
                 metrics={f'multi-label/{key}': value for key in ('mAP', 'CF1', 'OF1')},
@@ -243,6 +265,9 @@ def result_of(values):
                 seconds=60,
                 date='2026-01-01T00:00',
                 commit='c',
+                processor='cpu',
+                cores=2,
+                torch='2',
                 jobs=1,
                 threads=2,
             )

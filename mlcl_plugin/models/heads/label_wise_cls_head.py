@@ -23,7 +23,8 @@ class LabelWiseClsHead(PartialLabelHead):
     the embeddings of the labels that are present, and only these, pass through
     a shared projector into that loss; every view in the batch takes part. A loss that
     has a method ``select`` says which embeddings it needs instead, see
-    :class:`WithinLabelContrastiveLoss`.
+    :class:`WithinLabelContrastiveLoss`. :class:`ImageLevelContrastiveLoss` contrasts
+    whole images: it gets the mean of all label embeddings of each.
 
     Unknown labels (-1) take part in no loss: they get no gradient, do not count
     in the mean, are neither anchors nor in any denominator.
