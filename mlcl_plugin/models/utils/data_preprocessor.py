@@ -81,7 +81,10 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
                 samples = list(samples) + [
                     sample.clone() for _ in views[1:] for sample in samples
                 ]
-            data = dict(data, inputs=torch.cat(list(views)), data_samples=samples)
+            # A CPU's autocast knows no float16, which stored features come in.
+            with torch.autocast(views[0].device.type, enabled=False):
+                inputs = torch.cat(list(views))
+            data = dict(data, inputs=inputs, data_samples=samples)
         else:
             # MultiView with one view leaves a list of one batch.
             data = dict(data, inputs=views[0])

@@ -200,6 +200,15 @@ def test_channels_last(collate, views):
     torch.testing.assert_close(conv(plain), conv(last))
 
 
+def test_stored_features_under_autocast():
+    """A CPU's autocast cannot join tensors of float16."""
+    views = [image(view, 0)[None].half() for view in range(2)]
+    preprocessor = MultiViewDataPreprocessor(num_views=2)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        data = preprocessor(dict(inputs=views, data_samples=[sample(0)]), True)
+    assert torch.equal(data['inputs'].half(), torch.cat(views))
+
+
 @pytest.mark.parametrize('collate', COLLATE)
 def test_no_data_samples(collate):
     batch = multi_view_batch(collate)
