@@ -27,7 +27,14 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmpretrain.registry import HOOKS
 
-from mlcl_plugin.apis.frozen_backbone import extract_features, freeze_backbone
+from mlcl_plugin.apis import (
+    build_loader,
+    build_model,
+    embed,
+    extract_features,
+    freeze_backbone,
+    measure_embeddings,
+)
 from mlcl_plugin.engine import (
     CheckedRunner,
     check_step_options,
@@ -48,8 +55,20 @@ FIELDS = {
     'frozen',
     'num_tuning',
     'amp',
+    'embeddings',
 }
-METHOD_FIELDS = {'config', 'options', 'start', 'until', 'hide_labels', 'label'}
+METHOD_FIELDS = {
+    'config',
+    'options',
+    'start',
+    'until',
+    'hide_labels',
+    'label',
+    'reference',
+}
+
+# What a run's embeddings are worth, beside its records.
+EMBEDDINGS = 'embeddings.json'
 
 
 @HOOKS.register_module()
@@ -144,10 +163,11 @@ def load_suite(path: Path) -> ConfigDict:
             )
         if not (ROOT / method.config).is_file():
             raise FileNotFoundError(f"{path}: there is no recipe '{method.config}'.")
-        if method.get('start') is not None and method.start not in suite.methods:
-            raise ValueError(
-                f'{path}: {name} starts from {method.start}, not a method.'
-            )
+        for field, verb in (('start', 'starts from'), ('reference', 'refers to')):
+            if method.get(field) is not None and method[field] not in suite.methods:
+                raise ValueError(
+                    f'{path}: {name} {verb} {method[field]}, not a method.'
+                )
     if suite.reference not in suite.methods:
         raise ValueError(f'{path}: reference {suite.reference} is not a method.')
     return suite
@@ -209,7 +229,7 @@ def fingerprint(cfg: Config, *folders: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def train(cfg: Config, threads: int, folder: Path) -> None:
+def train(cfg: Config, threads: int, folder: Path, embeddings: dict | None) -> None:
     """Train and validate in this process, which is to end afterwards."""
     with open(folder / 'log.txt', 'a') as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
@@ -217,24 +237,34 @@ def train(cfg: Config, threads: int, folder: Path) -> None:
     try:
         torch.set_num_threads(threads)
         keep_memory()
-        run(cfg, folder)
+        run(cfg, folder, embeddings)
     except BaseException:
         traceback.print_exc()
         raise
 
 
-def run(cfg: Config, folder: Path) -> None:
-    """Do what is left of a run: training, and validation of its last state."""
+def run(cfg: Config, folder: Path, embeddings: dict | None) -> None:
+    """Do what is left of a run: training, validation of its last state, and figures
+    of its embeddings, if options for these are given."""
     if not is_trained(cfg, folder):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else None
         (runner or CheckedRunner.from_cfg(cfg)).train()
+    if 'runner_type' in cfg:
+        runner = RUNNERS.build(cfg)
+        cfg = runner.step_config(list(runner.steps)[-1])
     if read_records(folder) is None:
         # It was cut off between the last checkpoint and the end of its validation.
-        if 'runner_type' in cfg:
-            runner = RUNNERS.build(cfg)
-            cfg = runner.step_config(list(runner.steps)[-1])
         cfg.load_from, cfg.resume = last_checkpoint(folder), False
         CheckedRunner.from_cfg(cfg).val()
+    if embeddings and not (folder / EMBEDDINGS).exists():
+        model = build_model(cfg, last_checkpoint(folder))
+        loader, _ = build_loader(cfg, 'val', num_images=5000)
+        figures, _ = measure_embeddings(
+            embed(model, loader, projected=False), **embeddings
+        )
+        part = folder / f'{EMBEDDINGS}.part'
+        part.write_text(json.dumps(figures))
+        os.replace(part, folder / EMBEDDINGS)
 
 
 def is_trained(cfg: Config, folder: Path) -> bool:
@@ -330,7 +360,11 @@ class Comparison:
 
     def is_done(self, name: str, seed: int) -> bool:
         run = self.runs.get(self.key(name, seed))
-        return run is not None and run['fingerprint'] == self.fingerprint(name, seed)
+        return (
+            run is not None
+            and run['fingerprint'] == self.fingerprint(name, seed)
+            and ('embeddings' in run or not self.suite.get('embeddings'))
+        )
 
     def is_ready(self, name: str, seed: int) -> bool:
         """Whether the weights that a run starts from are there."""
@@ -362,8 +396,11 @@ class Comparison:
     def is_complete(self, name: str, seed: int) -> bool:
         """Whether nothing of a run is left but to be added to the results."""
         folder = self._work_dir(name, seed)
-        trained = is_trained(self.configs[name, seed], folder)
-        return trained and read_records(folder) is not None
+        return (
+            is_trained(self.configs[name, seed], folder)
+            and read_records(folder) is not None
+            and ((folder / EMBEDDINGS).exists() or not self.suite.get('embeddings'))
+        )
 
     def start(self, name: str, seed: int) -> multiprocessing.Process:
         """Begin or take up a run in a process of its own."""
@@ -379,7 +416,9 @@ class Comparison:
         self._add_records(cfg, folder)
         set_default_dataloader_cfg(cfg)
         process = multiprocessing.get_context('fork').Process(
-            target=train, args=(cfg, self.threads, folder), name=name
+            target=train,
+            args=(cfg, self.threads, folder, self.suite.get('embeddings')),
+            name=name,
         )
         process.start()
         return process
@@ -419,6 +458,9 @@ class Comparison:
             threads=self.threads,
             **read_records(folder),
         )
+        if self.suite.get('embeddings'):
+            figures = json.loads((folder / EMBEDDINGS).read_text())
+            self.runs[self.key(name, seed)]['embeddings'] = figures
         self.write()
         done = self.runs[self.key(name, seed)]
         print(
@@ -438,11 +480,13 @@ class Comparison:
             frozen=bool(self.suite.get('frozen')),
             num_tuning=self.suite.get('num_tuning', 0),
             amp=bool(self.suite.get('amp')),
+            embeddings=self.suite.get('embeddings'),
             methods={
                 name: dict(
                     label=method.get('label', name),
                     config=method.config,
                     start=method.get('start'),
+                    reference=method.get('reference', self.suite.reference),
                 )
                 for name, method in self.suite.methods.items()
             },

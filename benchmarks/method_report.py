@@ -47,15 +47,37 @@ def interval(values: list[float], level: float = 0.95) -> tuple[float, float, fl
     return centre, centre - half, centre + half
 
 
-def differences(result: dict, name: str, metric: str) -> list[float]:
-    """What a method has more than the reference, for every seed that both have."""
+def reference_of(result: dict, name: str) -> str:
+    """The method that another is compared with."""
+    return result['methods'][name].get('reference', result['reference'])
+
+
+def differences(
+    result: dict, name: str, metric: str, group: str = 'metrics'
+) -> list[float]:
+    """What a method has more than its reference, for every seed that both have."""
     runs = runs_of(result, name)
-    reference = runs_of(result, result['reference'])
+    reference = runs_of(result, reference_of(result, name))
     return [
-        run['metrics'][metric] - reference[seed]['metrics'][metric]
+        run[group][metric] - reference[seed][group][metric]
         for seed, run in runs.items()
         if seed in reference
     ]
+
+
+def format_spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
+    return f'{mean(values):.2f}{spread}'
+
+
+def format_differences(deltas: list[float]) -> str:
+    """Mean and, of several, the interval."""
+    if not deltas:
+        return ''
+    centre, low, high = interval(deltas)
+    ends = f' ({low:+.2f} to {high:+.2f})' if len(deltas) > 1 else ''
+    return f'{centre:+.2f}{ends}'
 
 
 def cost(result: dict, name: str, field: str) -> float:
@@ -66,8 +88,11 @@ def cost(result: dict, name: str, field: str) -> float:
 
 
 def method_table(result: dict) -> str:
-    """One row a method: metrics over seeds, difference to the reference, costs."""
+    """One row a method: metrics over seeds, difference to its reference, costs."""
     rows = []
+    own_references = any(
+        reference_of(result, name) != result['reference'] for name in result['methods']
+    )
     for name, method in result['methods'].items():
         runs = runs_of(result, name)
         if not runs:
@@ -75,17 +100,35 @@ def method_table(result: dict) -> str:
         row = {'': method['label'], 'seeds': str(len(runs))}
         for metric, title in METRICS.items():
             values = [run['metrics'][metric] for run in runs.values()]
-            spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
-            row[title] = f'{mean(values):.2f}{spread}'
-        deltas = differences(result, name, 'multi-label/mAP')
+            row[title] = format_spread(values)
+        if own_references:
+            reference = reference_of(result, name)
+            row['reference'] = result['methods'][reference]['label']
         if name == result['reference']:
             row['mAP to reference'] = 'reference'
-        elif deltas:
-            centre, low, high = interval(deltas)
-            ends = f' ({low:+.2f} to {high:+.2f})' if len(deltas) > 1 else ''
-            row['mAP to reference'] = f'{centre:+.2f}{ends}'
+        else:
+            deltas = differences(result, name, 'multi-label/mAP')
+            row['mAP to reference'] = format_differences(deltas)
         row['images seen'] = f'{cost(result, name, "images"):,.0f}'
         row['minutes'] = f'{cost(result, name, "seconds") / 60:.1f}'
+        rows.append(row)
+    return markdown(rows)
+
+
+def embedding_table(result: dict) -> str:
+    """One row a method: what its embeddings are worth, and differences to reference."""
+    rows = []
+    for name, method in result['methods'].items():
+        runs = [run for run in runs_of(result, name).values() if 'embeddings' in run]
+        if not runs:
+            continue
+        row = {'': method['label']}
+        for figure in runs[0]['embeddings']:
+            values = [run['embeddings'][figure] for run in runs]
+            row[figure] = format_spread(values)
+            if name != reference_of(result, name):
+                deltas = differences(result, name, figure, 'embeddings')
+                row[figure] += f'; {format_differences(deltas)}'
         rows.append(row)
     return markdown(rows)
 
@@ -115,6 +158,20 @@ def format_methods(result: dict) -> str:
         f'commits {", ".join(commits)}',
         *machines,
     ]
+    embeddings = []
+    if result.get('embeddings'):
+        shots = ' and '.join(map(str, result['embeddings']['shots']))
+        embeddings = [
+            "What the labels' embeddings of the validation images are worth without "
+            'the classifier, in % but for alignment and uniformity; behind a semicolon '
+            'the difference to the reference. *between*: retrieval among the '
+            'embeddings of present labels; *within*: of a label among all images; '
+            'linear probe, and centroids of '
+            f'{shots} present images and as many absent ones, are learned on half of '
+            'the images and scored on the other (`mlcl_plugin/evaluation/'
+            'embedding_quality.py`, `mlcl_plugin/apis/label_embeddings.py`).',
+            embedding_table(result),
+        ]
     return '\n\n'.join(
         [
             result['description'],
@@ -124,6 +181,7 @@ def format_methods(result: dict) -> str:
             'the last epoch, whichever was best. Images and minutes count the step '
             'that a run started from; minutes are of training alone, with other runs '
             'beside it where several ran at a time.',
+            *embeddings,
             '; '.join(notes) + '.',
         ]
     )
@@ -156,7 +214,7 @@ def draw_methods(result: dict, folder: Path) -> Path:
         left.plot(values, [row] * len(values), 'o', color=COLOURS[0], markersize=4)
         left.plot(mean(values), row, '|', color=COLOURS[5], markersize=14, mew=2)
         deltas = differences(result, name, 'multi-label/mAP')
-        if name == result['reference'] or not deltas:
+        if name == reference_of(result, name) or not deltas:
             continue
         centre, low, high = interval(deltas)
         right.plot(deltas, [row] * len(deltas), 'o', color=COLOURS[0], markersize=4)
@@ -169,7 +227,7 @@ def draw_methods(result: dict, folder: Path) -> Path:
     left.invert_yaxis()
     left.set_xlabel('mAP: seeds (dots), mean (bar)', fontsize=9)
     right.axvline(0, color='grey', linewidth=0.8, linestyle=':')
-    right.set_xlabel('mAP less that of the reference, 95 % interval', fontsize=9)
+    right.set_xlabel('mAP less that of its reference, 95 % interval', fontsize=9)
     for axis in (left, right):
         axis.tick_params(labelsize=8)
         axis.grid(axis='x', linewidth=0.4)

@@ -1,6 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from .build_model import build_model
 from .frozen_backbone import extract_features, freeze_backbone
+from .label_embeddings import build_loader, embed, measure_embeddings
 from .model_index import register_models
 
-__all__ = ['build_model', 'extract_features', 'freeze_backbone', 'register_models']
+__all__ = [
+    'build_loader',
+    'build_model',
+    'embed',
+    'extract_features',
+    'freeze_backbone',
+    'measure_embeddings',
+    'register_models',
+]

@@ -62,11 +62,11 @@ def run(compare, suite, tmp_path, monkeypatch):
 
     numbers = itertools.count()
 
-    def train(cfg, threads, folder):
+    def train(cfg, threads, folder, embeddings):
         # MMEngine keeps visualizers by the name of the config and the second, within a
         # process; really each run has one of its own.
         cfg.__dict__['_filename'] = f'tiny_{next(numbers)}.py'
-        compare.run(cfg, folder)
+        compare.run(cfg, folder, embeddings)
 
     monkeypatch.setattr(compare, 'train', train)
     monkeypatch.setattr(compare.multiprocessing, 'get_context', lambda kind: context)
@@ -174,6 +174,26 @@ def test_a_failed_run(compare, run, tmp_path, monkeypatch, capsys):
     assert 'first/0 failed, see' in capsys.readouterr().out
 
 
+def test_embeddings(run, suite, tmp_path, capsys):
+    """They are measured after training, and of runs that lack them later."""
+    options = ('--seeds', '0', '--methods', 'plain', 'contrast')
+    _, before = run(*options)
+    assert 'embeddings' not in before['runs']['plain/0']
+    content = suite.read_text() + 'embeddings = dict(shots=[1], repeats=2, seed=0)\n'
+    suite.write_text(content)
+    trained, result = run(*options)
+    assert trained == ['first', 'plain', 'contrast']
+    figures = result['runs']['contrast/0']['embeddings']
+    assert {'between/P@1', 'within/mAP@R', 'alignment', '1-shot/mAP'} <= set(figures)
+    # nothing was trained again
+    for name in ('plain', 'contrast'):
+        records = next((tmp_path / f'runs/tiny/{name}').glob('*/records.jsonl'))
+        assert len(records.read_text().splitlines()) == 3
+        assert result['runs'][f'{name}/0']['mAP'] == before['runs'][f'{name}/0']['mAP']
+    assert 'within/mAP@R' in capsys.readouterr().out
+    assert run(*options)[0] == []
+
+
 @pytest.mark.parametrize(
     'old, new, error, message',
     [
@@ -181,6 +201,7 @@ def test_a_failed_run(compare, run, tmp_path, monkeypatch, capsys):
         ("title = 'A title'", "titel = title = ''", ValueError, "'titel'"),
         ("start='first'", "start='frist'", ValueError, 'starts from frist'),
         ("until='step1'", "untl='step1'", ValueError, "'untl'"),
+        ("start='first'", "reference='frist'", ValueError, 'refers to frist'),
         ("reference = 'plain'", "reference = 'none'", ValueError, 'reference none'),
         ("config='", "config='/nowhere", FileNotFoundError, 'there is no recipe'),
     ],
@@ -287,6 +308,21 @@ def test_paired_differences(load):
     # t of one degree of freedom at 97.5 %: 12.706; half width 12.706 * 1.414 / 1.414
     assert '+2.00 (-10.71 to +14.71)' in row
     assert '1,000' in row and '1.0' in row
+
+
+def test_own_reference(load):
+    report = load('method_report')
+    result = result_of(dict(a={0: 50.0}, b={0: 61.0}, c={0: 63.0}))
+    assert 'reference |' not in report.method_table(result).splitlines()[0].replace(
+        'mAP to reference |', ''
+    )
+    result['methods']['c']['reference'] = 'b'
+    lines = report.method_table(result).splitlines()
+    assert '| reference |' in lines[0]
+    row = next(line for line in lines if line.startswith('| c'))
+    assert ' b |' in row and '+2.00' in row
+    row = next(line for line in lines if line.startswith('| b'))
+    assert ' a |' in row and '+11.00' in row
 
 
 def test_interval(load):

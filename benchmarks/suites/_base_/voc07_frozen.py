@@ -1,5 +1,7 @@
 # What the suites on features of a frozen EfficientNet-Lite0 have in common.
 seeds = [0, 1, 2, 3, 4]
+# in bfloat16: half the time, and the rates are tuned in it
+amp = True
 frozen = dict(config='configs/mlcl/mlcl_bce_efflite0_voc07.py', num_views=8)
 options = {
     'steps.step1.train_cfg.max_epochs': 8,

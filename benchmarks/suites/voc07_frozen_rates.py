@@ -1,0 +1,43 @@
+# Learning rates on a split of train: frozen EfficientNet-Lite0, VOC2007.
+_base_ = ['./_base_/voc07_frozen.py']
+
+title = 'Learning rates, on a split of VOC2007 train, frozen backbone'
+description = (
+    'As the family on a frozen backbone, but within train: 2,000 photographs to train '
+    'on, the other 500 for mAP. First the rates of step 1, then those of step 2 after '
+    "the best step 1. The recipes' rates were chosen here; differences of half a point "
+    "may be chance. SADCL takes Query2Label's rate, whose decoder it shares."
+)
+seeds = [0]
+num_tuning = 500
+reference = 'label_attention_0.004'
+
+recipes = {
+    'gap': ('average pooling, BCE', 'baselines/gap', (1e-3, 4e-3, 1.6e-2)),
+    'gap_asl': ('average pooling, ASL', 'baselines/gap_asl', (2.5e-4, 1e-3, 4e-3)),
+    'gmp': ('maximum pooling, BCE', 'baselines/gmp', (2.5e-4, 1e-3, 4e-3)),
+    'csra': ('CSRA', 'csra/csra', (1e-3, 4e-3, 1.6e-2)),
+    'kmcl': ('KMCL', 'kmcl/kmcl', (2.5e-4, 1e-3, 4e-3)),
+    'cgmvae': ('C-GMVAE', 'cgmvae/cgmvae', (2.5e-4, 1e-3, 4e-3)),
+    'label_attention': ('label attention', 'mlcl/mlcl_bce', (1e-3, 2e-3, 4e-3, 8e-3)),
+    'ml_decoder': ('ML-Decoder', 'ml_decoder/ml_decoder', (2.5e-4, 1e-3, 4e-3)),
+    'query2label': ('Query2Label', 'query2label/query2label', (1e-4, 3e-4, 1e-3)),
+}
+methods = {}
+for key, (label, path, rates) in recipes.items():
+    for rate in rates:
+        methods[f'{key}_{rate:g}'] = dict(
+            label=f'{label}, {rate:g}',
+            config=f'configs/{path}_efflite0_voc07.py',
+            until='step1',
+            options={'optim_wrapper.optimizer.lr': rate},
+        )
+for key in ('label_attention', 'gap'):
+    for rate in (1e-4, 3e-4, 1e-3):
+        methods[f'{key}_step2_{rate:g}'] = dict(
+            label=f'{recipes[key][0]}, step 2, {rate:g}',
+            config=f'configs/{recipes[key][1]}_efflite0_voc07.py',
+            start=f'{key}_0.004',
+            options={'steps.step2.optim_wrapper.optimizer.lr': rate},
+        )
+del recipes, key, label, path, rates, rate
