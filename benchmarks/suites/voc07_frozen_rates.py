@@ -11,6 +11,7 @@ description = (
 seeds = [0]
 num_tuning = 500
 reference = 'label_attention_0.004'
+embeddings = None
 
 recipes = {
     'gap': ('average pooling, BCE', 'baselines/gap', (1e-3, 4e-3, 1.6e-2)),

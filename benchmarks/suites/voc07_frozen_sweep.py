@@ -5,13 +5,21 @@ title = 'Sweep of the contrast in step 2 of MulCon, frozen backbone, VOC2007'
 description = (
     'As the family on a frozen backbone, for label attention only: step 1 is shared, '
     'and step 2 differs in one thing at a time from weight 0.5, temperature 0.2, '
-    'projector 512 -> 128, 24 images, AdamW at 1e-3, 4 epochs.'
+    'projector 512 -> 128, 24 images and AdamW at 1e-4. Where the '
+    'optimizer, the number of images or of steps is another, so is the reference: the '
+    'same without contrast. One step: 8 epochs of two views from random weights of '
+    'neck and head, the contrast from the start.'
 )
 reference = 'no_contrast'
+options = {
+    'optim_wrapper.optimizer.lr': 1e-3,
+    'steps.step2.optim_wrapper.optimizer.lr': 1e-4,
+}
 
 config = 'configs/mlcl_efflite0_voc07.py'
 contrast = 'steps.step2.model.head.loss_contrastive'
 optimizer = 'steps.step2.optim_wrapper.optimizer'
+loss = dict(type='LabelWiseContrastiveLoss', temperature=0.2, loss_weight=0.5)
 methods = dict(
     step1=dict(label='step 1', config=config, until='step1'),
     no_contrast=dict(
@@ -32,28 +40,12 @@ for value in (0.05, 0.1, 0.5, 1.0):
         start='step1',
         options={f'{contrast}.temperature': value},
     )
-optimizers = {
-    'sgd_0.01': dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
-    'sgd_0.1': dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4),
-    'adamw_0.0003': dict(type='AdamW', lr=3e-4, weight_decay=1e-4),
-    'adamw_0.004': dict(type='AdamW', lr=4e-3, weight_decay=1e-4),
-}
-for key, value in optimizers.items():
-    for name, changes in (('no_contrast', {contrast: None}), ('contrast', {})):
-        methods[f'{key}_{name}'] = dict(
-            label=f'{value["type"]} at {value["lr"]}, {name.replace("_", " ")}',
-            config=config,
-            start='step1',
-            options={optimizer: dict(_delete_=True, **value), **changes},
-        )
-for value in (8, 96):
-    for name, changes in (('no_contrast', {contrast: None}), ('contrast', {})):
-        methods[f'batch_{value}_{name}'] = dict(
-            label=f'{value} images, {name.replace("_", " ")}',
-            config=config,
-            start='step1',
-            options={'steps.step2.train_dataloader.batch_size': value, **changes},
-        )
+methods['temperature_1.0_weight_2.0'] = dict(
+    label='temperature 1.0, weight 2.0',
+    config=config,
+    start='step1',
+    options={f'{contrast}.temperature': 1.0, f'{contrast}.loss_weight': 2.0},
+)
 methods['projector_64'] = dict(
     label='projector 128 -> 64',
     config=config,
@@ -61,6 +53,14 @@ methods['projector_64'] = dict(
     options={
         'steps.step2.model.head.projector.hidden_channels': 128,
         'steps.step2.model.head.projector.out_channels': 64,
+    },
+)
+methods['memory'] = dict(
+    label='memory of 1,024 embeddings',
+    config=config,
+    start='step1',
+    options={
+        f'{contrast}.memory': dict(type='EmbeddingMemory', size=1024, embed_dims=128)
     },
 )
 for value in (0.03, 0.1, 0.5):
@@ -73,12 +73,57 @@ for value in (0.03, 0.1, 0.5):
             f'{contrast}.loss_weight': value,
         },
     )
-methods['memory'] = dict(
-    label='memory of 1,024 embeddings',
-    config=config,
-    start='step1',
-    options={
-        f'{contrast}.memory': dict(type='EmbeddingMemory', size=1024, embed_dims=128)
-    },
+sgd = dict(_delete_=True, type='SGD', momentum=0.9, weight_decay=1e-4)
+pairs = {
+    'sgd_0.01': (
+        'SGD at 0.01',
+        {optimizer: dict(sgd, lr=0.01)},
+    ),
+    'sgd_0.1': (
+        'SGD at 0.1',
+        {optimizer: dict(sgd, lr=0.1)},
+    ),
+    'adamw_0.001': ('AdamW at 0.001', {f'{optimizer}.lr': 1e-3}),
+    'batch_8': ('8 images', {'steps.step2.train_dataloader.batch_size': 8}),
+    'batch_96': ('96 images', {'steps.step2.train_dataloader.batch_size': 96}),
+}
+for key, (label, changes) in pairs.items():
+    methods[f'{key}_no_contrast'] = dict(
+        label=f'{label}, no contrast',
+        config=config,
+        start='step1',
+        options={**changes, contrast: None},
+    )
+    methods[f'{key}_contrast'] = dict(
+        label=f'{label}, contrast',
+        config=config,
+        start='step1',
+        reference=f'{key}_no_contrast',
+        options=changes,
+    )
+two_views = {
+    'steps.step1.data_preprocessor': dict(num_views=2),
+    # a frozen backbone's own pipeline takes this one's place
+    'steps.step1.train_dataloader': dict(batch_size=24, dataset=dict(pipeline=[])),
+}
+methods['one_step_no_contrast'] = dict(
+    label='one step, no contrast', config=config, until='step1', options=two_views
 )
-del config, contrast, optimizer, optimizers, key, value, name, changes
+for weight in (0.1, 0.5):
+    methods[f'one_step_{weight}'] = dict(
+        label=f'one step, weight {weight}',
+        config=config,
+        until='step1',
+        reference='one_step_no_contrast',
+        options={
+            **two_views,
+            'steps.step1.model': dict(
+                head=dict(
+                    loss_contrastive=dict(loss, loss_weight=weight),
+                    projector=dict(hidden_channels=512, out_channels=128),
+                )
+            ),
+        },
+    )
+del config, contrast, optimizer, loss, value, sgd, pairs, key, label, changes
+del two_views, weight

@@ -13,9 +13,11 @@ options = {
     'steps.step2.param_scheduler.0.T_max': 4,
     'steps.step2.param_scheduler.0.end': 4,
     # MulCon's SGD at 0.01, a tenth of it for the neck, moves nothing in so few
-    # iterations: see the sweep.
+    # iterations: see the sweep. This rate is for heads on pooled features.
     'steps.step2.optim_wrapper.optimizer': dict(
         _delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4
     ),
     'steps.step2.optim_wrapper.paramwise_cfg': dict(_delete_=True),
 }
+# what embeddings are worth, see mlcl_plugin/apis/label_embeddings.py
+embeddings = dict(shots=[1, 5], repeats=5, seed=0)
