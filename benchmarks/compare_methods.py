@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -24,8 +25,8 @@ from common import RESULTS, ROOT, describe_environment
 from method_report import draw_methods, format_methods
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
-from mmengine.registry import RUNNERS
-from mmpretrain.registry import HOOKS
+from mmengine.registry import RUNNERS, init_default_scope
+from mmpretrain.registry import DATASETS, HOOKS
 
 from mlcl_plugin.apis import (
     build_loader,
@@ -193,6 +194,8 @@ def method_config(suite: ConfigDict, name: str, seed: int) -> Config:
             cfg.merge_from_dict(options)
     if suite.get('frozen'):
         cfg = freeze_backbone(cfg, suite.frozen.folder, suite.get('num_tuning', 0))
+    elif suite.get('num_tuning'):
+        hold_out(cfg, suite.num_tuning)
     if method.get('hide_labels'):
         hide_labels(cfg, method.hide_labels)
     if method.get('until') is not None:
@@ -207,6 +210,29 @@ def method_config(suite: ConfigDict, name: str, seed: int) -> Config:
         type='CheckpointHook', interval=1, max_keep_ckpts=1, save_optimizer=True
     )
     return cfg
+
+
+def hold_out(cfg: Config, num_tuning: int) -> None:
+    """Take the last training images out, and let them replace those of validation."""
+    loader = cfg.train_dataloader
+    number = count_images(json.dumps(loader.dataset.to_dict(), sort_keys=True))
+    if number <= num_tuning:
+        raise ValueError(
+            f'num_tuning must be below the {number} training images, got {num_tuning}.'
+        )
+    pipeline = cfg.val_dataloader.dataset.pipeline
+    cfg.val_dataloader.dataset = deepcopy(loader.dataset)
+    cfg.val_dataloader.dataset.update(
+        pipeline=pipeline, test_mode=True, indices=-num_tuning
+    )
+    loader.dataset.indices = number - num_tuning
+
+
+@lru_cache
+def count_images(dataset: str) -> int:
+    """Of a dataset, given as JSON."""
+    init_default_scope('mmpretrain')
+    return len(DATASETS.build(json.loads(dataset)))
 
 
 def hide_labels(cfg: Config, options: ConfigDict) -> None:

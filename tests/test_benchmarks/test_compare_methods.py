@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mmengine.config import Config
 
 SUITE = """
 title = 'A title'
@@ -234,6 +235,33 @@ def test_hidden_labels(compare, load_config):
     outer = cfg.train_dataloader.dataset
     assert outer.type == 'HideLabels' and outer.dataset.type == 'CocoMultiLabel'
     assert outer.dataset.pipeline[2].type == 'MultiView'
+
+
+def test_tuning_on_a_part_of_train(compare, suite, run):
+    suite.write_text(suite.read_text() + 'num_tuning = 3\n')
+    loaded = compare.load_suite(suite)
+    cfg = compare.method_config(loaded, 'contrast', seed=0)
+    datasets = [
+        compare.DATASETS.build(loader.dataset)
+        for loader in (cfg.train_dataloader, cfg.val_dataloader)
+    ]
+    names = [
+        [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+        for dataset in datasets
+    ]
+    whole = Config.fromfile(loaded.methods.contrast.config).train_dataloader.dataset
+    whole = compare.DATASETS.build(whole)
+    paths = [whole.get_data_info(i)['img_path'] for i in range(len(whole))]
+    assert names == [paths[:-3], paths[-3:]]
+    # what is held out is shown as a validation image is
+    assert 'MultiView' not in str(cfg.val_dataloader.dataset.pipeline)
+    _, result = run('--seeds', '0', '--methods', 'contrast')
+    assert result['num_tuning'] == 3
+    assert result['runs']['contrast/0']['images'] == 2 * (len(paths) - 3) * 2
+
+    loaded.num_tuning = len(paths)
+    with pytest.raises(ValueError, match=f'below the {len(paths)} training images'):
+        compare.method_config(loaded, 'contrast', seed=0)
 
 
 def test_suites_of_the_project(compare):
