@@ -22,7 +22,7 @@ recipes = {
     'cgmvae': ('C-GMVAE', 'cgmvae/cgmvae', (2.5e-4, 1e-3, 4e-3)),
     'label_attention': ('label attention', 'mlcl/mlcl_bce', (1e-3, 2e-3, 4e-3, 8e-3)),
     'ml_decoder': ('ML-Decoder', 'ml_decoder/ml_decoder', (2.5e-4, 1e-3, 4e-3)),
-    'query2label': ('Query2Label', 'query2label/query2label', (1e-4, 3e-4, 1e-3)),
+    'query2label': ('Query2Label', 'query2label/query2label', (1e-4, 3e-4)),
 }
 methods = {}
 for key, (label, path, rates) in recipes.items():

@@ -16,6 +16,12 @@ model = dict(
     head=dict(type='LabelWiseClsHead', num_classes=20, in_channels=512),
 )
 
+# The rate of Query2Label, whose decoder it shares.
+optim_wrapper = dict(
+    optimizer=dict(lr=3e-4),
+    paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=1.0)}),
+)
+
 steps = dict(
     step2=dict(
         model=dict(
