@@ -43,7 +43,7 @@ test-slow: setup ## run the slow tests
 demo: setup ## train and show a small model
 	@"$(BIN)/python" tools/demo.py
 
-BENCHMARKS ?= contrastive_loss label_axis train_step metric pipeline scaling \
+BENCHMARKS ?= contrastive_loss label_axis train_step metric annotations pipeline scaling \
 	$(if $(wildcard data/VOCdevkit/VOC2007/ImageSets),training_loop)
 
 bench: setup ## time ours against its rivals, and write docs/benchmarks.md

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MARK = 'mlcl_plugin.json'
 CONSTRAINTS = 'constraints.txt'
-TARGET = '.[onedl,demo,dev]'
+TARGET = '.[onedl,demo,tools,dev]'
 # What the Makefile calls.
 TOOLS = ('pytest', 'ruff')
 NEWEST_TESTED = (3, 12)

@@ -24,6 +24,7 @@ PACKAGES = (
     'numpy',
     'opencv-python',
     'opencv-python-headless',
+    'msgspec',
     'onedl-mmpretrain',
     'onedl-mmengine',
     'onedl-mmcv',
@@ -31,6 +32,7 @@ PACKAGES = (
     'mmengine',
     'mmcv-lite',
     'mlcl_plugin',
+    'pycocotools',
     'pytorch-metric-learning',
     'scikit-learn',
 )

@@ -188,7 +188,9 @@ LOSSES = dict(
 
 def is_slow(path):
     """Large networks that differ from others by the backbone or the data alone."""
-    large = path.stem.endswith(('_coco', '_576px', '_step1', 'r101_voc07'))
+    large = path.stem.endswith(
+        ('_coco', '_576px', '_step1', 'r101_voc07', '_nuswide', '_vg500')
+    )
     return large and path.stem != 'mlcl_r101_coco'
 
 

@@ -2,6 +2,8 @@
 from .coco_multi_label import CocoMultiLabel
 from .feature_vectors import FeatureVectors
 from .hide_labels import HideLabels
+from .nus_wide import NUSWIDE
+from .tabular_multi_label import TabularMultiLabel
 from .transforms import (
     FastAutoContrast,
     FastBrightness,
@@ -15,6 +17,7 @@ from .transforms import (
     LoadImage,
     SharedMultiView,
 )
+from .vg500 import VG500
 from .voc_multi_label import VOCMultiLabel
 
 __all__ = [
@@ -31,6 +34,9 @@ __all__ = [
     'LabelsToTargets',
     'LoadFeatureMap',
     'LoadImage',
+    'NUSWIDE',
     'SharedMultiView',
+    'TabularMultiLabel',
+    'VG500',
     'VOCMultiLabel',
 ]

@@ -2,11 +2,39 @@
 """MS-COCO as a multi-label classification dataset."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import orjson
+import msgspec
 from mmengine import fileio
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
+
+from .annotation_cache import AnnotationCache
+
+
+# What is taken from the file. The rest, nine tenths of it outlines of objects, is
+# passed over without being made into Python objects.
+class _Category(msgspec.Struct, gc=False):
+    id: int | str
+    name: int | str
+
+
+class _Image(msgspec.Struct, gc=False):
+    id: int | str
+    file_name: int | str
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    image_id: int | str
+    category_id: int | str
+    id: Any = None
+    iscrowd: Any = 0
+
+
+class _Instances(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
 
 
 @DATASETS.register_module()
@@ -55,6 +83,8 @@ class CocoMultiLabel(MultiLabelDataset):
             a line. Boxes of other categories are left out, and an image without
             another box is then unlabelled. Defaults to None, which takes all
             categories of the file.
+        cache_dir (str, optional): A folder to keep what was read in, see
+            :class:`AnnotationCache`. Defaults to None, which keeps nothing.
         **kwargs: Other keyword arguments of
             :class:`mmpretrain.datasets.BaseDataset`: ``pipeline``,
             ``test_mode``, ``indices``, ``serialize_data``, ``lazy_init``,
@@ -85,6 +115,7 @@ class CocoMultiLabel(MultiLabelDataset):
         with_crowd: bool = True,
         metainfo: dict | None = None,
         classes: str | Sequence[str] | None = None,
+        cache_dir: str | None = None,
         **kwargs,
     ) -> None:
         if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
@@ -94,6 +125,7 @@ class CocoMultiLabel(MultiLabelDataset):
             )
         self.keep_unlabelled = keep_unlabelled
         self.with_crowd = with_crowd
+        self.cache_dir = cache_dir
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
@@ -110,30 +142,41 @@ class CocoMultiLabel(MultiLabelDataset):
             list[dict]: One dict an image, with ``img_path``, ``img_id`` and
             ``gt_label``.
         """
+        options = dict(
+            img_prefix=self.img_prefix,
+            keep_unlabelled=self.keep_unlabelled,
+            with_crowd=self.with_crowd,
+            classes=self._metainfo.get('classes'),
+        )
+        data_list, classes = AnnotationCache(self.cache_dir).fetch(
+            type(self), options, [self.ann_file], self._read
+        )
+        self._metainfo['classes'] = tuple(classes)
+        return data_list
+
+    def _read(self) -> tuple[list[dict], Sequence[str]]:
+        """The images with their labels, and the names of the classes."""
         content = self._read_instances()
-        label_of = self._select_categories(content['categories'])
-        images = self._index_images(content['images'])
+        classes, label_of = self._select_categories(content.categories)
+        images = self._index_images(content.images)
 
         labels = {img_id: set() for img_id in images}
-        for number, ann in enumerate(content['annotations']):
-            img_id, category_id = self._fields(
-                ann, ('image_id', 'category_id'), f'annotations[{number}]'
-            )
-            if category_id not in label_of:
+        for number, ann in enumerate(content.annotations):
+            if ann.category_id not in label_of:
                 raise ValueError(
-                    f'{self.ann_file}: annotations[{number}] (id {ann.get("id")}) '
-                    f'has category_id {category_id}, which is none of the '
+                    f'{self.ann_file}: annotations[{number}] (id {ann.id}) '
+                    f'has category_id {ann.category_id}, which is none of the '
                     f"{len(label_of)} ids under 'categories'."
                 )
-            if img_id not in labels:
+            if ann.image_id not in labels:
                 raise ValueError(
-                    f'{self.ann_file}: annotations[{number}] (id {ann.get("id")}) '
-                    f'has image_id {img_id}, which is none of the {len(labels)} ids '
-                    "under 'images'."
+                    f'{self.ann_file}: annotations[{number}] (id {ann.id}) '
+                    f'has image_id {ann.image_id}, which is none of the {len(labels)} '
+                    "ids under 'images'."
                 )
-            label = label_of[category_id]
-            if label is not None and (self.with_crowd or not ann.get('iscrowd')):
-                labels[img_id].add(label)
+            label = label_of[ann.category_id]
+            if label is not None and (self.with_crowd or not ann.iscrowd):
+                labels[ann.image_id].add(label)
 
         backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
         data_list = [
@@ -148,15 +191,15 @@ class CocoMultiLabel(MultiLabelDataset):
         if not data_list:
             raise ValueError(
                 f'{self.ann_file}: no image is left. The file lists {len(images)} '
-                f'images and {len(content["annotations"])} annotations, and none of '
+                f'images and {len(content.annotations)} annotations, and none of '
                 'the images carries a label that is in use. Check classes and '
                 'with_crowd, or set keep_unlabelled=True to keep images without '
                 'labels.'
             )
-        return data_list
+        return data_list, classes
 
-    def _read_instances(self) -> dict:
-        """Read the file and check the parts that are needed."""
+    def _read_instances(self) -> _Instances:
+        """Read the parts of the file that are needed."""
         try:
             content = fileio.get(self.ann_file)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -171,8 +214,15 @@ class CocoMultiLabel(MultiLabelDataset):
             ) from error
 
         try:
-            content = orjson.loads(content)
-        except orjson.JSONDecodeError as error:
+            return msgspec.json.decode(content, type=_Instances)
+        except ValueError:
+            return self._check_instances(content)
+
+    def _check_instances(self, content: bytes) -> _Instances:
+        """Say what is wrong with a file, in the terms of COCO."""
+        try:
+            content = msgspec.json.decode(content)
+        except ValueError as error:
             raise ValueError(
                 f'{self.ann_file} is not valid JSON: {error}. The file may be '
                 'incomplete: compare its size with the original.'
@@ -195,14 +245,27 @@ class CocoMultiLabel(MultiLabelDataset):
                     f"under the key '{key}', got {got}. Is it a captions, keypoints "
                     'or test (image_info) file?'
                 )
-        return content
+        return _Instances(
+            **{
+                key: [
+                    kind(**self._fields(entry, kind, f'{key}[{number}]'))
+                    for number, entry in enumerate(content[key])
+                ]
+                for key, kind in (
+                    ('images', _Image),
+                    ('annotations', _Annotation),
+                    ('categories', _Category),
+                )
+            }
+        )
 
-    def _fields(self, entry: dict, keys: Sequence[str], where: str) -> list:
-        """Take ``keys`` out of one entry of the file."""
+    def _fields(self, entry: dict, kind: type[msgspec.Struct], where: str) -> dict:
+        """Take what is needed out of one entry of the file."""
+        keys = [field.name for field in msgspec.structs.fields(kind) if field.required]
         if not isinstance(entry, dict):
             raise ValueError(
                 f'{self.ann_file}: {where} is a {type(entry).__name__}, expected an '
-                f'object with the keys {list(keys)}.'
+                f'object with the keys {keys}.'
             )
         for key in keys:
             # COCO's ids are integers and its names strings: anything else, such
@@ -213,15 +276,14 @@ class CocoMultiLabel(MultiLabelDataset):
                     f"{self.ann_file}: expected a number or a string under '{key}' "
                     f'in {where}, got {got}.'
                 )
-        return [entry[key] for key in keys]
+        known = kind.__struct_fields__
+        return {key: value for key, value in entry.items() if key in known}
 
-    def _select_categories(self, categories: list[dict]) -> dict:
-        """Map category ids to label indices (None: not in use)."""
+    def _select_categories(self, categories: list[_Category]) -> tuple[tuple, dict]:
+        """The classes, and a map of category ids to labels (None: not in use)."""
         names = {}
-        for number, category in enumerate(categories):
-            category_id, name = self._fields(
-                category, ('id', 'name'), f'categories[{number}]'
-            )
+        for category in categories:
+            category_id, name = category.id, category.name
             if category_id in names:
                 raise ValueError(
                     f"{self.ann_file}: 'categories' has the id {category_id} twice, "
@@ -259,23 +321,20 @@ class CocoMultiLabel(MultiLabelDataset):
                 f"{self.ann_file}: there is no category, neither may 'classes' nor "
                 "the file's 'categories' be empty."
             )
-        self._metainfo['classes'] = tuple(classes)
         index = {name: label for label, name in enumerate(classes)}
-        return {category_id: index.get(name) for category_id, name in names.items()}
+        label_of = {key: index.get(name) for key, name in names.items()}
+        return tuple(classes), label_of
 
-    def _index_images(self, entries: list[dict]) -> dict:
+    def _index_images(self, entries: list[_Image]) -> dict:
         """Map image ids to file names, in the file's order."""
         images = {}
-        for number, entry in enumerate(entries):
-            img_id, file_name = self._fields(
-                entry, ('id', 'file_name'), f'images[{number}]'
-            )
-            if img_id in images:
+        for entry in entries:
+            if entry.id in images:
                 raise ValueError(
-                    f"{self.ann_file}: 'images' has the id {img_id} twice, for "
-                    f'{images[img_id]} and {file_name}.'
+                    f"{self.ann_file}: 'images' has the id {entry.id} twice, for "
+                    f'{images[entry.id]} and {entry.file_name}.'
                 )
-            images[img_id] = file_name
+            images[entry.id] = entry.file_name
         return images
 
     def extra_repr(self) -> list[str]:

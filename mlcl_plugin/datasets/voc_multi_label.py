@@ -7,6 +7,8 @@ from mmengine.fileio import list_from_file
 from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
+from .annotation_cache import AnnotationCache
+
 
 @DATASETS.register_module()
 class VOCMultiLabel(VOC):
@@ -28,6 +30,8 @@ class VOCMultiLabel(VOC):
         *args: Arguments of :class:`mmpretrain.datasets.VOC`.
         unknown_names (str): What to do with boxes whose name is none of the classes:
             'error' or 'skip'. Defaults to 'error'.
+        cache_dir (str, optional): A folder to keep what was read in, see
+            :class:`AnnotationCache`. Defaults to None, which keeps nothing.
         **kwargs: Keyword arguments of :class:`mmpretrain.datasets.VOC`:
             ``data_root``, ``split``, ``image_set_path``, ``data_prefix``,
             ``test_mode``, ``metainfo``, ``classes``, ``pipeline``, ...
@@ -39,12 +43,19 @@ class VOCMultiLabel(VOC):
             integer.
     """
 
-    def __init__(self, *args, unknown_names: str = 'error', **kwargs) -> None:
+    def __init__(
+        self,
+        *args,
+        unknown_names: str = 'error',
+        cache_dir: str | None = None,
+        **kwargs,
+    ) -> None:
         if unknown_names not in ('error', 'skip'):
             raise ValueError(
                 f"unknown_names must be 'error' or 'skip', got '{unknown_names}'."
             )
         self.unknown_names = unknown_names
+        self.cache_dir = cache_dir
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -64,6 +75,21 @@ class VOCMultiLabel(VOC):
         img_ids = [line.strip() for line in lines if line.strip()]
         if not img_ids:
             raise ValueError(f'{self.image_set_path} is empty, expected one id a line.')
+        files = [self.image_set_path]
+        if self.ann_prefix is not None:
+            files += [self._xml_path(img_id) for img_id in img_ids]
+        options = dict(
+            img_prefix=self.img_prefix,
+            unknown_names=self.unknown_names,
+            classes=self.CLASSES,
+        )
+        data_list, _ = AnnotationCache(self.cache_dir).fetch(
+            type(self), options, files, lambda: (self._read(img_ids), self.CLASSES)
+        )
+        return data_list
+
+    def _read(self, img_ids: list[str]) -> list[dict]:
+        """The images with their labels."""
         data_list = []
         for img_id in img_ids:
             labels = difficult = None
@@ -78,9 +104,12 @@ class VOCMultiLabel(VOC):
             )
         return data_list
 
+    def _xml_path(self, img_id: str) -> str:
+        return self.backend.join_path(self.ann_prefix, f'{img_id}.xml')
+
     def _get_labels_from_xml(self, img_id: str) -> tuple[list[int], list[int]]:
         """The labels of boxes that are not difficult, and of those that are."""
-        path = self.backend.join_path(self.ann_prefix, f'{img_id}.xml')
+        path = self._xml_path(img_id)
         try:
             root = ElementTree.fromstring(self.backend.get(path))
         except (FileNotFoundError, NotADirectoryError) as error:

@@ -129,6 +129,32 @@ def test_metric(run, tmp_path, capsys):
             assert rival['deviation']['value'] < 1e-6
 
 
+def test_annotations(run, load, tmp_path, capsys):
+    """The same labels by all rivals, of a file of the right form."""
+    result = run('bench_annotations')
+    check(result, tmp_path, capsys.readouterr().out)
+    names = ['ours', 'ours, warm cache', 'json.load']
+    if load('bench_annotations').COCO is not None:
+        names.append('pycocotools')
+    assert list(rivals(result)) == [names]
+    (comparison,) = result['comparisons']
+    for rival in comparison['rivals'].values():
+        assert rival['deviation'] == dict(value=0)
+    assert comparison['unit'] == 'images' and comparison['items'] == 200
+
+
+def test_another_reading_is_no_rival(run, load, monkeypatch):
+    module = load('bench_annotations')
+    read, classes = module.CocoMultiLabel, [f'thing {i}' for i in range(80)]
+    monkeypatch.setattr(
+        module,
+        'CocoMultiLabel',
+        lambda *args, **kwargs: read(*args, classes=classes[::-1], **kwargs),
+    )
+    with pytest.raises(ValueError, match="'json.load' deviates from 'ours'"):
+        run('bench_annotations')
+
+
 def test_pipeline(run, tmp_path, capsys):
     """Equal views, of made photographs and of given ones."""
     result = run('bench_pipeline')

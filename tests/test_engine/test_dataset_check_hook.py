@@ -70,6 +70,16 @@ def test_validation_set_differs(plain_runner, record):
     assert record.epochs() == []
 
 
+def test_order_of_classes_differs(plain_runner, record):
+    """The number agrees, and nothing else would notice."""
+    classes = list(plain_runner().val_dataloader.dataset.metainfo['classes'])
+    other = [classes[0], classes[2], classes[1]]
+    runner = plain_runner({'val_dataloader.dataset.classes': other})
+    with pytest.raises(ValueError, match=f"Label 1 is '{classes[1]}' in the training"):
+        runner.train()
+    assert record.epochs() == []
+
+
 def test_no_validation_set(plain_runner, record):
     fields = ('val_dataloader', 'val_evaluator', 'val_cfg')
     plain_runner(dict.fromkeys(fields)).train()

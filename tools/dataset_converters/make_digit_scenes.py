@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
-import orjson
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -429,7 +429,7 @@ def write_split(
         'categories': [{'id': i + 1, 'name': name} for i, name in enumerate(NAMES)],
     }
     # Last, so that an annotation file stands for a complete split.
-    _annotation_file(out_dir, split).write_bytes(orjson.dumps(content))
+    _annotation_file(out_dir, split).write_bytes(msgspec.json.encode(content))
     return content
 
 
@@ -466,7 +466,7 @@ def holds_scenes(
     out_dir = Path(out_dir)
     for split in SPLITS:
         try:
-            content = orjson.loads(_annotation_file(out_dir, split).read_bytes())
+            content = msgspec.json.decode(_annotation_file(out_dir, split).read_bytes())
             if content['info'] != split_info(split, num_images[split], options):
                 return False
             expected = {image['file_name'] for image in content['images']}
@@ -599,7 +599,7 @@ def main(argv: list[str] | None = None) -> None:
         'num_images': num_images,
         'options': asdict(options),
     }
-    mark.write_bytes(orjson.dumps({'info': info}))
+    mark.write_bytes(msgspec.json.encode({'info': info}))
     remove_scenes(out_dir)
     for split, number in num_images.items():
         try:

@@ -36,7 +36,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import orjson
+import msgspec
 import torch
 from mmpretrain.models import ResNet
 from torch import Tensor, nn
@@ -263,8 +263,8 @@ def read_json(path: str | Path) -> object:
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no file {path}.')
     try:
-        return orjson.loads(Path(path).read_bytes())
-    except orjson.JSONDecodeError as error:
+        return msgspec.json.decode(Path(path).read_bytes())
+    except msgspec.DecodeError as error:
         raise ValueError(f'{path} is not valid JSON: {error}') from error
 
 

@@ -12,7 +12,9 @@ class DatasetCheckHook(Hook):
 
     A dataset without images, or one whose number of classes disagrees with
     ``num_classes`` of the model's neck or head, stops the run with a clear
-    error before the first iteration.
+    error before the first iteration, and so does a validation set whose classes have
+    other names, or another order, than those of the training set: its labels would be
+    compared with the scores of others.
     """
 
     def before_train(self, runner) -> None:
@@ -20,6 +22,7 @@ class DatasetCheckHook(Hook):
         self._check(runner, 'train', runner.train_dataloader)
         if runner.val_loop is not None:
             self._check(runner, 'val', runner.val_dataloader)
+            self._compare(runner)
 
     def before_val(self, runner) -> None:
         """Check the validation set."""
@@ -52,4 +55,25 @@ class DatasetCheckHook(Hook):
                     f'({type(dataset).__name__}) has {len(classes)} classes. Set '
                     'num_classes of neck and head (and of LabelsToTargets in the '
                     f'pipelines) to {len(classes)}.'
+                )
+
+    @staticmethod
+    def _compare(runner) -> None:
+        """Hold the classes of the validation set against those of training."""
+        names = {
+            split: getattr(loader.dataset, 'metainfo', {}).get('classes')
+            for split, loader in (
+                ('training', runner.train_dataloader),
+                ('validation', runner.val_dataloader),
+            )
+        }
+        if None in names.values():
+            return
+        # Of the same number, as was checked.
+        for label, (train, val) in enumerate(zip(*names.values())):
+            if train != val:
+                raise ValueError(
+                    f"Label {label} is '{train}' in the training dataset and '{val}' "
+                    'in the validation dataset. Give both the same classes in the same '
+                    'order, for example by `classes` of the datasets.'
                 )

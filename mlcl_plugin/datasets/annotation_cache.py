@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep parsed annotation on disk, for as long as nothing it depends on changes."""
+
+import functools
+import hashlib
+import logging
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from mmengine import fileio
+from mmengine.fileio import LocalBackend
+from mmengine.logging import print_log
+
+from ..version import __version__
+
+Annotation = tuple[list[dict], Sequence[str]]
+"""One dict an image, of strings, integers and lists of them; and class names."""
+
+# Of the coarsest file systems in use.
+MTIME_GRANULARITY_NS = 2_000_000_000
+# Bounds the memory of writing and reading, next to the annotation itself.
+ITEMS_A_LINE = 10_000
+
+
+class _Header(msgspec.Struct):
+    state: str
+    classes: list[int | str]
+
+
+class _Trailer(msgspec.Struct):
+    digest: str
+
+
+class AnnotationCache:
+    """A folder of parsed annotation.
+
+    What one dataset read is one file, named after what tells datasets apart: the class,
+    the options that matter for reading, and the paths of the annotation files. In it
+    stands what it was made of: size and time of change of every annotation file, and
+    the code that read them. If any of that is another one today, or if the file is
+    broken, the annotation is read again and the file is replaced, so that the folder
+    does not grow with changes.
+
+    Files are JSON Lines with a checksum: nothing in them can run. They are written
+    beside their place and moved there, so that several processes may share the folder.
+    Annotation files younger than the two seconds that some file systems count in are
+    not trusted, and not cached. Of files that are not on a local disk, the content
+    stands in for size and time.
+
+    A folder that cannot be written is warned about, and costs nothing but the time.
+
+    Args:
+        folder (str, optional): The folder, on a local disk; it is made if there is
+            none. None does not cache.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None) -> None:
+        self.folder = None if folder is None else Path(folder).expanduser()
+
+    def fetch(
+        self,
+        reader: type,
+        options: dict,
+        files: Sequence[str],
+        read: Callable[[], Annotation],
+    ) -> Annotation:
+        """Take annotation from the cache, or read and keep it.
+
+        Args:
+            reader (type): The class that reads.
+            options (dict): All options that change what is read, as JSON can hold them.
+            files (Sequence[str]): Paths of all files that are read.
+            read (Callable): Reads the annotation.
+
+        Returns:
+            tuple[list[dict], Sequence[str]]: One dict an image, and the names of the
+            classes.
+        """
+        if self.folder is None:
+            return read()
+        try:
+            stamps = [_stamp(file) for file in files]
+        except OSError:
+            # Reading says better what is wrong with the files.
+            return read()
+        if None in stamps:
+            return read()
+        paths = [os.path.abspath(file) if '://' not in file else file for file in files]
+        name = f'{reader.__module__}.{reader.__qualname__}'
+        key = _digest([name, options, paths])
+        path = self.folder / f'{reader.__name__}-{key}.jsonl'
+        state = _digest([__version__, _code(reader), stamps])
+        found = _load(path, state)
+        if found is None:
+            found = read()
+            self._save(path, state, found)
+        return found
+
+    def _save(self, path: Path, state: str, annotation: Annotation) -> None:
+        items, classes = annotation
+        encode = msgspec.json.Encoder().encode
+        beside = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                checksum = hashlib.blake2b(digest_size=16)
+                with open(beside, 'xb') as file:
+
+                    def write(content) -> None:
+                        line = encode(content) + b'\n'
+                        checksum.update(line)
+                        file.write(line)
+
+                    write(_Header(state, list(classes)))
+                    for start in range(0, len(items), ITEMS_A_LINE):
+                        write(items[start : start + ITEMS_A_LINE])
+                    file.write(encode(_Trailer(checksum.hexdigest())) + b'\n')
+                os.replace(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
+        except OSError as error:
+            print_log(
+                f'Cannot keep annotation in {path}: {error}. It will be read again '
+                'next time. Check cache_dir of the dataset.',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+def _stamp(path: str) -> list | None:
+    """What changes with a file's content; None if that is not certain."""
+    backend = fileio.get_file_backend(path, enable_singleton=True)
+    if not isinstance(backend, LocalBackend):
+        return [hashlib.blake2b(backend.get(path), digest_size=16).hexdigest()]
+    status = os.stat(path)
+    # A second change may come with the same time.
+    if time.time_ns() - status.st_mtime_ns < MTIME_GRANULARITY_NS:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _digest(content: object) -> str:
+    encoded = msgspec.json.encode(content, enc_hook=str)
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+@functools.cache
+def _code(reader: type) -> str:
+    """A digest of the files that define how a class reads."""
+    files = set(Path(__file__).parent.glob('*.py'))
+    for parent in reader.__mro__:
+        if parent.__module__.partition('.')[0] not in ('mmpretrain', 'mmengine'):
+            file = getattr(sys.modules.get(parent.__module__), '__file__', None)
+            files |= {Path(file)} if file else set()
+    checksum = hashlib.blake2b(digest_size=16)
+    for file in sorted(files):
+        if file.is_file():
+            checksum.update(file.read_bytes())
+    return checksum.hexdigest()
+
+
+def _load(path: Path, state: str) -> Annotation | None:
+    """What a file holds; None if it is of another state, broken or not there."""
+    checksum = hashlib.blake2b(digest_size=16)
+    items, last = [], b''
+    try:
+        with open(path, 'rb') as file:
+            first = file.readline()
+            header = msgspec.json.decode(first, type=_Header)
+            if header.state != state:
+                return None
+            checksum.update(first)
+            for line in file:
+                # Every line but the last one is a list of items.
+                if last:
+                    checksum.update(last)
+                    items += msgspec.json.decode(last, type=list[dict])
+                last = line
+            trailer = msgspec.json.decode(last, type=_Trailer)
+    # Bytes that are no UTF-8 are a ValueError, as all that JSON finds wrong is.
+    except (OSError, ValueError):
+        return None
+    if trailer.digest != checksum.hexdigest():
+        return None
+    return items, header.classes

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read annotation files, with errors that say which file and which option."""
+
+from collections.abc import Sequence
+
+from mmengine import fileio
+
+
+def read_annotation_file(path: str, what: str, options: str, data_root: str) -> bytes:
+    """Read a file, local or remote.
+
+    Args:
+        path (str): The file.
+        what (str): What it is, for the error.
+        options (str): The dataset's options that lead to it, for the error.
+        data_root (str): The dataset's ``data_root``, for the error.
+
+    Returns:
+        bytes: Its content.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is a folder.
+    """
+    try:
+        return fileio.get(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(
+            f"There is no {what} '{path}'. Check {options} and data_root "
+            f"(data_root='{data_root}')."
+        ) from error
+    except IsADirectoryError as error:
+        raise ValueError(
+            f'{path} is a folder, expected a file: the {what}. Check {options}.'
+        ) from error
+
+
+def read_annotation_text(path: str, what: str, options: str, data_root: str) -> str:
+    """Read a file of text, see :func:`read_annotation_file`.
+
+    Raises:
+        ValueError: If it is a folder or not UTF-8.
+    """
+    content = read_annotation_file(path, what, options, data_root)
+    try:
+        return content.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f'{path} is not UTF-8 text: {error}. Save it in UTF-8.'
+        ) from error
+
+
+def read_image_list(path: str, options: str, data_root: str) -> list[str]:
+    """Read a list of images, one a line, passing over blank lines.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is a folder, not UTF-8 or has no image.
+    """
+    text = read_annotation_text(path, 'list of images', options, data_root)
+    names = [line.strip() for line in text.split('\n') if line.strip()]
+    if not names:
+        raise ValueError(f'{path} is empty, expected one image a line.')
+    return names
+
+
+def check_classes(
+    classes: Sequence[str], known: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Check names of classes as they were given by a user.
+
+    Args:
+        classes (Sequence[str]): The names.
+        known (Sequence[str], optional): The names there are. None takes all.
+
+    Returns:
+        tuple[str, ...]: The names.
+
+    Raises:
+        ValueError: If they are one string, none, repeated or not known.
+    """
+    if isinstance(classes, str):
+        raise ValueError(
+            f"classes is the string '{classes}', expected a sequence of names or the "
+            'path of a file with one name a line.'
+        )
+    classes = tuple(classes)
+    if not classes:
+        raise ValueError("'classes' is empty, expected at least one name.")
+    seen = set()
+    for name in classes:
+        if not isinstance(name, str):
+            raise ValueError(f"'classes' holds {name!r}, expected strings.")
+        if name in seen:
+            raise ValueError(f"'classes' has '{name}' more than once.")
+        seen.add(name)
+    unknown = [] if known is None else sorted(seen.difference(known))
+    if unknown:
+        raise ValueError(
+            f"'classes' has {unknown}, expected some of the {len(known)} names there "
+            f'are: {list(known)}.'
+        )
+    return classes

@@ -1,0 +1,439 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A table of images and labels as a multi-label classification dataset."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine import fileio
+from mmpretrain.datasets import MultiLabelDataset
+from mmpretrain.registry import DATASETS
+
+from .annotation_cache import AnnotationCache
+from .annotation_files import check_classes
+from .table import open_table
+
+LABEL_COLUMN = 'labels'
+# Of text and of numbers alike: 1.0 and True are 1 to a dict.
+VALUES = {'1': 1, '0': 0, '': -1, '1.0': 1, '0.0': 0, 1: 1, 0: 0, None: -1}
+
+
+@DATASETS.register_module()
+class TabularMultiLabel(MultiLabelDataset):
+    """Your own photographs with their labels in a CSV, TSV or Parquet table.
+
+    A table has a row for every image, with its path in one column and its labels in
+    one of two forms.
+
+    One column a label, with 1 (present), 0 (absent) or nothing (unknown): ::
+
+        image,cat,dog,traffic light
+        0001.jpg,1,0,0
+        0002.jpg,0,1,
+
+    One column of names, separated by ``;``. What is not named is absent: ::
+
+        image,labels
+        0001.jpg,cat
+        0002.jpg,dog;traffic light
+        0003.jpg,
+
+    Text is UTF-8, with fields in quotes where they hold the delimiter. Numbers may be
+    written as 1.0 and 0.0, as pandas does in columns with gaps. In Parquet files,
+    numbers, booleans, text and null do, and lists of strings for names.
+
+    Each item holds ``img_path`` (str), ``gt_score`` (np.ndarray ``(L,)`` int8 in {1, 0,
+    -1}) and ``gt_label`` (list[int], the indices of the labels present, sorted, without
+    repeats), in the order of the table. The pipeline need not have
+    :class:`LabelsToTargets`. The image files are not looked at before they are used.
+
+    Args:
+        ann_file (str): The table, relative to ``data_root`` or absolute: a file
+            ``.csv``, ``.tsv``, ``.parquet`` or ``.pq``.
+        data_root (str): The root of ``ann_file`` and ``data_prefix``. Defaults to ''.
+        data_prefix (str | dict): The folder of the images, as a string or as
+            ``dict(img_path=...)``, to which the paths in the table are relative.
+            Defaults to ''.
+        image_column (str): The column of the paths. Defaults to 'image'.
+        label_column (str, optional): The column of names. Defaults to None: the column
+            'labels' if the table has it, unless ``classes`` says that this is the name
+            of a label; or else the table has one column a label.
+        separator (str): What separates names. Space around names does not count.
+            Defaults to ';'.
+        split (str, optional): Take only rows that have this in ``split_column``.
+            Defaults to None, which takes all rows.
+        split_column (str): The column of the splits. Defaults to 'split'.
+        unstated_as (int, optional): What a label is that a row says nothing about, by
+            an empty cell in its column, or by not being named: -1 (unknown) or 0
+            (absent). Defaults to None: unknown if there is one column a label, absent
+            if there is one of names.
+        unknown_names (str): What to do with names that are none of ``classes``: 'error'
+            or 'skip'. Defaults to 'error'.
+        delimiter (str, optional): What separates the fields of text. Defaults to None:
+            a comma in ``.csv``, a tabulator in ``.tsv``.
+        metainfo (dict, optional): Meta information. ``metainfo['classes']`` works like
+            ``classes``. Defaults to None.
+        classes (str | Sequence[str], optional): The names of the labels, in the order
+            of their index, or the path of a file with one name a line. With one column
+            a label, the columns to use; defaults to None, all other columns in their
+            order. A column of names needs it: two tables of one data set hardly ever
+            name the same labels, and what each of them names would give them another
+            index. :func:`find_label_names` finds the names in a table.
+        cache_dir (str, optional): A folder to keep what was read in, see
+            :class:`AnnotationCache`. Defaults to None, which keeps nothing.
+        **kwargs: Other keyword arguments of
+            :class:`mmpretrain.datasets.BaseDataset`: ``pipeline``, ``test_mode``,
+            ``indices``, ``serialize_data``, ``lazy_init``, ``max_refetch``.
+
+    Raises:
+        FileNotFoundError: If there is no such table.
+        ValueError: If the table lacks a column or has one twice, a row has too few or
+            too many fields, no path or the path of another row, a value is none of 1, 0
+            and nothing, a name is none of ``classes``, or no row is left. Errors name
+            file, row and column; rows are counted from 1, and the header of a text
+            file is one.
+
+    Examples:
+        >>> from mlcl_plugin.datasets import TabularMultiLabel
+        >>> dataset = TabularMultiLabel(
+        ...     'train.csv', data_root='data/photos', data_prefix='images')
+        >>> dataset.metainfo['classes'], dataset[1]['gt_score']
+        (('cat', 'dog', 'traffic light'), array([ 0,  1, -1], dtype=int8))
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = '',
+        data_prefix: str | dict = '',
+        image_column: str = 'image',
+        label_column: str | None = None,
+        separator: str = ';',
+        split: str | None = None,
+        split_column: str = 'split',
+        unstated_as: int | None = None,
+        unknown_names: str = 'error',
+        delimiter: str | None = None,
+        metainfo: dict | None = None,
+        classes: str | Sequence[str] | None = None,
+        cache_dir: str | None = None,
+        **kwargs,
+    ) -> None:
+        if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
+            raise ValueError(
+                f'data_prefix has the keys {sorted(data_prefix)}, expected '
+                "'img_path'. Write data_prefix=dict(img_path='images')."
+            )
+        if unstated_as not in (None, -1, 0):
+            raise ValueError(
+                f'unstated_as must be -1 (unknown) or 0 (absent), got {unstated_as!r}.'
+            )
+        if unknown_names not in ('error', 'skip'):
+            raise ValueError(
+                f"unknown_names must be 'error' or 'skip', got '{unknown_names}'."
+            )
+        if not separator or not isinstance(separator, str):
+            raise ValueError(f'separator must be a string, got {separator!r}.')
+        self.image_column = image_column
+        self.label_column = label_column
+        self.separator = separator
+        self.split = split
+        self.split_column = split_column
+        self.unstated_as = unstated_as
+        self.unknown_names = unknown_names
+        self.delimiter = delimiter
+        self.cache_dir = cache_dir
+        super().__init__(
+            ann_file=ann_file,
+            data_root=data_root,
+            data_prefix=data_prefix,
+            metainfo=metainfo,
+            classes=classes,
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Read the table and set ``metainfo['classes']``.
+
+        Returns:
+            list[dict]: One dict an image, with ``img_path``, ``gt_label`` and, of the
+            other labels, the indices of those ``unknown`` or of those ``absent``,
+            whichever are fewer: tables of thousands of labels know little about most.
+        """
+        classes = self._metainfo.get('classes')
+        if classes is not None:
+            classes = check_classes(classes)
+        options = dict(
+            img_prefix=self.img_prefix,
+            image_column=self.image_column,
+            label_column=self.label_column,
+            separator=self.separator,
+            split=self.split,
+            split_column=self.split_column,
+            unstated_as=self.unstated_as,
+            unknown_names=self.unknown_names,
+            delimiter=self.delimiter,
+            classes=classes,
+        )
+        data_list, classes = AnnotationCache(self.cache_dir).fetch(
+            type(self), options, [self.ann_file], lambda: self._read(classes)
+        )
+        self._metainfo['classes'] = tuple(classes)
+        return data_list
+
+    def get_data_info(self, idx: int) -> dict:
+        """The annotation of an image.
+
+        Args:
+            idx (int): The index of the image.
+
+        Returns:
+            dict: ``img_path``, ``gt_score``, ``gt_label`` and ``sample_idx``.
+        """
+        info = super().get_data_info(idx)
+        score = np.zeros(len(self._metainfo['classes']), dtype=np.int8)
+        if 'absent' in info:
+            score.fill(-1)
+            score[info.pop('absent')] = 0
+        else:
+            score[info.pop('unknown')] = -1
+        score[info['gt_label']] = 1
+        info['gt_score'] = score
+        return info
+
+    def _read(self, classes: tuple[str, ...] | None) -> tuple[list[dict], Sequence]:
+        """The images with their labels, and the names of the labels."""
+        with open_table(self.ann_file, self.data_root, self.delimiter) as table:
+            self._check_column(table.columns, self.image_column, 'image_column')
+            taken = [self.image_column]
+            if self.split is not None:
+                self._check_column(table.columns, self.split_column, 'split_column')
+                taken.append(self.split_column)
+            by_name = find_label_column(table.columns, self.label_column, classes)
+            if by_name:
+                self._check_column(table.columns, by_name, 'label_column')
+                classes = self._check_names(classes, by_name)
+                columns = [by_name]
+            else:
+                classes = columns = self._check_labels(table.columns, taken, classes)
+            index = {name: label for label, name in enumerate(classes)}
+            backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
+            data_list, rows, splits = [], {}, set()
+            for number, cells in table.rows([*taken, *columns]):
+                path, labels = cells[0], cells[len(taken) :]
+                if self.split is not None:
+                    splits.add(str(cells[1]))
+                    if str(cells[1]) != self.split:
+                        continue
+                self._check_path(path, number, rows)
+                if by_name:
+                    scores = self._parse_names(labels[0], index, number, by_name)
+                else:
+                    scores = self._parse_values(labels, columns, number)
+                data_list.append(
+                    dict(img_path=backend.join_path(self.img_prefix, path), **scores)
+                )
+        if not data_list:
+            split = f" in split '{self.split}', only in {sorted(splits)}"
+            raise ValueError(
+                f'{self.ann_file} has no image'
+                + (split if splits else ' below its header')
+                + '.'
+            )
+        return data_list, classes
+
+    def _where(self, number: int, column: str) -> str:
+        return f"{self.ann_file}, row {number}, column '{column}'"
+
+    def _check_column(self, columns: Sequence[str], name: str, option: str) -> None:
+        if name not in columns:
+            raise ValueError(
+                f"{self.ann_file} has no column '{name}', it has {list(columns)}. Set "
+                f'{option}, or delimiter if the columns are not separated.'
+            )
+
+    def _check_names(
+        self, classes: tuple[str, ...] | None, column: str
+    ) -> tuple[str, ...]:
+        """The labels of a table with a column of names."""
+        if classes is None:
+            raise ValueError(
+                f"{self.ann_file} has a column of names, '{column}', which needs "
+                'classes: the names of all labels, the same for all tables of the data '
+                'set, as a list or as the path of a file with one name a line. Find '
+                'those in this table with find_label_names, or write one column a '
+                'label.'
+            )
+        for name in classes:
+            if self.separator in name or name != name.strip() or not name:
+                raise ValueError(
+                    f"'classes' has {name!r}, which a list of names separated by "
+                    f'{self.separator!r} cannot hold. Set separator, or write one '
+                    'column a label.'
+                )
+        return classes
+
+    def _check_labels(
+        self,
+        columns: Sequence[str],
+        taken: Sequence[str],
+        classes: tuple[str, ...] | None,
+    ) -> tuple[str, ...]:
+        """The labels of a table with one column a label."""
+        if classes is None:
+            classes = tuple(name for name in columns if name not in taken)
+            if '' in classes:
+                raise ValueError(
+                    f'{self.ann_file}: column {columns.index("") + 1} has no name. Set '
+                    'classes to the columns that are labels, or write the table '
+                    'without its index.'
+                )
+        absent = [name for name in classes if name not in columns or name in taken]
+        if absent or not classes:
+            raise ValueError(
+                f'{self.ann_file} has no column of labels {absent or ""}, it has '
+                f'{list(columns)}. Check classes, or label_column if a column holds '
+                'names of labels.'
+            )
+        return classes
+
+    def _check_path(self, path: object, number: int, rows: dict[str, int]) -> None:
+        where = self._where(number, self.image_column)
+        if not isinstance(path, str) or not path:
+            raise ValueError(
+                f'{where} holds {path!r}, expected the path of an image file.'
+            )
+        first = rows.setdefault(path, number)
+        if first != number:
+            raise ValueError(
+                f"{where} holds '{path}', as row {first} does. Write one row an image."
+            )
+
+    def _parse_values(
+        self, cells: Sequence, columns: Sequence[str], number: int
+    ) -> dict[str, list[int]]:
+        try:
+            values = [VALUES[cell] for cell in cells]
+        except (KeyError, TypeError):
+            values = [
+                self._parse_value(cell, number, column)
+                for cell, column in zip(cells, columns)
+            ]
+        if self.unstated_as == 0:
+            values = [max(value, 0) for value in values]
+        present, unknown, absent = (
+            [label for label, value in enumerate(values) if value == wanted]
+            for wanted in (1, -1, 0)
+        )
+        if len(absent) < len(unknown):
+            return dict(gt_label=present, absent=absent)
+        return dict(gt_label=present, unknown=unknown)
+
+    def _parse_value(self, cell: object, number: int, column: str) -> int:
+        # Missing numbers are not even equal to themselves.
+        value = None if cell != cell else cell
+        value = value.strip() if isinstance(value, str) else value
+        try:
+            return VALUES[value]
+        except (KeyError, TypeError):
+            raise ValueError(
+                f'{self._where(number, column)} holds {cell!r}, expected 1 (present), '
+                '0 (absent) or nothing (unknown). Set classes if not all columns are '
+                'labels.'
+            ) from None
+
+    def _parse_names(
+        self, cell: object, index: dict[str, int], number: int, column: str
+    ) -> dict[str, list[int]]:
+        names = split_names(cell, self.separator)
+        if names is None:
+            raise ValueError(
+                f'{self._where(number, column)} holds {cell!r}, expected names '
+                f'separated by {self.separator!r}.'
+            )
+        present = set()
+        for name in names:
+            if name in index:
+                present.add(index[name])
+            elif self.unknown_names == 'error':
+                raise ValueError(
+                    f"{self._where(number, column)} names '{name}', which is none of "
+                    f"the {len(index)} classes: {list(index)}. Set unknown_names='skip'"
+                    ' to leave other names out.'
+                )
+        # Nothing is known to be absent, or nothing is unknown.
+        listed = 'absent' if self.unstated_as == -1 else 'unknown'
+        return {'gt_label': sorted(present), listed: []}
+
+    def extra_repr(self) -> list[str]:
+        """The extra repr information of the dataset."""
+        split = 'all rows' if self.split is None else self.split
+        return [*super().extra_repr(), f'Split: \t{split}']
+
+
+def find_label_column(
+    columns: Sequence[str],
+    label_column: str | None = None,
+    classes: Sequence[str] | None = None,
+) -> str | None:
+    """The column of names of a table, None if it has one column a label.
+
+    Args:
+        columns (Sequence[str]): The columns of the table.
+        label_column (str, optional): The column that a user names. Defaults to None.
+        classes (Sequence[str], optional): The labels that a user names. Defaults to
+            None.
+    """
+    if label_column is not None:
+        return label_column
+    is_label = classes is not None and LABEL_COLUMN in classes
+    return LABEL_COLUMN if LABEL_COLUMN in columns and not is_label else None
+
+
+def find_label_names(
+    ann_file: str,
+    label_column: str = LABEL_COLUMN,
+    separator: str = ';',
+    delimiter: str | None = None,
+) -> tuple[str, ...]:
+    """All names in a table's column of names, sorted.
+
+    Args:
+        ann_file (str): The table.
+        label_column (str): The column. Defaults to 'labels'.
+        separator (str): What separates names. Defaults to ';'.
+        delimiter (str, optional): See :class:`TabularMultiLabel`. Defaults to None.
+
+    Returns:
+        tuple[str, ...]: The names.
+
+    Raises:
+        FileNotFoundError: If there is no such table.
+        ValueError: If it has no such column, or a cell holds something else than names.
+    """
+    names = set()
+    with open_table(ann_file, delimiter=delimiter) as table:
+        if label_column not in table.columns:
+            raise ValueError(
+                f"{ann_file} has no column '{label_column}', it has "
+                f'{list(table.columns)}. Set label_column.'
+            )
+        for number, (cell,) in table.rows([label_column]):
+            found = split_names(cell, separator)
+            if found is None:
+                raise ValueError(
+                    f"{ann_file}, row {number}, column '{label_column}' holds "
+                    f'{cell!r}, expected names separated by {separator!r}.'
+                )
+            names.update(found)
+    return tuple(sorted(names))
+
+
+def split_names(cell: object, separator: str) -> list[str] | None:
+    """The names in a cell: text, a list of strings or nothing; None for others."""
+    if cell is None or cell != cell:
+        return []
+    if isinstance(cell, str):
+        cell = cell.split(separator)
+    if not isinstance(cell, list) or not all(isinstance(name, str) for name in cell):
+        return None
+    return [name.strip() for name in cell if name.strip()]

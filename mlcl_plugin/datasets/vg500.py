@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VG500: Visual Genome with its 500 most frequent labels."""
+
+from collections.abc import Sequence
+
+import msgspec
+from mmengine import fileio
+from mmengine.utils import is_abs
+from mmpretrain.datasets import MultiLabelDataset
+from mmpretrain.registry import DATASETS
+
+from .annotation_cache import AnnotationCache
+from .annotation_files import check_classes, read_annotation_file, read_image_list
+
+
+@DATASETS.register_module()
+class VG500(MultiLabelDataset):
+    """Visual Genome (Krishna et al., IJCV 2017) with its 500 most frequent labels.
+
+    The split and the files are those of SSGRL (Chen et al., ICCV 2019): ::
+
+        vg500
+        ├── VG_100K                             the images of both parts
+        │   ├── 2407890.jpg
+        │   └── ...
+        ├── train_list_500.txt                  82,904 file names
+        ├── test_list_500.txt                   10,000 file names
+        └── vg_category_500_labels_index.json   {"2407890.jpg": [3, 77, ...], ...}
+
+    Each item holds ``img_path`` (str) and ``gt_label`` (list[int], the indices of the
+    labels present, sorted, without repeats), in the order of the list. The image files
+    are not looked at before they are used.
+
+    Args:
+        data_root (str): The root of all other paths. Defaults to ''.
+        split (str): 'train' or 'test', which names the list of images. Defaults to
+            'train'.
+        ann_file (str): The labels of all images, relative to ``data_root`` or absolute.
+            Defaults to 'vg_category_500_labels_index.json'.
+        image_list (str, optional): Another list of images, one file name a line,
+            relative to ``data_root`` or absolute. Defaults to None, the split's.
+        data_prefix (str | dict): The folder of the images, as a string or as
+            ``dict(img_path=...)``. Defaults to 'VG_100K'.
+        keep_unlabelled (bool): Whether to keep images without any label, with an empty
+            ``gt_label``. Defaults to True: the published figures are those of the
+            lists as they are.
+        num_classes (int): The number of labels, if they have no names. Defaults to 500.
+        metainfo (dict, optional): Meta information. ``metainfo['classes']`` works like
+            ``classes``. Defaults to None.
+        classes (str | Sequence[str], optional): The names of all labels in the order of
+            their index, or the path of a file with one name a line. Defaults to None,
+            since the files above have no names: 'label 0', 'label 1', ...
+        cache_dir (str, optional): A folder to keep what was read in, see
+            :class:`AnnotationCache`. Defaults to None, which keeps nothing.
+        **kwargs: Other keyword arguments of
+            :class:`mmpretrain.datasets.BaseDataset`: ``pipeline``, ``test_mode``,
+            ``indices``, ``serialize_data``, ``lazy_init``, ``max_refetch``.
+
+    Raises:
+        FileNotFoundError: If an annotation file is missing.
+        ValueError: If a file is malformed, an image of the list has no labels in
+            ``ann_file``, a label is out of range, or no image is left.
+
+    Examples:
+        >>> from mlcl_plugin.datasets import VG500
+        >>> dataset = VG500(data_root='data/vg500', split='test')
+        >>> len(dataset), len(dataset.metainfo['classes'])
+        (10000, 500)
+    """
+
+    def __init__(
+        self,
+        data_root: str = '',
+        split: str = 'train',
+        ann_file: str = 'vg_category_500_labels_index.json',
+        image_list: str | None = None,
+        data_prefix: str | dict = 'VG_100K',
+        keep_unlabelled: bool = True,
+        num_classes: int = 500,
+        metainfo: dict | None = None,
+        classes: str | Sequence[str] | None = None,
+        cache_dir: str | None = None,
+        **kwargs,
+    ) -> None:
+        if split not in ('train', 'test'):
+            raise ValueError(
+                f"split must be 'train' or 'test', got '{split}'. Name another list of "
+                'images with image_list.'
+            )
+        if (
+            isinstance(num_classes, bool)
+            or not isinstance(num_classes, int)
+            or num_classes < 1
+        ):
+            raise ValueError(
+                f'num_classes must be an int of 1 or more, got {num_classes!r}.'
+            )
+        if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
+            raise ValueError(
+                f'data_prefix has the keys {sorted(data_prefix)}, expected '
+                "'img_path'. Write data_prefix=dict(img_path='VG_100K')."
+            )
+        self.split = split
+        self.image_list = image_list or f'{split}_list_500.txt'
+        self.keep_unlabelled = keep_unlabelled
+        self.num_classes = num_classes
+        self.cache_dir = cache_dir
+        super().__init__(
+            ann_file=ann_file,
+            data_root=data_root,
+            data_prefix=data_prefix,
+            metainfo=metainfo,
+            classes=classes,
+            **kwargs,
+        )
+
+    def _join_prefix(self) -> None:
+        super()._join_prefix()
+        if self.data_root and not is_abs(self.image_list):
+            self.image_list = fileio.join_path(self.data_root, self.image_list)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the list of images and their labels, and set ``metainfo['classes']``.
+
+        Returns:
+            list[dict]: One dict an image, with ``img_path`` and ``gt_label``.
+        """
+        classes = self._metainfo.get('classes')
+        if classes is None:
+            classes = [f'label {number}' for number in range(self.num_classes)]
+        classes = self._metainfo['classes'] = check_classes(classes)
+        options = dict(
+            img_prefix=self.img_prefix,
+            keep_unlabelled=self.keep_unlabelled,
+            num_classes=len(classes),
+        )
+        data_list, _ = AnnotationCache(self.cache_dir).fetch(
+            type(self),
+            options,
+            [self.image_list, self.ann_file],
+            lambda: (self._read(len(classes)), ()),
+        )
+        return data_list
+
+    def _read(self, num_classes: int) -> list[dict]:
+        """The images with their labels."""
+        names = read_image_list(self.image_list, 'split, image_list', self.data_root)
+        labels_of = self._read_labels()
+        backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
+        data_list = []
+        for name in names:
+            if name not in labels_of:
+                raise ValueError(
+                    f"{self.ann_file} has no labels for '{name}', which "
+                    f'{self.image_list} lists. It has those of {len(labels_of)} '
+                    f"images, such as '{next(iter(labels_of), None)}'."
+                )
+            labels = sorted(set(labels_of[name]))
+            if labels and not 0 <= labels[0] <= labels[-1] < num_classes:
+                wrong = labels[0] if labels[0] < 0 else labels[-1]
+                raise ValueError(
+                    f"{self.ann_file}: '{name}' has the label {wrong}, expected "
+                    f'indices from 0 to {num_classes - 1}. Set num_classes, or classes '
+                    'to the names of all labels.'
+                )
+            if labels or self.keep_unlabelled:
+                img_path = backend.join_path(self.img_prefix, name)
+                data_list.append(dict(img_path=img_path, gt_label=labels))
+        if not data_list:
+            raise ValueError(
+                f'{self.image_list}: none of the {len(names)} images carries a label. '
+                'Set keep_unlabelled=True to keep images without labels.'
+            )
+        return data_list
+
+    def _read_labels(self) -> dict[str, list[int]]:
+        content = read_annotation_file(
+            self.ann_file, 'annotation file', 'ann_file', self.data_root
+        )
+        try:
+            return msgspec.json.decode(content, type=dict[str, list[int]])
+        except msgspec.ValidationError as error:
+            raise ValueError(
+                f'{self.ann_file}: {error}. Expected an object with a list of label '
+                'indices for every file name: {"1.jpg": [3, 77], ...}.'
+            ) from error
+        except ValueError as error:
+            raise ValueError(
+                f'{self.ann_file} is not valid JSON: {error}. The file may be '
+                'incomplete.'
+            ) from error
+
+    def extra_repr(self) -> list[str]:
+        """The extra repr information of the dataset."""
+        return [
+            f'List of images: \t{self.image_list}',
+            *super().extra_repr(),
+            f'Unlabelled images: \t{"kept" if self.keep_unlabelled else "left out"}',
+        ]
