@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Divide images so that every part has its share of every label."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+try:
+    from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+except ImportError as error:
+    raise ImportError(
+        'The stratified split needs iterative-stratification: run `pip install '
+        'iterative-stratification`.'
+    ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class StratifiedSplit:
+    """Parts of a data set and how well they match.
+
+    Attributes:
+        parts (dict[str, np.ndarray]): Indices of the images of each part, ascending.
+        shares (dict[str, float]): The share of the images that each part was to have.
+        present (dict[str, np.ndarray]): ``(L,)`` images of each part that have a label.
+        classes (tuple[str, ...]): Names of the labels.
+    """
+
+    parts: dict[str, np.ndarray]
+    shares: dict[str, float]
+    present: dict[str, np.ndarray]
+    classes: tuple[str, ...]
+
+    @property
+    def totals(self) -> np.ndarray:
+        """np.ndarray: ``(L,)`` images of the whole set that have a label."""
+        return np.sum(list(self.present.values()), axis=0)
+
+    @property
+    def too_rare(self) -> list[str]:
+        """list[str]: Labels with fewer images than there are parts."""
+        return [self.classes[i] for i in np.flatnonzero(self.totals < len(self.parts))]
+
+    def missing(self, part: str) -> list[str]:
+        """Labels that images have, but none of a part's."""
+        gone = (self.present[part] == 0) & (self.totals > 0)
+        return [self.classes[i] for i in np.flatnonzero(gone)]
+
+    def deviations(self, part: str) -> np.ndarray:
+        """How far the share of a label's images that a part got is off what was wanted.
+
+        Returns:
+            np.ndarray: ``(L,)``; NaN for labels that no image has.
+        """
+        totals = self.totals.astype(np.float64)
+        totals[totals == 0] = np.nan
+        return self.present[part] / totals - self.shares[part]
+
+
+def stratified_split(
+    targets: csr_array,
+    classes: Sequence[str],
+    shares: Mapping[str, float],
+    seed: int = 0,
+) -> StratifiedSplit:
+    """Divide images by iterative stratification.
+
+    Sechidis, Tsoumakas and Vlahavas, `On the Stratification of Multi-Label Data
+    <https://doi.org/10.1007/978-3-642-23808-6_10>`_, ECML PKDD 2011, as
+    iterative-stratification implements it: labels are dealt out one after the other,
+    the rarest first. Where labels are unknown, these entries are dealt out like labels
+    of their own, so that they do not gather in one part. Images without any label are
+    spread evenly. More than two parts are split off one after the other.
+
+    The labels are held as a dense matrix of bool, and the time grows with the square of
+    the number of labels.
+
+    Args:
+        targets (csr_array): ``(N, L)`` in {1, 0, -1}.
+        classes (Sequence[str]): L names.
+        shares (Mapping[str, float]): The share of the images for each part, by name.
+            They sum up to 1.
+        seed (int): Of the random order and of ties. Defaults to 0.
+
+    Returns:
+        StratifiedSplit: The parts. Their sizes may be off by a few images.
+
+    Raises:
+        ValueError: If there are fewer than two parts, a share is not between 0 and 1,
+            they do not sum up to 1, or there are too few images.
+    """
+    if len(shares) < 2:
+        raise ValueError(f'Expected two parts or more, got {list(shares)}.')
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise ValueError(
+                f'The share of {name} must lie between 0 and 1, got {share:g}.'
+            )
+    total = sum(shares.values())
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f'The shares of {list(shares)} sum up to {total:g}, not to 1.')
+    number = targets.shape[0]
+    for name, share in shares.items():
+        if round(share * number) < 1:
+            raise ValueError(
+                f'{number} images are too few: {name} would get none for its share of '
+                f'{share:g}.'
+            )
+
+    columns = _columns_to_balance(targets)
+    rest, parts = np.arange(number), {}
+    names = list(shares)
+    # The first one gets what is left, whose size is what rounding makes of it.
+    for name in reversed(names[1:]):
+        left = sum(share for other, share in shares.items() if other not in parts)
+        size = min(max(1, round(shares[name] / left * len(rest))), len(rest) - 1)
+        splitter = MultilabelStratifiedShuffleSplit(
+            n_splits=1, test_size=size, train_size=len(rest) - size, random_state=seed
+        )
+        kept, taken = next(splitter.split(np.zeros(len(rest)), columns[rest]))
+        parts[name] = rest[taken]
+        rest = rest[kept]
+    parts[names[0]] = rest
+    parts = {name: np.sort(parts[name]) for name in names}
+    empty = [name for name, images in parts.items() if len(images) == 0]
+    if empty:
+        raise ValueError(
+            f'{number} images are too few to be divided by their labels: {empty} would '
+            'get none.'
+        )
+    present = {
+        name: np.asarray((targets[images] == 1).sum(axis=0)).ravel().astype(np.int64)
+        for name, images in parts.items()
+    }
+    return StratifiedSplit(parts, dict(shares), present, tuple(classes))
+
+
+def _columns_to_balance(targets: csr_array) -> np.ndarray:
+    """``(N, L + U)`` bool: the labels present, and where labels are unknown."""
+    present = (targets == 1).toarray()
+    unknown = (targets == -1).toarray()
+    columns = np.concatenate([present, unknown[:, unknown.any(axis=0)]], axis=1)
+    if columns.shape[1] == 1:
+        # Two columns make it a multi-label matrix for scikit-learn.
+        columns = np.concatenate([columns, ~columns], axis=1)
+    return columns
