@@ -23,8 +23,8 @@ RECIPES = sorted(
 SIZE = 64
 # what would show an image otherwise each time
 RANDOM = ('FastRandomFlip', 'RandomFlip', 'RandAugment', 'RandomApply')
-# of both steps
-ITERATIONS = {'step1': 200, 'step2': 20, 'train': 200}
+# at most: training ends when all is learned
+ITERATIONS = {'step1': 200, 'step2': 200, 'train': 200}
 
 
 @pytest.fixture
@@ -83,9 +83,7 @@ def shrink(cfg, ann_file, folder):
         if loader:
             loader.batch_size = 8
         part.custom_hooks = [
-            hook
-            for hook in part.get('custom_hooks') or []
-            if hook['type'] != 'EMAHook'
+            hook for hook in part.get('custom_hooks') or [] if hook['type'] != 'EMAHook'
         ]
         part.custom_hooks.append(
             dict(

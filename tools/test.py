@@ -8,7 +8,8 @@ from copy import deepcopy
 
 import mmengine
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.evaluator import DumpResults
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 
 from mlcl_plugin.engine import (
@@ -19,6 +20,12 @@ from mlcl_plugin.engine import (
     set_default_dataloader_cfg,
     setup_cpu_distributed,
 )
+from mlcl_plugin.evaluation.decisions import Decisions
+from mlcl_plugin.evaluation.metrics.dump_scores import DumpScores
+from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
+    MultiLabelRecognitionMetric,
+)
+from mlcl_plugin.evaluation.score_dump import SUFFIXES
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -26,11 +33,21 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='test config file path')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='the folder to save metrics and logs in')
-    parser.add_argument('--out', help='the file to save results in')
+    parser.add_argument(
+        '--out',
+        help='the file to save results in: predictions as .pkl, or a table of scores '
+        'and targets as .csv or .parquet',
+    )
     parser.add_argument(
         '--out-item',
         choices=['metrics', 'pred'],
-        help='what to save in --out; predictions (.pkl) if not given',
+        help='what to save in --out; predictions if not given',
+    )
+    parser.add_argument(
+        '--decisions',
+        help='a file that tools/analysis_tools/thresholds.py has written: its '
+        'temperatures and thresholds of each label take the place of the threshold of '
+        'MultiLabelRecognitionMetric. What --out saves are scores as they are',
     )
     parser.add_argument(
         '--cfg-options',
@@ -74,8 +91,10 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(args)
     if args.out is None and args.out_item is not None:
         parser.error('--out-item needs --out FILE')
-    if args.out and args.out_item != 'metrics' and not args.out.endswith('.pkl'):
-        parser.error(f'--out must end with .pkl for predictions, got {args.out}')
+    if args.out and args.out_item != 'metrics' and not args.out.endswith(SUFFIXES):
+        parser.error(
+            f'--out must end with one of {SUFFIXES} for predictions, got {args.out}'
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -137,8 +156,23 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
+def use_decisions(metrics: list[BaseMetric], path: str, decisions: Decisions) -> None:
+    """Let the metrics that can predict labels by decisions."""
+    able = [m for m in metrics if isinstance(m, MultiLabelRecognitionMetric)]
+    if not able:
+        raise ValueError(
+            f'--decisions {path} needs a MultiLabelRecognitionMetric in '
+            f'test_evaluator, got {[type(metric).__name__ for metric in metrics]}.'
+        )
+    for metric in able:
+        metric.rule = decisions
+    print_log(f'Labels are predicted by {path}.', logger='current')
+
+
 def main() -> None:
     args = parse_args()
+    # Before what takes long.
+    decisions = args.decisions and Decisions.load(args.decisions)
     keep_memory()
     cfg = merge_args(Config.fromfile(args.config), args)
     setup_cpu_distributed(cfg)
@@ -149,7 +183,11 @@ def main() -> None:
     runner.register_hook(CheckpointCheckHook())
 
     if args.out and args.out_item != 'metrics':
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        dump = DumpScores(out_file_path=args.out)
+        dump.dataset_meta = runner.test_evaluator.dataset_meta
+        runner.test_evaluator.metrics.append(dump)
+    if decisions:
+        use_decisions(runner.test_evaluator.metrics, args.decisions, decisions)
     metrics = runner.test()
     if args.out and args.out_item == 'metrics':
         mmengine.dump(metrics, args.out)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .decisions import Decisions
 from .embedding_quality import (
     alignment,
     retrieval_between_labels,
@@ -6,13 +7,18 @@ from .embedding_quality import (
     uniformity,
 )
 from .metrics import (
+    DumpScores,
     MultiLabelRecognitionMetric,
     average_precision,
     precision_recall_f1,
 )
+from .score_dump import ScoreDump
 
 __all__ = [
+    'Decisions',
+    'DumpScores',
     'MultiLabelRecognitionMetric',
+    'ScoreDump',
     'alignment',
     'average_precision',
     'precision_recall_f1',

@@ -13,6 +13,11 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mlcl_plugin.engine import StepwiseRunner
+from mlcl_plugin.evaluation.decisions import Decisions
+from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
+    MultiLabelRecognitionMetric,
+)
+from mlcl_plugin.evaluation.score_dump import ScoreDump
 
 PATH = Path(__file__).parents[2] / 'tools/test.py'
 spec = importlib.util.spec_from_file_location('tools_test', PATH)
@@ -86,6 +91,56 @@ def test_predictions(evaluate, trained, tmp_path, tiny_coco):
         # the labels of image n are the bits of n + 1
         bits = [(number + 1) >> label & 1 for label in range(3)]
         assert sample['gt_score'].tolist() == bits
+
+
+@pytest.mark.parametrize('suffix', ['.csv', '.parquet'])
+@pytest.mark.parametrize('tta', [(), ('--tta',)], ids=['plain', 'tta'])
+def test_table_of_scores(evaluate, trained, tmp_path, suffix, tta):
+    """The same, to the last bit, as in the pickle, with the names of the labels."""
+    for end in ('.pkl', suffix):
+        evaluate(trained / 'epoch_1.pth', '--out', tmp_path / f'scores{end}', *tta)
+    pickled, table = (
+        ScoreDump.load(tmp_path / f'scores{end}') for end in ('.pkl', suffix)
+    )
+    assert table.classes == pickled.classes == ('cat', 'dog', 'owl')
+    assert table.images == pickled.images
+    assert (table.scores == pickled.scores).all()
+    assert (table.targets == pickled.targets).all() and len(table.images) == 7
+
+
+def test_decisions(evaluate, trained, tmp_path):
+    """Labels by the file, in the metrics; scores as they are, in the dump."""
+    path = tmp_path / 'decisions.json'
+    decisions = Decisions(['cat', 'dog', 'owl'], [0.4, 0.5, 0.3], [2.0, 0.5, 1.0])
+    decisions.save(path)
+    checkpoint = trained / 'epoch_1.pth'
+    evaluate(checkpoint, '--out', tmp_path / 'plain.csv')
+    evaluate(checkpoint, '--out', tmp_path / 'scores.csv', '--decisions', path)
+    out = tmp_path / 'metrics.json'
+    options = ('--out', out, '--out-item', 'metrics')
+    evaluate(checkpoint, *options, '--decisions', path)
+    assert (tmp_path / 'plain.csv').read_text() == (tmp_path / 'scores.csv').read_text()
+    dump = ScoreDump.load(tmp_path / 'scores.csv')
+    metrics = json.loads(out.read_text())
+    expected = MultiLabelRecognitionMetric.calculate(
+        dump.scores, dump.targets, decisions=decisions
+    )
+    for key, value in expected.items():
+        assert metrics[PREFIX + key] == value, key
+    assert expected != MultiLabelRecognitionMetric.calculate(dump.scores, dump.targets)
+
+
+def test_decisions_that_do_not_fit(evaluate, trained, tmp_path):
+    path = tmp_path / 'decisions.json'
+    checkpoint = trained / 'epoch_1.pth'
+    with pytest.raises(FileNotFoundError, match='no decision file .*decisions.json'):
+        evaluate(checkpoint, '--decisions', path)
+    Decisions(['owl', 'dog', 'cat'], [0.5] * 3).save(path)
+    with pytest.raises(ValueError, match='another order'):
+        evaluate(checkpoint, '--decisions', path)
+    changes = {'test_evaluator': dict(type='MultiLabelMetric', _delete_=True)}
+    with pytest.raises(ValueError, match='needs a MultiLabelRecognitionMetric in'):
+        evaluate(checkpoint, '--decisions', path, changes=changes)
 
 
 def test_flip_by_default_with_tta(evaluate, trained, tmp_path):

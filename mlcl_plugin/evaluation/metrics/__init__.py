@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .dump_scores import DumpScores
 from .multi_label_recognition import (
     MultiLabelRecognitionMetric,
     average_precision,
@@ -6,6 +7,7 @@ from .multi_label_recognition import (
 )
 
 __all__ = [
+    'DumpScores',
     'MultiLabelRecognitionMetric',
     'average_precision',
     'precision_recall_f1',

@@ -14,6 +14,7 @@ from mmpretrain.registry import METRICS
 from torch import Tensor
 
 from ..class_blocks import map_class_blocks
+from ..decisions import Decisions
 from ..sampler_padding import num_without_padding
 
 ArrayLike = Tensor | np.ndarray | Sequence
@@ -64,8 +65,29 @@ def _check_matrices(name: str, first: Tensor, targets: Tensor) -> None:
         )
 
 
-def _check_options(thr: float, topk: int | None, absent_classes: str) -> None:
-    if isinstance(thr, bool) or not isinstance(thr, Real) or not math.isfinite(thr):
+def _read_options(
+    thr: float | Sequence[float],
+    topk: int | None,
+    absent_classes: str,
+    decisions: Decisions | str | None,
+) -> float | Tensor | Decisions:
+    """What says which labels are predicted, if all options are as they should be.
+
+    Returns:
+        float | Tensor | Decisions: One threshold, (K,) thresholds, or decisions.
+    """
+    rule = thr
+    if isinstance(thr, np.ndarray | Tensor | Sequence) and not isinstance(thr, str):
+        try:
+            rule = torch.as_tensor(thr, dtype=torch.float64).detach().cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f'thr must hold numbers, got {thr!r:.200}.') from error
+        if rule.ndim != 1 or not rule.isfinite().all():
+            raise ValueError(
+                'thr must be a finite number or K of them, one a class, got '
+                f'{thr!r:.200}.'
+            )
+    elif isinstance(thr, bool) or not isinstance(thr, Real) or not math.isfinite(thr):
         raise ValueError(f'thr must be a finite number, got {thr!r}.')
     if topk is not None and (
         isinstance(topk, bool) or not isinstance(topk, Integral) or topk < 1
@@ -74,6 +96,26 @@ def _check_options(thr: float, topk: int | None, absent_classes: str) -> None:
             f'topk must be an integer >= 1, or None to switch it off, got {topk!r}.'
         )
     _check_absent_classes(absent_classes)
+    if decisions is None:
+        return rule
+    return decisions if isinstance(decisions, Decisions) else Decisions.load(decisions)
+
+
+def _check_rule(
+    rule: float | Tensor | Decisions,
+    scores: Tensor,
+    class_names: Sequence[str] | None,
+) -> None:
+    """Raise if thresholds or decisions are not for these scores (N, K)."""
+    if isinstance(rule, Decisions):
+        if class_names is not None:
+            rule.check(class_names)
+        rule.predict(scores)
+    elif isinstance(rule, Tensor) and len(rule) != scores.shape[1]:
+        raise ValueError(
+            f'thr has {len(rule)} thresholds, expected one for each of the '
+            f'{scores.shape[1]} classes.'
+        )
 
 
 def _check_absent_classes(absent_classes: str) -> None:
@@ -249,7 +291,10 @@ def _ratios(
 
 
 def _count_labels(
-    scores: Tensor, targets: Tensor, thr: float, topk: int | None
+    scores: Tensor,
+    targets: Tensor,
+    rule: float | Tensor | Decisions,
+    topk: int | None,
 ) -> Tensor:
     """Counts of each class over some rows (n, K).
 
@@ -258,15 +303,25 @@ def _count_labels(
         labels, then predicted and correct labels of the top k.
     """
     truth, known = targets == 1, targets != -1
-    # A Python number is compared in the precision of the scores, so that a score of
-    # 0.7 in float32 passes a threshold of 0.7.
-    predicted = scores >= float(thr)
+    if isinstance(rule, Decisions):
+        predicted = rule.predict(scores)
+    else:
+        # In the precision of the scores, as a Python number is compared, so that a
+        # score of 0.7 in float32 passes a threshold of 0.7.
+        thr = rule.to(scores.dtype) if isinstance(rule, Tensor) else float(rule)
+        predicted = scores >= thr
     counts = [truth, predicted & known, predicted & truth]
     if topk is not None:
-        # Up to `topk` predicted labels are the highest scores of their row.
+        # Up to `topk` predicted labels are all taken.
         crowded = (predicted.sum(1) > topk).nonzero()[:, 0]
         top = predicted.clone()
-        top[crowded] &= _topk_mask(scores[crowded], topk)
+        ranked = scores[crowded]
+        if isinstance(rule, Decisions):
+            ranked = rule.calibrate(ranked)
+        # With a threshold of its own, a label that is not predicted may have a higher
+        # score than one that is.
+        ranked = ranked.masked_fill(~predicted[crowded], -math.inf)
+        top[crowded] &= _topk_mask(ranked, topk)
         counts += [top & known, top & truth]
     return torch.stack([mask.sum(0) for mask in counts])
 
@@ -307,22 +362,22 @@ def _figures(
     scores: Sequence[Tensor],
     targets: Sequence[Tensor],
     num_rows: Sequence[int],
-    thr: float,
+    rule: float | Tensor | Decisions,
     topk: int | None,
     absent_classes: str,
     class_names: Sequence[str] | None,
 ) -> dict[str, float]:
     """All figures from checked pieces (n, K), at least one, of each process.
 
-    Args are those of :meth:`MultiLabelRecognitionMetric.calculate` and
-    :func:`map_class_blocks`.
+    Args are those of :meth:`MultiLabelRecognitionMetric.calculate`,
+    :func:`map_class_blocks` and, as ``rule``, what :func:`_read_options` gives.
     """
     num_classes = scores[0].shape[1]
     if class_names is not None:
         _check_class_names(class_names, num_classes)
     chunk_rows = max(CHUNK_ENTRIES // num_classes, 1)
     counts = sum(
-        _count_labels(*chunk, thr, topk)
+        _count_labels(*chunk, rule, topk)
         for chunk in zip(_chunks(scores, chunk_rows), _chunks(targets, chunk_rows))
     )
     if len(num_rows) > 1:
@@ -375,6 +430,8 @@ class MultiLabelRecognitionMetric(BaseMetric):
       ``topk`` labels an image, namely those of its ``topk`` highest scores that
       are also >= ``thr``. Which labels an image gets depends on its scores alone:
       an unknown entry among the highest keeps its place, and is then not counted.
+      Where labels have thresholds of their own, the ``topk`` highest scores are
+      those of the predicted labels, and ``decisions`` rank calibrated scores.
     - ``num_classes_evaluated``: how many classes entered mAP (a count).
     - ``AP/<class name>`` of every evaluated class, if ``classwise`` is set.
 
@@ -404,9 +461,9 @@ class MultiLabelRecognitionMetric(BaseMetric):
     one evaluator, give one of them another ``prefix``.
 
     Args:
-        thr (float): A label is predicted if its score is >= ``thr``, in the scale
-            of ``pred_score`` (probabilities for MMPretrain's heads). Defaults to
-            0.5.
+        thr (float | Sequence[float]): A label is predicted if its score is >=
+            ``thr``, in the scale of ``pred_score`` (probabilities for MMPretrain's
+            heads). K numbers are thresholds of each class. Defaults to 0.5.
         topk (int, optional): Largest number of labels an image in the top-k
             figures; with ``topk`` >= K they equal those without. None switches
             them off. Defaults to 3.
@@ -421,9 +478,13 @@ class MultiLabelRecognitionMetric(BaseMetric):
         prefix (str, optional): Prefix of the names of the figures. Defaults to
             None, which means ``default_prefix``.
         collect_dir (str, optional): Without effect. Defaults to None.
+        decisions (Decisions | str, optional): Temperatures and thresholds of each
+            label, or the path of a file with them, which take the place of ``thr``.
+            AP is that of the scores as they are. Defaults to None.
 
     Raises:
         ValueError: If an argument is not as above.
+        FileNotFoundError: If there is no file ``decisions``.
 
     Examples:
         >>> import torch
@@ -447,15 +508,16 @@ class MultiLabelRecognitionMetric(BaseMetric):
 
     def __init__(
         self,
-        thr: float = 0.5,
+        thr: float | Sequence[float] = 0.5,
         topk: int | None = 3,
         absent_classes: str = 'skip',
         classwise: bool = False,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
+        decisions: Decisions | str | None = None,
     ) -> None:
-        _check_options(thr, topk, absent_classes)
+        self.rule = _read_options(thr, topk, absent_classes, decisions)
         if classwise not in (True, False):
             raise ValueError(f'classwise must be True or False, got {classwise!r}.')
         super().__init__(
@@ -484,9 +546,10 @@ class MultiLabelRecognitionMetric(BaseMetric):
         Raises:
             ValueError: If a field is missing, a score is nan, the width of the
                 scores differs from the targets, from ``dataset_meta['classes']`` or
-                from earlier samples, a target is outside {1, 0, -1}, or
-                ``gt_label`` is not a list of different indices in [0, K). Names the
-                image where the sample has an ``img_path``.
+                from earlier samples, a target is outside {1, 0, -1}, ``gt_label``
+                is not a list of different indices in [0, K), or thresholds or
+                decisions are for other classes. Names the image where a sample is at
+                fault and has an ``img_path``.
         """
         if len(data_samples) == 0:
             return
@@ -494,10 +557,12 @@ class MultiLabelRecognitionMetric(BaseMetric):
         if batch is None:
             batch = self._read_samples(data_samples)
         scores, targets = batch
-        if self.classwise and not self.results:
+        if not self.results:
             # Now rather than after a whole round of evaluation.
-            num_classes = scores.shape[1]
-            _check_class_names(self._class_names(num_classes), num_classes)
+            _check_rule(self.rule, scores, (self.dataset_meta or {}).get('classes'))
+            if self.classwise:
+                num_classes = scores.shape[1]
+                _check_class_names(self._class_names(num_classes), num_classes)
         self.results.append({'scores': scores, 'targets': targets})
 
     def evaluate(self, size: int) -> dict[str, float]:
@@ -586,7 +651,7 @@ class MultiLabelRecognitionMetric(BaseMetric):
             scores or [torch.empty(0, num_classes)],
             targets or [torch.empty(0, num_classes, dtype=torch.int8)],
             num_rows,
-            thr=self.thr,
+            rule=self.rule,
             topk=self.topk,
             absent_classes=self.absent_classes,
             class_names=self._class_names(num_classes) if self.classwise else None,
@@ -596,10 +661,11 @@ class MultiLabelRecognitionMetric(BaseMetric):
     def calculate(
         scores: ArrayLike,
         targets: ArrayLike,
-        thr: float = 0.5,
+        thr: float | Sequence[float] = 0.5,
         topk: int | None = 3,
         absent_classes: str = 'skip',
         class_names: Sequence[str] | None = None,
+        decisions: Decisions | str | None = None,
     ) -> dict[str, float]:
         """Compute all figures from whole arrays.
 
@@ -607,14 +673,15 @@ class MultiLabelRecognitionMetric(BaseMetric):
             scores (Tensor | np.ndarray | Sequence): Scores, shape (N, K).
             targets (Tensor | np.ndarray | Sequence): 1 present, 0 absent, -1
                 unknown, shape (N, K).
-            thr (float): A label is predicted if its score is >= ``thr``. Defaults
-                to 0.5.
+            thr (float | Sequence[float]): A label is predicted if its score is >=
+                ``thr``, one number or one a class. Defaults to 0.5.
             topk (int, optional): Largest number of labels an image in the top-k
                 figures, None for leaving them out. Defaults to 3.
             absent_classes (str): ``'skip'`` or ``'zero'``, see the class. Defaults
                 to ``'skip'``.
             class_names (Sequence[str], optional): K different names, to add
                 ``AP/<class name>`` of each evaluated class. Defaults to None.
+            decisions (Decisions | str, optional): See the class. Defaults to None.
 
         Returns:
             Dict[str, float]: The figures named in the class docstring, without a
@@ -623,15 +690,16 @@ class MultiLabelRecognitionMetric(BaseMetric):
         Raises:
             ValueError: If an argument is not as above, or if a score is nan.
         """
-        _check_options(thr, topk, absent_classes)
+        rule = _read_options(thr, topk, absent_classes, decisions)
         scores, targets = _as_scores(scores), _as_targets(targets)
         _check_matrices('scores', scores, targets)
         _check_nan(scores)
+        _check_rule(rule, scores[:1], class_names)
         return _figures(
             [scores],
             [targets],
             [len(scores)],
-            thr=thr,
+            rule=rule,
             topk=topk,
             absent_classes=absent_classes,
             class_names=class_names,

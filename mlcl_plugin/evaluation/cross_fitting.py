@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions that are judged on images which had no part in them."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .calibration import fit_temperatures
+from .decisions import Decisions
+from .thresholds import Thresholds, ThresholdTarget, find_thresholds
+
+CALIBRATIONS = ('none', 'global', 'per-label')
+
+
+@dataclass(frozen=True)
+class DecisionRecipe:
+    """How to make decisions from scores and targets.
+
+    Args:
+        target (ThresholdTarget): What thresholds are to reach. Defaults to the highest
+            F1.
+        per_label (bool): Whether each label gets its own threshold. Defaults to True.
+        calibrate (str): 'none', 'global' for one temperature, or 'per-label'. Defaults
+            to 'none'.
+
+    Raises:
+        ValueError: If ``calibrate`` is something else.
+    """
+
+    target: ThresholdTarget = ThresholdTarget()
+    per_label: bool = True
+    calibrate: str = 'none'
+
+    def __post_init__(self) -> None:
+        if self.calibrate not in CALIBRATIONS:
+            raise ValueError(
+                f'calibrate must be one of {CALIBRATIONS}, got {self.calibrate!r}.'
+            )
+
+    def fit(
+        self, scores: np.ndarray, targets: np.ndarray, classes: tuple[str, ...]
+    ) -> tuple[Decisions, Thresholds]:
+        """Make decisions: temperatures first, then thresholds of calibrated scores.
+
+        Args:
+            scores (np.ndarray): ``(N, L)`` from 0 to 1.
+            targets (np.ndarray): ``(N, L)``, 1 present, 0 absent, -1 unknown.
+            classes (tuple[str, ...]): L names.
+
+        Returns:
+            tuple[Decisions, Thresholds]: The decisions, and how their thresholds came
+            about.
+
+        Raises:
+            ValueError: If a shape does not fit, a score is outside of [0, 1], or no
+                label is present, or, to calibrate, none absent.
+        """
+        temperatures = None
+        if self.calibrate != 'none':
+            per_label = self.calibrate == 'per-label'
+            temperatures = fit_temperatures(scores, targets, per_label)
+            unused = np.zeros(len(classes))
+            scores = Decisions(classes, unused, temperatures).calibrate(scores)
+        found = find_thresholds(scores, targets, self.target, self.per_label)
+        return Decisions(classes, found.values, temperatures), found
+
+
+class CrossFit(NamedTuple):
+    """What decisions say about images that had no part in them.
+
+    Attributes:
+        calibrated (np.ndarray): ``(N, L)`` float64, calibrated scores.
+        predicted (np.ndarray): ``(N, L)`` bool, labels that are predicted.
+    """
+
+    calibrated: np.ndarray
+    predicted: np.ndarray
+
+
+def cross_fit(
+    recipe: DecisionRecipe,
+    scores: np.ndarray,
+    targets: np.ndarray,
+    classes: tuple[str, ...],
+    num_folds: int = 5,
+    seed: int = 0,
+) -> CrossFit:
+    """Leave out each of K folds of images once, and decide about it by the others.
+
+    Args:
+        recipe (DecisionRecipe): How decisions are made.
+        scores (np.ndarray): ``(N, L)`` from 0 to 1.
+        targets (np.ndarray): ``(N, L)``, 1 present, 0 absent, -1 unknown.
+        classes (tuple[str, ...]): L names.
+        num_folds (int): Number of folds, drawn at random and of about the same size.
+            Defaults to 5.
+        seed (int): Seed of the draw. Defaults to 0.
+
+    Returns:
+        CrossFit: Figures of it say how decisions made from ``(K - 1) / K`` of the
+        images do on others.
+
+    Raises:
+        ValueError: If there are less than two folds or more than images, or as in
+            :meth:`DecisionRecipe.fit`.
+    """
+    if not 2 <= num_folds <= len(scores):
+        raise ValueError(
+            f'The number of folds must be from 2 to the number of images, '
+            f'{len(scores)}, got {num_folds}.'
+        )
+    order = np.random.default_rng(seed).permutation(len(scores))
+    calibrated = np.empty(scores.shape)
+    predicted = np.empty(scores.shape, dtype=bool)
+    for fold in np.array_split(order, num_folds):
+        rest = np.ones(len(scores), dtype=bool)
+        rest[fold] = False
+        decisions, _ = recipe.fit(scores[rest], targets[rest], classes)
+        calibrated[fold] = decisions.calibrate(scores[fold])
+        predicted[fold] = decisions.predict(scores[fold])
+    return CrossFit(calibrated, predicted)

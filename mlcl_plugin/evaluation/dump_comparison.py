@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether one model is better than another on the same images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import rankdata
+
+from .bootstrap import (
+    BLOCK_ENTRIES,
+    draw_weights,
+    interval,
+    label_figures,
+    weighted_average_precision,
+)
+from .score_dump import ScoreDump
+
+FIGURES = ('mAP', 'CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
+
+
+class Estimate(NamedTuple):
+    """A figure with its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A dump against the first one: it minus the first.
+
+    Attributes:
+        differences (dict[str, Estimate]): By the name of the figure.
+        p_values (dict[str, float]): Of the permutation test, two-sided.
+        label_differences (list[Estimate]): Of AP, one a label.
+    """
+
+    differences: dict[str, Estimate]
+    p_values: dict[str, float]
+    label_differences: list[Estimate]
+
+
+class BootstrapReport(NamedTuple):
+    """Figures of several dumps of the same images.
+
+    Attributes:
+        figures (list[dict[str, Estimate]]): Of each dump, by name, from 0 to 1.
+        label_figures (list[list[Estimate]]): AP of each label of each dump.
+        comparisons (list[Comparison]): Of all dumps but the first.
+    """
+
+    figures: list[dict[str, Estimate]]
+    label_figures: list[list[Estimate]]
+    comparisons: list[Comparison]
+
+
+def align_dumps(first: ScoreDump, other: ScoreDump) -> ScoreDump:
+    """Put the images of a dump into the order of another.
+
+    Images are matched by their names. If these are paths that differ, but the names of
+    the files alone are different in each dump and the same in both, by those.
+
+    Args:
+        first (ScoreDump): The order.
+        other (ScoreDump): The same images and labels.
+
+    Returns:
+        ScoreDump: ``other`` with the images and their names in the order of ``first``.
+
+    Raises:
+        ValueError: If labels, images or targets differ, or if a name comes twice.
+    """
+    if first.classes != other.classes:
+        missing = [name for name in first.classes if name not in other.classes]
+        added = [name for name in other.classes if name not in first.classes]
+        raise ValueError(
+            'The labels differ'
+            + (
+                f': missing {missing[:5]}, added {added[:5]} (the first five of each).'
+                if missing or added
+                else ' in their order.'
+            )
+        )
+    names = [first.images, other.images]
+    if set(names[0]) != set(names[1]):
+        files = [[PurePath(name).name for name in part] for part in names]
+        if set(files[0]) == set(files[1]) and len(set(files[0])) == len(first.images):
+            names = files
+    for part in names:
+        if len(set(part)) < len(part):
+            unique, counts = np.unique(part, return_counts=True)
+            raise ValueError(
+                f"The image '{unique[counts.argmax()]}' comes {counts.max()} times, so "
+                'that images cannot be matched by their names.'
+            )
+    missing, added = set(names[0]) - set(names[1]), set(names[1]) - set(names[0])
+    if missing or added:
+        raise ValueError(
+            f'The images differ: {len(missing)} are missing, such as '
+            f'{sorted(missing)[:2]}, and {len(added)} are added, such as '
+            f'{sorted(added)[:2]}. Dump both models on the same images.'
+        )
+    place = {name: index for index, name in enumerate(names[1])}
+    order = [place[name] for name in names[0]]
+    targets = other.targets[order]
+    if (targets != first.targets).any():
+        row, column = np.argwhere(targets != first.targets)[0]
+        raise ValueError(
+            f'{(targets != first.targets).sum()} targets differ, the first one is '
+            f"'{first.classes[column]}' of {first.images[row]}: "
+            f'{first.targets[row, column]} and {targets[row, column]}. Dump both with '
+            'the same annotation.'
+        )
+    return ScoreDump(other.scores[order], targets, first.classes, first.images)
+
+
+def bootstrap_report(
+    dumps: Sequence[ScoreDump],
+    predicted: Sequence[np.ndarray],
+    num_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> BootstrapReport:
+    """Figures with intervals, and differences to the first dump.
+
+    Resamples draw images and are the same for all dumps, so that intervals of
+    differences are those of pairs; see :func:`interval`. Labels without a positive are
+    left out of mAP, CP and CR, in a resample those without one in it. Thresholds are
+    taken as given: that they would come out otherwise from other images is not in the
+    intervals. Differences are tested by :func:`permutation_test`.
+
+    Args:
+        dumps (Sequence[ScoreDump]): Of the same images in the same order, see
+            :func:`align_dumps`.
+        predicted (Sequence[np.ndarray]): ``(N, L)`` bool for each of them.
+        num_resamples (int): Resamples, and permutations. Defaults to 1000.
+        level (float): Level of the intervals. Defaults to 0.95.
+        seed (int): Seed of the draws. Defaults to 0.
+
+    Returns:
+        BootstrapReport: See there.
+
+    Raises:
+        ValueError: If a number is not positive or ``level`` not between 0 and 1.
+    """
+    targets = dumps[0].targets
+    everything = np.ones((1, len(targets)), dtype=np.float32)
+    estimates = [
+        _all_figures(dump.scores, mask, targets, everything)
+        for dump, mask in zip(dumps, predicted)
+    ]
+    blocks = [[] for _ in dumps]
+    for weights in draw_weights(len(targets), num_resamples, seed):
+        for own, dump, mask in zip(blocks, dumps, predicted):
+            own.append(_all_figures(dump.scores, mask, targets, weights))
+    resampled = [
+        {key: np.concatenate([block[key] for block in own]) for key in own[0]}
+        for own in blocks
+    ]
+
+    def summarise(
+        values: dict[str, np.ndarray],
+        draws: dict[str, np.ndarray],
+        limits: tuple[float, float],
+    ) -> tuple[dict[str, Estimate], list[Estimate]]:
+        def one(value: float, draw: np.ndarray) -> Estimate:
+            return Estimate(float(value), *interval(draw, value, level, limits))
+
+        figures = {key: one(values[key][0], draws[key]) for key in FIGURES}
+        return figures, [one(*pair) for pair in zip(values['AP'][0], draws['AP'].T)]
+
+    summaries = [summarise(*pair, (0, 1)) for pair in zip(estimates, resampled)]
+    comparisons = []
+    for dump, mask, estimate, draws in list(
+        zip(dumps, predicted, estimates, resampled)
+    )[1:]:
+        figures, labels = summarise(
+            *(
+                {key: mine[key] - theirs[key] for key in mine}
+                for mine, theirs in ((estimate, estimates[0]), (draws, resampled[0]))
+            ),
+            (-1, 1),
+        )
+        p_values = permutation_test(
+            dumps[0], predicted[0], dump, mask, num_resamples, seed
+        )
+        comparisons.append(Comparison(figures, p_values, labels))
+    return BootstrapReport(*map(list, zip(*summaries)), comparisons)
+
+
+def permutation_test(
+    first: ScoreDump,
+    first_predicted: np.ndarray,
+    other: ScoreDump,
+    other_predicted: np.ndarray,
+    num_permutations: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Test whether it matters which model is which.
+
+    If it did not, what both say about an image could be swapped. Each permutation swaps
+    a random half of the images, about, and the p-value is the part of permutations,
+    with the given state as one of them, whose difference is at least as large. Of
+    scores only the rank among those of the same label and model counts, for AP as well,
+    so that models may score on different scales.
+
+    Args:
+        first (ScoreDump): One model.
+        first_predicted (np.ndarray): ``(N, L)`` bool, the labels it predicts.
+        other (ScoreDump): The other model, of the same images in the same order.
+        other_predicted (np.ndarray): ``(N, L)`` bool, the labels that one predicts.
+        num_permutations (int): Number of permutations. Defaults to 1000.
+        seed (int): Seed of the draws. Defaults to 0.
+
+    Returns:
+        dict[str, float]: Two-sided p-values of all ``FIGURES``.
+
+    Raises:
+        ValueError: If ``num_permutations`` is not positive.
+    """
+    if num_permutations < 1:
+        raise ValueError(
+            f'The number of permutations must be positive, got {num_permutations}.'
+        )
+    num_images = len(first.targets)
+    scores, masks, targets = (
+        np.concatenate(pair)
+        for pair in (
+            [rankdata(dump.scores, axis=0) for dump in (first, other)],
+            (first_predicted, other_predicted),
+            (first.targets, other.targets),
+        )
+    )
+    rng = np.random.default_rng(seed)
+    size = max(1, BLOCK_ENTRIES // (2 * num_images))
+    differences = {key: [] for key in FIGURES}
+    for start in range(-1, num_permutations, size):
+        number = min(size, num_permutations - start)
+        swapped = rng.random((number, num_images), dtype=np.float32) < 0.5
+        if start == -1:
+            swapped[0] = False
+        weights = np.concatenate([~swapped, swapped], axis=1).astype(np.float32)
+        sides = [
+            _all_figures(scores, masks, targets, side)
+            for side in (weights, 1 - weights)
+        ]
+        for key, values in differences.items():
+            values.append(sides[1][key] - sides[0][key])
+    result = {}
+    for key, values in differences.items():
+        sizes = np.abs(np.concatenate(values))
+        # The same difference may come out a little smaller by rounding.
+        result[key] = float((sizes >= sizes[0] - 1e-7).mean())
+    return result
+
+
+def _all_figures(
+    scores: np.ndarray, predicted: np.ndarray, targets: np.ndarray, weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    """``FIGURES``, each ``(R,)``, and ``AP``, ``(R, L)``, for weights ``(R, N)``."""
+    ap = weighted_average_precision(scores, targets, weights)
+    present = ~np.isnan(ap)
+    with np.errstate(invalid='ignore'):
+        mean = ap.sum(axis=1, where=present) / present.sum(axis=1)
+    return dict(AP=ap, mAP=mean, **label_figures(predicted, targets, weights))
+
+
+def adjust_p_values(p_values: Sequence[float]) -> list[float]:
+    """Holm's p-values, which hold for all of several tests together."""
+    p_values = np.asarray(p_values, dtype=float)
+    order = np.argsort(p_values)
+    steps = p_values[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted.tolist()

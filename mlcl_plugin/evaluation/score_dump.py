@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scores and targets of a set of images, in one file, to analyse without a model.
+
+A ``.pkl`` is what MMEngine's ``DumpResults`` writes: a list with one dict an image.
+Tables, ``.csv`` and ``.parquet``, have one row an image and the columns ``image``,
+``score:<label>`` of every label and ``target:<label>`` of every label: 1 present, 0
+absent, empty unknown.
+"""
+
+import csv
+import io
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.fileio import get, list_from_file, put
+
+from .metrics.multi_label_recognition import MultiLabelRecognitionMetric
+
+SUFFIXES = ('.pkl', '.csv', '.parquet')
+IMAGE, SCORE, TARGET = 'image', 'score:', 'target:'
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreDump:
+    """Scores and targets of N images and L labels.
+
+    Args:
+        scores (np.ndarray): ``(N, L)``, kept as float32, in which
+            :class:`MultiLabelRecognitionMetric` compares them.
+        targets (np.ndarray): ``(N, L)``, 1 present, 0 absent, -1 unknown, kept as int8.
+        classes (Sequence[str]): L different names.
+        images (Sequence[str]): N names, usually paths.
+
+    Raises:
+        ValueError: If there is no image or label, a shape does not fit the others, a
+            name is no string, two labels have one name, a score is nan, or a target has
+            another value.
+    """
+
+    scores: np.ndarray
+    targets: np.ndarray
+    classes: Sequence[str]
+    images: Sequence[str]
+
+    def __post_init__(self) -> None:
+        classes, images = tuple(self.classes), tuple(self.images)
+        scores = np.asarray(self.scores, dtype=np.float32)
+        given = np.asarray(self.targets)
+        shape = (len(images), len(classes))
+        if scores.shape != shape or given.shape != shape or 0 in shape:
+            raise ValueError(
+                f'Expected scores and targets {shape} of {shape[0]} images and '
+                f'{shape[1]} labels, one each at least, got {scores.shape} and '
+                f'{given.shape}.'
+            )
+        for kind, names in (('classes', classes), ('images', images)):
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError(f'{kind} must be strings, got {names!r:.200}.')
+        if len(set(classes)) < len(classes):
+            twice = sorted({name for name in classes if classes.count(name) > 1})
+            raise ValueError(f'classes must be different names, twice came {twice}.')
+        wrong = np.isnan(scores)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"{wrong.sum()} scores are missing or nan, the first one is '"
+                f"{classes[column]}' of {images[row]}."
+            )
+        wrong = ~np.isin(given, (1, 0, -1))
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise ValueError(
+                'Targets must be 1 (present), 0 (absent) or -1 (unknown; empty in a '
+                f'table), got {given[row, column]} for '
+                f"'{classes[column]}' of {images[row]}."
+            )
+        for key, value in (
+            ('scores', scores),
+            ('targets', given.astype(np.int8)),
+            ('classes', classes),
+            ('images', images),
+        ):
+            object.__setattr__(self, key, value)
+
+    @classmethod
+    def from_samples(
+        cls, samples: Sequence[dict], classes: Sequence[str] | None = None
+    ) -> 'ScoreDump':
+        """Take scores and targets from what a model predicts.
+
+        Args:
+            samples (Sequence[dict]): Each a dict or ``DataSample`` with what
+                :class:`MultiLabelRecognitionMetric` takes, ``pred_score`` and
+                ``gt_score`` or ``gt_label``, and perhaps ``img_path`` and ``classes``.
+            classes (Sequence[str], optional): L names. Defaults to those of the first
+                sample.
+
+        Returns:
+            ScoreDump: The samples in their order; those without ``img_path`` are named
+            by their place, ``'#0'``, ``'#1'``, ...
+
+        Raises:
+            ValueError: If there is no sample, one is at fault, or there are no names.
+        """
+        if len(samples) == 0:
+            raise ValueError('There is no image in it.')
+        classes = samples[0].get('classes') if classes is None else classes
+        if classes is None:
+            raise ValueError(
+                'The names of the labels are not in it, as in what MMPretrain writes. '
+                'Give them (--classes FILE, one name a line), or write it with '
+                "tools/test.py of mlcl_plugin and a dataset with 'classes' in its "
+                'metainfo.'
+            )
+        # It reads and checks the same samples during a test.
+        metric = MultiLabelRecognitionMetric()
+        metric.dataset_meta = dict(classes=tuple(classes))
+        metric.process(None, samples)
+        return cls(
+            metric.results[0]['scores'].numpy(),
+            metric.results[0]['targets'].numpy(),
+            classes,
+            [str(s.get('img_path', f'#{i}')) for i, s in enumerate(samples)],
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | PathLike,
+        classes: Sequence[str] | str | PathLike | None = None,
+    ) -> 'ScoreDump':
+        """Read what ``tools/test.py --out`` has written.
+
+        A ``.pkl`` may run code that a hostile file carries: load only files you trust.
+
+        Args:
+            path (str | PathLike): A ``.pkl``, ``.csv`` or ``.parquet``; may be remote.
+            classes (Sequence[str] | str | PathLike, optional): Names of the labels, or
+                a text file with one a line. Needed for a ``.pkl`` that MMPretrain has
+                written, and checked against those of any other file. Defaults to None.
+
+        Returns:
+            ScoreDump: What it holds.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds something else, or names differ from ``classes``.
+        """
+        path = str(path)
+        _check_suffix(path)
+        if isinstance(classes, str | PathLike):
+            classes = _read_names(str(classes))
+        try:
+            content = get(path)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise FileNotFoundError(
+                f'There is no score dump {path}. tools/test.py --out writes one.'
+            ) from error
+        try:
+            if path.endswith('.pkl'):
+                dump = _from_pickle(content, classes)
+            else:
+                dump = _from_table(content, path.endswith('.csv'))
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f'{path} is no score dump: {error}') from error
+        if classes is not None and dump.classes != tuple(classes):
+            raise ValueError(
+                f'{path} has the labels {list(dump.classes)!r:.200}, expected '
+                f'{list(classes)!r:.200}.'
+            )
+        return dump
+
+    def save(self, path: str | PathLike) -> None:
+        """Write a table that gives the same again when it is loaded, bit for bit.
+
+        Args:
+            path (str | PathLike): A ``.csv`` or ``.parquet``, or a ``.pkl`` in the form
+                of ``DumpResults`` with the names of the labels in every sample; may be
+                remote. A missing folder is made.
+
+        Raises:
+            ValueError: If it ends with something else.
+        """
+        path = str(path)
+        _check_suffix(path)
+        if path.endswith('.pkl'):
+            put(pickle.dumps(self._samples()), path)
+            return
+        # Not needed by those who only train.
+        import pandas as pd
+
+        targets = self.targets.astype('object')
+        targets[self.targets == -1] = None
+        blocks = [
+            pd.DataFrame({IMAGE: list(self.images)}),
+            pd.DataFrame(self.scores, columns=[SCORE + name for name in self.classes]),
+            pd.DataFrame(
+                targets, columns=[TARGET + name for name in self.classes], dtype='Int8'
+            ),
+        ]
+        table = pd.concat(blocks, axis=1)
+        if path.endswith('.csv'):
+            # Nine digits tell any two numbers of float32 apart.
+            text = table.to_csv(index=False, float_format='%.9g', lineterminator='\n')
+            put(text.encode(), path)
+        else:
+            buffer = io.BytesIO()
+            table.to_parquet(buffer, index=False)
+            put(buffer.getvalue(), path)
+
+    def _samples(self) -> list[dict[str, Any]]:
+        """The form of ``DumpResults``."""
+        return [
+            dict(
+                img_path=image,
+                classes=self.classes,
+                pred_score=torch.from_numpy(score.copy()),
+                gt_score=torch.from_numpy(target.astype(np.float32)),
+            )
+            for image, score, target in zip(self.images, self.scores, self.targets)
+        ]
+
+
+def _check_suffix(path: str) -> None:
+    if not path.endswith(SUFFIXES):
+        raise ValueError(f'A score dump ends with one of {SUFFIXES}, got {path}.')
+
+
+def _read_names(path: str) -> list[str]:
+    try:
+        names = list_from_file(path)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise FileNotFoundError(f'There is no file of names {path}.') from error
+    return [name for name in names if name]
+
+
+def _from_pickle(content: bytes, classes: Sequence[str] | None) -> ScoreDump:
+    try:
+        samples = pickle.loads(content)
+    except Exception as error:  # a broken stream may raise nearly anything
+        raise ValueError(f'cannot unpickle it ({error}).') from error
+    if not isinstance(samples, list) or not all(hasattr(s, 'get') for s in samples):
+        raise ValueError(
+            f'expected a list of dicts, got {type(samples).__name__}. Metrics '
+            '(--out-item metrics) are none.'
+        )
+    return ScoreDump.from_samples(samples, classes)
+
+
+def _from_table(content: bytes, is_csv: bool) -> ScoreDump:
+    import pandas as pd
+
+    if is_csv:
+        text = content.decode('utf-8-sig')
+        names = next(csv.reader(io.StringIO(text, newline='')), [])
+    else:
+        # Arrow's errors are ValueErrors, but for what is no Parquet at all.
+        table = pd.read_parquet(io.BytesIO(content))
+        names = [str(name) for name in table.columns]
+    classes = _label_names(names)
+    columns = [[kind + name for name in classes] for kind in (SCORE, TARGET)]
+    if is_csv:
+        numbers = dict.fromkeys(columns[0] + columns[1], np.float64)
+        table = pd.read_csv(
+            io.StringIO(text, newline=''),
+            dtype={IMAGE: str, **numbers},
+            # A photograph may be called 'NA'.
+            keep_default_na=False,
+            na_values=dict.fromkeys(numbers, ['']),
+        )
+    scores, targets = (table[c].to_numpy(np.float64, na_value=np.nan) for c in columns)
+    return ScoreDump(
+        scores, np.where(np.isnan(targets), -1, targets), classes, table[IMAGE]
+    )
+
+
+def _label_names(columns: list[str]) -> list[str]:
+    """The labels of a table with these columns."""
+    if len(set(columns)) < len(columns):
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        raise ValueError(f'columns come twice: {twice!r:.200}.')
+    scores, targets = (
+        [name.removeprefix(kind) for name in columns if name.startswith(kind)]
+        for kind in (SCORE, TARGET)
+    )
+    if IMAGE not in columns or not scores or set(scores) != set(targets):
+        lonely = sorted(set(scores) ^ set(targets))
+        raise ValueError(
+            f"expected the columns '{IMAGE}', '{SCORE}<label>' and '{TARGET}<label>' "
+            f'for every label, got {columns!r:.200}'
+            + (f'; with one of both: {lonely!r:.200}.' if lonely else '.')
+        )
+    return scores

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables that are read as text and drawn as Markdown."""
+
+import math
+from collections.abc import Sequence
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """Write a table in Markdown whose columns stand below each other.
+
+    Args:
+        header (Sequence[str]): Names of the columns.
+        rows (Sequence[Sequence]): Cells; numbers stand right, nan and None are ``-``.
+            Floats should come as strings with the digits that are wanted.
+
+    Returns:
+        str: Without a line break at its end.
+    """
+    texts = [[_cell(cell) for cell in row] for row in [header, *rows]]
+    right = [
+        all(_is_number(row[column]) for row in texts[1:])
+        for column in range(len(header))
+    ]
+    widths = [max(3, *map(len, column)) for column in zip(*texts)]
+    lines = [
+        '| '
+        + ' | '.join(
+            text.rjust(width) if number else text.ljust(width)
+            for text, width, number in zip(row, widths, right)
+        )
+        + ' |'
+        for row in texts
+    ]
+    rule = ' | '.join(
+        '-' * (width - number) + ':' * number for width, number in zip(widths, right)
+    )
+    return '\n'.join([lines[0], f'| {rule} |', *lines[1:]])
+
+
+def _cell(value: object) -> str:
+    if value is None or isinstance(value, float) and math.isnan(value):
+        return '-'
+    # What would end the cell or the line.
+    return ' '.join(str(value).split('\n')).replace('|', '\\|')
+
+
+def _is_number(text: str) -> bool:
+    return text == '-' or text.lstrip('+-')[:1].isdigit() or text.startswith('< ')

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+import importlib.util
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mlcl_plugin.evaluation.decisions import Decisions
+from mlcl_plugin.evaluation.label_report import label_report
+from mlcl_plugin.evaluation.metrics.multi_label_recognition import precision_recall_f1
+from mlcl_plugin.evaluation.score_dump import ScoreDump
+
+PATH = Path(__file__).parents[2] / 'tools/analysis_tools/thresholds.py'
+spec = importlib.util.spec_from_file_location('tools_thresholds', PATH)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+CLASSES = ('cat', 'dog', 'Käuzchen', '$x_1$')
+
+
+@pytest.fixture
+def dump(tmp_path):
+    """Scores that are too low, on disk in all forms."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-0.5, 2, (120, 4))
+    targets = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(int)
+    targets[rng.random(targets.shape) < 0.05] = -1
+    scores = 1 / (1 + np.exp(2 - 2 * logits))
+    dump = ScoreDump(scores, targets, CLASSES, [f'{i}.jpg' for i in range(120)])
+    for suffix in ('.csv', '.parquet', '.pkl'):
+        dump.save(tmp_path / f'scores{suffix}')
+    return dump
+
+
+def call(tmp_path, *options, suffix='.csv'):
+    out = tmp_path / 'new folder' / 'decisions.json'
+    args = [tmp_path / f'scores{suffix}', '--out', out, '--resamples', 20, *options]
+    assert tool.main(list(map(str, args))) == 0
+    return Decisions.load(out)
+
+
+def row_of(printed, name):
+    (line,) = [line for line in printed.splitlines() if line.startswith(f'| {name} ')]
+    return [cell.strip() for cell in line.strip('|').split('|')]
+
+
+def decision_row(dump, printed):
+    """Precision before, of the first label."""
+    header = row_of(printed, 'label')
+    return float(row_of(printed, CLASSES[0])[header.index('precision before')]) / 100
+
+
+def test_default(dump, tmp_path, capsys):
+    decisions = call(tmp_path)
+    assert decisions.classes == CLASSES and decisions.temperatures is None
+    assert len(set(decisions.thresholds)) == 4
+    printed = capsys.readouterr().out
+    before = precision_recall_f1(dump.scores >= 0.5, dump.targets)
+    for key in ('CF1', 'OF1'):
+        name, was, now, gain = row_of(printed, key)
+        assert was.startswith(f'{100 * before[key]:.2f} (')
+        after = decisions.info['after_cross_fitted'][key][0]
+        assert now.startswith(f'{after:.2f} (') and gain.startswith('+')
+    for name, threshold in zip(CLASSES, decisions.thresholds):
+        assert row_of(printed, name)[2] == f'{threshold:.4f}'
+    row = decision_row(dump, printed)
+    assert row == pytest.approx(label_report(dump)[0]['precision'], abs=5e-5)
+    assert 'cross-fitted' in printed and 'in-sample' not in printed
+    assert 'had no part in them, CF1 is higher, OF1 is higher.' in printed
+    assert decisions.info['dump'] == str(tmp_path / 'scores.csv')
+    picture = cv2.imread(str(tmp_path / 'new folder' / 'decisions.png'))
+    assert min(picture.shape[:2]) > 400 and picture.std() > 10
+
+
+def test_same_from_every_form(dump, tmp_path):
+    found = [
+        call(tmp_path, '--calibrate', 'global', suffix=suffix)
+        for suffix in ('.csv', '.parquet', '.pkl')
+    ]
+    for other in found[1:]:
+        assert (found[0].thresholds == other.thresholds).all()
+        assert (found[0].temperatures == other.temperatures).all()
+
+
+@pytest.mark.parametrize('calibrate', ['global', 'per-label'])
+def test_calibrate(dump, tmp_path, capsys, calibrate):
+    decisions = call(tmp_path, '--calibrate', calibrate, '--in-sample', '--global')
+    assert len(set(decisions.thresholds)) == 1
+    assert len(set(decisions.temperatures)) == (1 if calibrate == 'global' else 4)
+    printed = capsys.readouterr().out
+    assert 'in-sample (too good)' in printed
+    _, before, after, gain, in_sample = row_of(printed, 'ECE')
+    assert float(after) < float(before) and gain.startswith('-')
+    assert float(after) == round(decisions.info['after_cross_fitted']['ECE'], 2)
+
+
+def test_targets(dump, tmp_path):
+    decisions = call(tmp_path, '--target', 'precision=0.9')
+    predicted = decisions.predict(dump.scores) & (dump.targets != -1)
+    precision = (predicted & (dump.targets == 1)).sum(axis=0) / predicted.sum(axis=0)
+    assert (precision >= 0.9).all()
+    assert decisions.info['target'] == 'precision=0.9'
+
+
+def test_names_of_labels(dump, tmp_path, capsys):
+    names = tmp_path / 'names.txt'
+    names.write_text('\n'.join(CLASSES), encoding='utf-8')
+    assert call(tmp_path, '--classes', names).classes == CLASSES
+    names.write_text('cat\ndog\n')
+    args = [tmp_path / 'scores.csv', '--out', tmp_path / 'x.json', '--classes', names]
+    assert tool.main(list(map(str, args))) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('thresholds: ') and 'has the labels' in error
+    assert error.count('\n') == 1 and not (tmp_path / 'x.json').exists()
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--target', 'f2'], "Expected f1, precision=NUMBER.*got 'f2'"),
+        (['--target', 'recall=2'], "got 'recall=2'"),
+        (['--folds', '1'], '--folds must be 2 or more, got 1'),
+        (['--resamples', '0'], '--resamples must be 1 or more, got 0'),
+        (['--thr', '2'], '--thr must be from 0 to 1, got 2.0'),
+        (['--per-label', '--global'], 'not allowed with'),
+        (['--out', 'x.csv'], '--out must end with .json, got x.csv'),
+    ],
+)
+def test_bad_options(capsys, options, message):
+    with pytest.raises(SystemExit) as exit_:
+        tool.parse_args(['scores.csv', '--out', 'x.json', *options])
+    assert exit_.value.code == 2
+    error = ' '.join(capsys.readouterr().err.split())
+    assert re.search(message, error)
+
+
+def test_missing_dump(tmp_path, capsys):
+    args = [str(tmp_path / 'gone.csv'), '--out', str(tmp_path / 'x.json')]
+    assert tool.main(args) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f'thresholds: There is no score dump {args[0]}')
+    assert error.count('\n') == 1
