@@ -3,8 +3,10 @@ from .build_model import build_model
 from .frozen_backbone import extract_features, freeze_backbone
 from .label_embeddings import build_loader, embed, measure_embeddings
 from .model_index import register_models
+from .multi_label_inferencer import MultiLabelInferencer
 
 __all__ = [
+    'MultiLabelInferencer',
     'build_loader',
     'build_model',
     'embed',

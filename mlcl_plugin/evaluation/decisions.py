@@ -3,6 +3,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -60,7 +61,7 @@ class Decisions:
             raise ValueError(f'classes must be a list of names, got {self.classes!r}.')
         if not all(isinstance(name, str) for name in classes):
             raise ValueError(f'classes must be strings, got {list(classes)!r:.200}.')
-        twice = sorted({name for name in classes if classes.count(name) > 1})
+        twice = sorted(name for name, n in Counter(classes).items() if n > 1)
         if twice:
             raise ValueError(f'classes must be different names, twice came {twice}.')
         if not isinstance(self.info, dict):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 from .label_attention import label_attention_maps, prediction_sheet
+from .label_scores import label_scores_picture
 
-__all__ = ['label_attention_maps', 'prediction_sheet']
+__all__ = ['label_attention_maps', 'label_scores_picture', 'prediction_sheet']

@@ -127,7 +127,7 @@ def _select(
     return shown[:max_labels]
 
 
-def _draw_map(ax, image: np.ndarray, attention: np.ndarray) -> None:
+def draw_map(ax, image: np.ndarray, attention: np.ndarray) -> None:
     """Draw a heat map over an image in pale grey."""
     height, width = image.shape[:2]
     ax.imshow(image.mean(axis=2), cmap='gray', vmin=-160, vmax=255)
@@ -243,7 +243,7 @@ def prediction_sheet(
         write(ax, '\n'.join(['true:', *truth]))
         for column, (label, outcome) in enumerate(shown[number], start=1):
             ax = place(column, number)
-            _draw_map(ax, image, maps[number][label])
+            draw_map(ax, image, maps[number][label])
             colour, words = OUTCOMES[outcome]
             score = f'{classes[label]}  {scores[number, label]:.2f}'
             write(ax, f'{words}\n{score}', color=colour)

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from mmpretrain import get_model
+
+from mlcl_plugin.evaluation.decisions import Decisions
+
+PATH = Path(__file__).parents[2] / 'tools/infer.py'
+spec = importlib.util.spec_from_file_location('tools_infer', PATH)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+CLASSES = ('cat', 'dog', 'owl')
+
+
+@pytest.fixture
+def config(write_config):
+    return write_config()
+
+
+@pytest.fixture
+def checkpoint(config, tmp_path):
+    torch.manual_seed(0)
+    model = get_model(str(config), pretrained=False)
+    content = dict(
+        state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=CLASSES))
+    )
+    torch.save(content, tmp_path / 'model.pth')
+    return tmp_path / 'model.pth'
+
+
+@pytest.fixture
+def photos(tiny_coco, tmp_path):
+    folder = tmp_path / 'photos'
+    shutil.copytree(tiny_coco / 'val', folder)
+    return folder
+
+
+@pytest.fixture
+def infer(config, checkpoint, monkeypatch, capsys):
+    """Function that calls the tool; gives exit code, lines, and what stderr has."""
+    monkeypatch.setattr(tool, 'keep_memory', lambda: None)
+
+    def call(*args, config=config, checkpoint=checkpoint):
+        capsys.readouterr()
+        code = tool.main([*map(str, args), str(config), str(checkpoint)])
+        out, err = capsys.readouterr()
+        return code, [json.loads(line) for line in out.splitlines()], err
+
+    return call
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text('utf-8').splitlines()]
+
+
+def test_lines(infer, photos):
+    """Nothing but lines on stdout."""
+    code, lines, err = infer(photos)
+    assert code == 0
+    names = [f'{photos}/{number:03}.png' for number in range(7)]
+    assert [line['image'] for line in lines] == names
+    assert all(set(line) == {'image', 'labels'} for line in lines)
+    assert err.splitlines()[-1] == '7 of 7 images read'
+
+
+def test_files(infer, photos, tmp_path):
+    out, pictures = tmp_path / 'new/labels.jsonl', tmp_path / 'pictures'
+    options = ['--all-scores', '--attention', '--thr', '0']
+    options += ['--out', out, '--out-dir', pictures, '--batch-size', '3']
+    code, lines, err = infer(photos / '000.png', photos / '001.png', *options)
+    assert code == 0 and lines == []
+    assert f'2 of 2 images read, {out}, {pictures}' in err
+    first, second = read(out)
+    assert set(first) == {'image', 'labels', 'scores', 'picture'}
+    assert list(first['scores']) == list(CLASSES)
+    assert len(first['labels']) == 3
+    assert len(first['labels'][0]['attention']) == 4
+    assert cv2.imread(second['picture']).std() > 10
+
+    # Nothing is replaced without a word.
+    before = out.read_bytes()
+    for again, what in [
+        (['--out', out], 'labels.jsonl exists. Add --resume'),
+        (['--out-dir', pictures], 'pictures is not empty'),
+    ]:
+        code, lines, err = infer(photos, *again)
+        assert (code, lines) == (2, [])
+        assert what in err.splitlines()[-1]
+    assert out.read_bytes() == before
+    infer(photos, '--out', out, '--out-dir', pictures, '--overwrite')
+    assert len(read(out)) == 7 and 'scores' not in read(out)[0]
+
+
+def test_options_in_the_middle(checkpoint, config):
+    args = ['a.jpg', 'b.jpg', '--thr', '0.3', str(config), str(checkpoint)]
+    args = tool.parse_args(args)
+    assert args.inputs == ['a.jpg', 'b.jpg'] and args.thr == 0.3
+    assert args.config == str(config) and args.checkpoint == str(checkpoint)
+
+
+@pytest.mark.parametrize(
+    'options, precision',
+    [((), 'float32'), (('--amp',), 'amp'), (('--precision', 'float16'), 'float16')],
+)
+def test_precision(options, precision):
+    assert tool.parse_args(['a', 'b', 'c', *options]).precision == precision
+
+
+def test_decisions_and_top_k(infer, photos, tmp_path):
+    path = tmp_path / 'decisions.json'
+    Decisions(CLASSES, [0.0, 1.0, 0.1], [1.0, 2.0, 4.0]).save(path)
+    _, lines, _ = infer(photos, '--decisions', path)
+    assert all({x['label'] for x in line['labels']} == {'cat', 'owl'} for line in lines)
+    _, lines, _ = infer(photos, '--decisions', path, '--top-k', '1')
+    assert {len(line['labels']) for line in lines} == {1}
+    Decisions(['a', 'b'], [0.5, 0.5]).save(path)
+    code, _, err = infer(photos, '--decisions', path)
+    assert code == 2 and 'decisions are for 2 labels' in err.splitlines()[-1]
+
+
+def test_config_and_names(infer, photos, tmp_path):
+    names = tmp_path / 'names.txt'
+    names.write_text('猫\nthe dog\nowl\n', encoding='utf-8')
+    options = ['--all-scores', '--classes', names]
+    _, lines, _ = infer(photos / '000.png', *options)
+    assert list(lines[0]['scores']) == ['猫', 'the dog', 'owl']
+    _, lines, _ = infer(photos / '000.png', '--all-scores', '--number-classes')
+    assert list(lines[0]['scores']) == ['0', '1', '2']
+    code, _, err = infer(
+        photos, '--cfg-options', 'test_dataloader.dataset.pipeline=[]', '--amp'
+    )
+    assert code == 2 and 'no test_dataloader.dataset.pipeline' in err
+
+
+def test_unreadable(infer, photos):
+    (photos / 'bad\nname.png').write_text('no image')
+    (photos / '000.png').write_bytes(b'')
+    code, lines, err = infer(photos)
+    assert code == 0 and len(lines) == 8
+    errors = {line['image']: line['error'] for line in lines if 'error' in line}
+    assert set(errors) == {f'{photos}/000.png', f'{photos}/bad\nname.png'}
+    summary = err.splitlines()[-4:]
+    assert summary[0] == '6 of 8 images read' and summary[1] == '2 cannot be read:'
+    assert '000.png: ' in summary[2] and 'is empty' in summary[2]
+    assert 'bad\\nname.png: ' in summary[3]
+    assert infer(photos, '--strict')[0] == 1
+    assert infer(photos / '001.png', '--strict')[0] == 0
+    code, lines, err = infer(photos / '000.png', 'nowhere.png')
+    assert code == 1 and len(lines) == 2
+    assert 'nowhere.png: There is no such file.' in err
+
+
+def test_many_unreadable(infer, tmp_path):
+    code, lines, err = infer(*(f'{number}.png' for number in range(25)))
+    assert code == 1 and len(lines) == 25
+    assert err.count('no such file') == 20
+    assert 'and 5 more, which have an "error" in their lines' in err
+
+
+def test_resume(infer, photos, tmp_path):
+    out = tmp_path / 'labels.jsonl'
+    # There is nothing to go on from.
+    infer(photos / '00[0-2].png', '--out', out, '--resume')
+    assert len(read(out)) == 3
+    with out.open('a') as file:
+        file.write('{"image": "cut o')
+    code, _, err = infer(photos, '--out', out, '--resume')
+    assert code == 0 and '4 of 4 images read, 3 had a line before' in err
+    assert [Path(line['image']).name for line in read(out)] == [
+        f'{number:03}.png' for number in range(7)
+    ]
+    code, _, err = infer(photos, '--out', out, '--resume')
+    assert code == 0 and '0 of 0 images read, 7 had' in err
+    out.write_text('a;b\n')
+    code, _, err = infer(photos, '--out', out, '--resume')
+    assert code == 2 and 'Line 1 of' in err and out.read_text() == 'a;b\n'
+
+
+def test_names_that_are_no_text(infer, photos, tmp_path):
+    name = os.fsdecode(b'caf\xe9.png')
+    shutil.copy(photos / '000.png', photos / name)
+    shutil.copy(photos / '000.png', photos / '写真.png')
+    out = tmp_path / 'labels.jsonl'
+    code, _, _ = infer(photos / '*[!0-9].png', '--out', out)
+    assert code == 0
+    text = out.read_text('utf-8')
+    assert '写真' in text
+    assert {Path(line['image']).name for line in read(out)} == {name, '写真.png'}
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(config='nowhere.py'), 'infer: There is no config file nowhere.py.'),
+        (dict(config='nothing'), "infer: 'nothing' is neither"),
+        (dict(checkpoint='no.pth'), 'infer: Checkpoint no.pth does not exist.'),
+    ],
+)
+def test_errors_in_one_line(infer, photos, tmp_path, changes, message):
+    out = tmp_path / 'labels.jsonl'
+    code, lines, err = infer(photos, '--out', out, **changes)
+    assert (code, lines) == (2, [])
+    assert err.splitlines()[-1].startswith(message)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--thr', '2'], 'thr must lie from 0 to 1'),
+        (['--batch-size', '0'], 'batch_size must be 1 or more'),
+        (['--device', 'nonsense'], 'nonsense'),
+    ],
+)
+def test_bad_values(infer, photos, options, message):
+    code, lines, err = infer(photos, *options)
+    assert (code, lines) == (2, [])
+    assert err.splitlines()[-1].startswith('infer: ') and message in err
+
+
+def test_no_image(infer, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    code, _, err = infer(tmp_path / 'empty')
+    assert code == 2 and 'no image in the folder' in err
+
+
+@pytest.mark.parametrize(
+    'options', [['--resume'], ['--thr', '0.5', '--decisions', 'x'], ['--amp=3']]
+)
+def test_flags_that_contradict(options):
+    with pytest.raises(SystemExit) as error:
+        tool.parse_args(['a', 'b', 'c', *options])
+    assert error.value.code == 2
+
+
+def test_reader_that_leaves(config, checkpoint, photos, monkeypatch):
+    monkeypatch.setattr(tool, 'keep_memory', lambda: None)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, 'w', buffering=1) as pipe:
+        monkeypatch.setattr(sys, 'stdout', pipe)
+        assert tool.main([str(photos), str(config), str(checkpoint)]) == 1
