@@ -66,6 +66,7 @@ METHOD_FIELDS = {
     'hide_labels',
     'label',
     'reference',
+    'embeddings',
 }
 
 # What a run's embeddings are worth, beside its records.
@@ -384,12 +385,17 @@ class Comparison:
         before = '' if start is None else self.fingerprint(start, seed)
         return before + fingerprint(self.configs[name, seed], self.args.work_dir, ROOT)
 
+    def embeddings(self, name: str) -> dict | None:
+        """Options to measure a method's embeddings by, if they are to be measured."""
+        wanted = self.suite.methods[name].get('embeddings', True)
+        return self.suite.get('embeddings') if wanted else None
+
     def is_done(self, name: str, seed: int) -> bool:
         run = self.runs.get(self.key(name, seed))
         return (
             run is not None
             and run['fingerprint'] == self.fingerprint(name, seed)
-            and ('embeddings' in run or not self.suite.get('embeddings'))
+            and ('embeddings' in run or not self.embeddings(name))
         )
 
     def is_ready(self, name: str, seed: int) -> bool:
@@ -425,7 +431,7 @@ class Comparison:
         return (
             is_trained(self.configs[name, seed], folder)
             and read_records(folder) is not None
-            and ((folder / EMBEDDINGS).exists() or not self.suite.get('embeddings'))
+            and ((folder / EMBEDDINGS).exists() or not self.embeddings(name))
         )
 
     def start(self, name: str, seed: int) -> multiprocessing.Process:
@@ -443,7 +449,7 @@ class Comparison:
         set_default_dataloader_cfg(cfg)
         process = multiprocessing.get_context('fork').Process(
             target=train,
-            args=(cfg, self.threads, folder, self.suite.get('embeddings')),
+            args=(cfg, self.threads, folder, self.embeddings(name)),
             name=name,
         )
         process.start()
@@ -484,7 +490,7 @@ class Comparison:
             threads=self.threads,
             **read_records(folder),
         )
-        if self.suite.get('embeddings'):
+        if self.embeddings(name):
             figures = json.loads((folder / EMBEDDINGS).read_text())
             self.runs[self.key(name, seed)]['embeddings'] = figures
         self.write()

@@ -61,7 +61,7 @@ def differences(
     return [
         run[group][metric] - reference[seed][group][metric]
         for seed, run in runs.items()
-        if seed in reference
+        if seed in reference and group in run and group in reference[seed]
     ]
 
 
@@ -124,11 +124,11 @@ def embedding_table(result: dict) -> str:
             continue
         row = {'': method['label']}
         for figure in runs[0]['embeddings']:
-            values = [run['embeddings'][figure] for run in runs]
-            row[figure] = format_spread(values)
-            if name != reference_of(result, name):
-                deltas = differences(result, name, figure, 'embeddings')
-                row[figure] += f'; {format_differences(deltas)}'
+            row[figure] = f'{mean(run["embeddings"][figure] for run in runs):.2f}'
+            deltas = differences(result, name, figure, 'embeddings')
+            if name != reference_of(result, name) and len(deltas) > 1:
+                centre, _, high = interval(deltas)
+                row[figure] += f' ({centre:+.2f} ± {high - centre:.2f})'
         rows.append(row)
     return markdown(rows)
 
@@ -163,10 +163,10 @@ def format_methods(result: dict) -> str:
         shots = ' and '.join(map(str, result['embeddings']['shots']))
         embeddings = [
             "What the labels' embeddings of the validation images are worth without "
-            'the classifier, in % but for alignment and uniformity; behind a semicolon '
-            'the difference to the reference. *between*: retrieval among the '
-            'embeddings of present labels; *within*: of a label among all images; '
-            'linear probe, and centroids of '
+            'the classifier, in % but for alignment and uniformity: mean over seeds, '
+            'and in brackets the difference to the reference with half its 95 % '
+            'interval. *between*: retrieval among the embeddings of present labels; '
+            '*within*: of a label among all images; linear probe, and centroids of '
             f'{shots} present images and as many absent ones, are learned on half of '
             'the images and scored on the other (`mlcl_plugin/evaluation/'
             'embedding_quality.py`, `mlcl_plugin/apis/label_embeddings.py`).',

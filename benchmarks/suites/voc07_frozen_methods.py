@@ -121,3 +121,7 @@ methods = dict(
     kmcl=dict(label='KMCL', config='configs/kmcl/kmcl_efflite0_voc07.py'),
 )
 del attention, mulcon, within, gap, image, contrast, rates, decoder_rates
+# Behind pooling, the embedding is the frozen feature itself, the same for all heads.
+for name in ('gap_step1', 'gap', 'mile', 'gmp', 'gap_asl', 'csra', 'cgmvae', 'kmcl'):
+    methods[name]['embeddings'] = False
+del name

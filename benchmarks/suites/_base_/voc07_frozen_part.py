@@ -64,3 +64,7 @@ methods = dict(
     csra=dict(label='CSRA', config='configs/csra/csra_efflite0_voc07.py'),
 )
 del contrast, attention, mulcon, gap, rates
+# Behind pooling, the embedding is the frozen feature itself, the same for all heads.
+for name in ('gap_step1', 'gap', 'mile', 'gap_asl', 'csra'):
+    methods[name]['embeddings'] = False
+del name
