@@ -214,10 +214,10 @@ def convert(args: argparse.Namespace) -> None:
         labels = labels.without_unknown(args.unknown)
         if len(labels.images) < number:
             print(
-                f'{number - len(labels.images):,} images with unknown labels left out'
+                f'left out, for unknown labels: {number - len(labels.images):,} images'
             )
         elif unknown:
-            print(f'{unknown:,} unknown labels taken as absent')
+            print(f'taken as absent: {unknown:,} of the unknown labels')
     split = args.target_split or args.split or 'train'
     parts, paths = {split: labels}, {split: (args.target, split)}
     if args.val is not None or args.test is not None:

@@ -1,6 +1,5 @@
 # MulCon on your own photographs with EfficientNet-Lite0, 224 px, for two CPU cores.
-# Change what stands between the lines, or write a config of a few lines with this one
-# as its base.
+# Copy it and change what stands between the lines.
 _base_ = [
     '../_base_/datasets/tabular_mlcl_224.py',
     '../_base_/schedules/mulcon_step1.py',
@@ -15,14 +14,15 @@ num_classes = 20
 # the newest weights in their average. A warning tells if it is too small.
 ema_momentum = 0.02
 photos = dict(
-    # the root of the tables, train.csv and val.csv, and of the folder of images
+    # the root of the tables and of the folder of images
     data_root='data/photos/',
     data_prefix=dict(img_path='images'),
     # The names of the labels: a list, or the path of a file with one name a line. None
     # takes the columns of a table with one column a label.
     classes=None,
 )
-train_table, val_table = 'train.csv', 'val.csv'
+# as tools/convert_dataset.py labels.csv labels.csv --val 0.2 names them
+train_table, val_table = 'labels_train.csv', 'labels_val.csv'
 epochs_step1, epochs_step2 = 4, 2
 # -----------------------------------------------------------------------------------
 
@@ -53,7 +53,15 @@ model = dict(
 
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
+    # over the first epoch, however few images there are
+    dict(
+        type='LinearLR',
+        start_factor=0.1,
+        by_epoch=True,
+        begin=0,
+        end=1,
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         T_max=epochs_step1,

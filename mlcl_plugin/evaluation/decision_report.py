@@ -16,6 +16,8 @@ from .label_report import label_report
 from .score_dump import ScoreDump
 
 FIGURES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
+FEW_POSITIVES = 20
+"""Below, the best cut of a label hangs on single images, which is noted."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,8 @@ def decision_report(
             notes.append('no positive or no negative: threshold of all labels')
         elif not found.reached[index]:
             notes.append(f'no cut reaches {recipe.target}')
+        if recipe.per_label and 0 < row['support'] < FEW_POSITIVES:
+            notes.append(f'fewer than {FEW_POSITIVES} positives: uncertain')
         labels.append(
             dict(
                 label=row['label'],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..evaluation.calibration import Reliability
 
@@ -134,6 +134,7 @@ def _draw_errors(
         text.set(fontsize=8, parse_math=False)
     ax.set_xlim(left=0)
     ax.set_ylim(len(order) - 0.4, -0.6)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     ax.grid(axis='x', alpha=0.25)
     ax.set_xlabel('ECE')

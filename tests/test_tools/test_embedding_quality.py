@@ -231,7 +231,7 @@ def test_missing_checkpoint(write_config):
 
 
 def test_checkpoint_of_another_model(call):
-    with pytest.raises(ValueError, match='does not fit the model: 26 of its .* neck.queries'):
+    with pytest.raises(ValueError, match='does not fit the model: 26 .* neck.queries'):
         call(model_changes={'model.neck.embed_dims': 8, 'model.head.in_channels': 8})
 
 

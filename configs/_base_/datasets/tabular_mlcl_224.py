@@ -41,7 +41,7 @@ train_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        ann_file='train.csv',
+        ann_file='labels_train.csv',
         data_prefix=dict(img_path='images'),
         pipeline=train_pipeline,
     ),
@@ -54,7 +54,7 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        ann_file='val.csv',
+        ann_file='labels_val.csv',
         data_prefix=dict(img_path='images'),
         test_mode=True,
         pipeline=test_pipeline,

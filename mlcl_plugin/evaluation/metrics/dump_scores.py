@@ -34,6 +34,9 @@ class DumpScores(DumpResults):
         ImportError: If a package that writes such a file is missing.
     """
 
+    # There is no figure to name, but MMEngine warns of metrics without.
+    default_prefix = 'dump'
+
     def __init__(
         self,
         out_file_path: str,
