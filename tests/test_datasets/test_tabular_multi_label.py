@@ -432,7 +432,7 @@ def test_in_a_dataloader(tmp_path, pipeline):
     for name in ('a.jpg', 'b, c.jpg', 'd.jpg'):
         img = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / 'images' / name), img)
-    (tmp_path / 'train.csv').write_text(WIDE)
+    (tmp_path / 'labels_train.csv').write_text(WIDE)
     init_default_scope('mmpretrain')
     cfg = Config.fromfile(ROOT / 'configs/_base_/datasets/tabular_mlcl_224.py')
     loader = cfg.train_dataloader
