@@ -1,0 +1,63 @@
+# Contrast of labels' embeddings and of whole images, on scenes of handwritten digits.
+title = 'Contrast of labels and of images, digit scenes, all weights trained'
+description = (
+    'Scenes of handwritten digits (5,000 and 1,000; 64 px, ten labels), half a '
+    'ResNet-18 from random weights, the recipes `*_resnet_digits.py` at their full '
+    'size: step 1 of 16 epochs and, from its weights, step 2 of 4 epochs of two views. '
+    'All of step 2 share step 1 of their seed and network. With label '
+    'attention, contrast of images acts on the mean label embedding; with average '
+    'pooling it acts on the pooled features and so trains the backbone, too.'
+)
+seeds = [0, 1, 2, 3, 4]
+reference = 'no_contrast'
+# once, at the end of each step
+options = {
+    'steps.step1.train_cfg.val_interval': 16,
+    'steps.step2.train_cfg.val_interval': 4,
+}
+# what embeddings are worth, see mlcl_plugin/apis/label_embeddings.py
+embeddings = dict(shots=[1, 5], repeats=5, seed=0)
+config = 'configs/mlcl_resnet_digits.py'
+pooled = 'configs/image_level/image_level_any_resnet_digits.py'
+contrast = 'steps.step2.model.head.loss_contrastive'
+methods = dict(
+    step1=dict(label='label attention, BCE: step 1', config=config, until='step1'),
+    no_contrast=dict(
+        label='label attention, BCE',
+        config=config,
+        start='step1',
+        options={contrast: None},
+    ),
+    mulcon=dict(label='MulCon, weight 0.5', config=config, start='step1'),
+    within_label=dict(
+        label='within-label contrast, weight 0.1',
+        config='configs/mlcl/mlcl_within_label_resnet_digits.py',
+        start='step1',
+    ),
+    image_any=dict(
+        label='image level, any, weight 0.1',
+        config='configs/mlcl/mlcl_image_level_resnet_digits.py',
+        start='step1',
+    ),
+    pooled_step1=dict(
+        label='average pooling, BCE: step 1',
+        config=pooled,
+        until='step1',
+        embeddings=None,
+    ),
+    pooled=dict(
+        label='average pooling, BCE',
+        config=pooled,
+        start='pooled_step1',
+        embeddings=None,
+        options={contrast: None},
+    ),
+    pooled_image_any=dict(
+        label='average pooling, image level, any, weight 0.1',
+        config=pooled,
+        start='pooled_step1',
+        reference='pooled',
+        embeddings=None,
+    ),
+)
+del config, pooled, contrast
