@@ -24,7 +24,7 @@ MARK = 'mlcl_plugin.json'
 CONSTRAINTS = 'constraints.txt'
 TARGET = '.[onedl,demo,tools,dev]'
 # What the Makefile calls.
-TOOLS = ('pytest', 'ruff')
+TOOLS = ('pytest', 'ruff', 'xdist')
 NEWEST_TESTED = (3, 12)
 MADE_FROM = ('setup.cfg', 'setup.py', 'pyproject.toml', CONSTRAINTS)
 
