@@ -101,7 +101,7 @@ def test_made_from_something_else(setup, venv, checkout, name):
     assert setup(venv)[0] == []
 
 
-@pytest.mark.parametrize('name', ['pytest', 'ruff'])
+@pytest.mark.parametrize('name', ['pytest', 'ruff', 'xdist'])
 def test_tool_is_gone(setup, venv, name):
     setup.gone = {name}
     assert setup(venv)[0] == ['pip']
