@@ -35,9 +35,9 @@ format: setup ## mend what ruff can mend
 	@"$(BIN)/ruff" format .
 
 # A process a core, each with one thread: threads of several processes would wait for each
-# other. -u: what imports print does not come after pytest's last line.
+# other.
 test: lint ## lint, then run the fast tests
-	@OMP_NUM_THREADS=1 "$(BIN)/python" -u -m pytest -q -n auto --maxprocesses 8
+	@OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -q -n auto --maxprocesses 8
 
 test-slow: setup ## run the slow tests
 	@"$(BIN)/python" -m pytest -q -m slow

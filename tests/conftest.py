@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiny data set and a tiny model to really train, for tests of whole runs."""
 
+import contextlib
 import itertools
 import json
 import socket
@@ -16,9 +17,13 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmpretrain.registry import HOOKS
 
-from mlcl_plugin.engine import set_default_dataloader_cfg
+# MMPretrain prints a note when it is imported, which pytest in several processes would
+# show after its own last line.
+with contextlib.redirect_stdout(None):
+    from mmpretrain.registry import HOOKS
+
+    from mlcl_plugin.engine import set_default_dataloader_cfg
 
 ROOT = Path(__file__).parents[1]
 CATEGORIES = {3: 'cat', 7: 'dog', 20: 'owl'}
