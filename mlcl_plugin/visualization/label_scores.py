@@ -172,7 +172,10 @@ def label_scores_picture(
         ax.text(0, y, f'and {hidden} more', fontsize=9, color=GREY, va='center')
 
     if tiles:
-        text = 'Bright: where the network looks for this label.'
+        text = (
+            'Bright: where the network looks for this label. '
+            'Nothing bright: it looks everywhere alike.'
+        )
         write(MARGIN, HEAD + body + CAPTION / 2 + 0.05, text, fontsize=8, color=GREY)
     for number, label in enumerate(tiles):
         row, column = divmod(number, columns)
