@@ -5,7 +5,7 @@ description = (
     '224 px, all weights trained, the recipe `mlcl_efflite0_voc07.py`: step 1 of 4 '
     'epochs and, from its weights, step 2 of 2 epochs with two views of every image. '
     'All of step 2 share step 1 of their seed. SGD at 0.01, a tenth of it for the '
-    'neck, is what MulCon publishes; AdamW at 0.0002, a tenth of it for the backbone, '
+    'neck, is what MulCon publishes; AdamW at 0.001, a tenth of it for the backbone, '
     'was better on a split of train.'
 )
 seeds = [0, 1, 2]
@@ -42,7 +42,7 @@ methods = dict(
 )
 adamw = {
     'steps.step2.optim_wrapper.optimizer': dict(
-        _delete_=True, type='AdamW', lr=2e-4, weight_decay=1e-4
+        _delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4
     ),
     'steps.step2.optim_wrapper.paramwise_cfg': dict(
         _delete_=True, custom_keys=dict(backbone=dict(lr_mult=0.1))
