@@ -9,37 +9,25 @@ description = (
     'was better on a split of train.'
 )
 seeds = [0, 1, 2]
-reference = 'no_contrast'
+reference = 'adamw_no_contrast'
 config = 'configs/mlcl_efflite0_voc07.py'
 contrast = 'steps.step2.model.head.loss_contrastive'
 weight = f'{contrast}.loss_weight'
+within = {f'{contrast}.type': 'WithinLabelContrastiveLoss', weight: 0.1}
 # once, at the end of each step
 options = {
     'steps.step1.train_cfg.val_interval': 4,
     'steps.step2.train_cfg.val_interval': 2,
 }
-methods = dict(
-    step1=dict(label='step 1: label attention, BCE', config=config, until='step1'),
-    no_contrast=dict(
-        label='step 2 without contrast',
-        config=config,
-        start='step1',
-        options={contrast: None},
+sgd = {
+    'steps.step2.optim_wrapper.optimizer': dict(
+        _delete_=True, type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4
     ),
-    mulcon=dict(label='step 2, MulCon, weight 0.5', config=config, start='step1'),
-    mulcon_weak=dict(
-        label='step 2, MulCon, weight 0.1',
-        config=config,
-        start='step1',
-        options={weight: 0.1},
+    'steps.step2.optim_wrapper.paramwise_cfg': dict(
+        _delete_=True,
+        custom_keys={'backbone': dict(lr_mult=0.1), 'neck.': dict(lr_mult=0.1)},
     ),
-    within_label=dict(
-        label='step 2, within-label contrast, weight 0.1',
-        config=config,
-        start='step1',
-        options={f'{contrast}.type': 'WithinLabelContrastiveLoss', weight: 0.1},
-    ),
-)
+}
 adamw = {
     'steps.step2.optim_wrapper.optimizer': dict(
         _delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4
@@ -48,24 +36,26 @@ adamw = {
         _delete_=True, custom_keys=dict(backbone=dict(lr_mult=0.1))
     ),
 }
-methods['adamw_no_contrast'] = dict(
-    label='AdamW, without contrast',
-    config=config,
-    start='step1',
-    options={**adamw, contrast: None},
+methods = dict(
+    step1=dict(label='step 1: label attention, BCE', config=config, until='step1')
 )
-methods['adamw_mulcon'] = dict(
-    label='AdamW, MulCon, weight 0.1',
-    config=config,
-    start='step1',
-    reference='adamw_no_contrast',
-    options={**adamw, weight: 0.1},
-)
-methods['adamw_within_label'] = dict(
-    label='AdamW, within-label contrast, weight 0.1',
-    config=config,
-    start='step1',
-    reference='adamw_no_contrast',
-    options={**adamw, f'{contrast}.type': 'WithinLabelContrastiveLoss', weight: 0.1},
-)
-del config, contrast, weight, adamw
+for key, label, optimizer in (
+    ('adamw_', 'AdamW', adamw),
+    ('', 'SGD', sgd),
+):
+    base = f'{key}no_contrast'
+    for name, text, changes in (
+        ('no_contrast', 'without contrast', {contrast: None}),
+        ('mulcon', 'MulCon, weight 0.5', {weight: 0.5}),
+        ('mulcon_weak', 'MulCon, weight 0.1', {weight: 0.1}),
+        ('within_label', 'within-label contrast, weight 0.1', within),
+    ):
+        methods[key + name] = dict(
+            label=f'{label}, {text}',
+            config=config,
+            start='step1',
+            reference=base,
+            options={**optimizer, **changes},
+        )
+del config, contrast, weight, within, sgd, adamw, key, label, optimizer, base
+del name, text, changes

@@ -21,7 +21,16 @@ methods = dict(
         label='SGD at 0.01, no contrast',
         config=config,
         start='step1',
-        options={contrast: None},
+        options={
+            'steps.step2.optim_wrapper.optimizer': dict(
+                _delete_=True, type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4
+            ),
+            'steps.step2.optim_wrapper.paramwise_cfg': dict(
+                _delete_=True,
+                custom_keys={'backbone': dict(lr_mult=0.1), 'neck.': dict(lr_mult=0.1)},
+            ),
+            contrast: None,
+        },
     ),
 )
 for rate in (2e-4, 1e-3):

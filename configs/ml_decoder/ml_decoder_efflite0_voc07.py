@@ -19,3 +19,5 @@ optim_wrapper = dict(
     optimizer=dict(lr=1e-3),
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.4)}),
 )
+# and step 2 a quarter of that, too
+steps = dict(step2=dict(optim_wrapper=dict(optimizer=dict(lr=2.5e-4))))

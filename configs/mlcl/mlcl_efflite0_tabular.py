@@ -93,6 +93,11 @@ steps = dict(
             )
         ),
         train_dataloader=dict(dataset=dict(pipeline={{_base_.two_view_pipeline}})),
+        # a quarter of step 1's rate, as for VOC2007
+        optim_wrapper=dict(
+            optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=1e-4),
+            paramwise_cfg=dict(_delete_=True),
+        ),
         param_scheduler=[
             dict(
                 type='CosineAnnealingLR',

@@ -21,3 +21,5 @@ optim_wrapper = dict(
     optimizer=dict(lr=3e-4),
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=1.0)}),
 )
+# and step 2 a quarter of that, too
+steps = dict(step2=dict(optim_wrapper=dict(optimizer=dict(lr=7.5e-5))))

@@ -24,6 +24,8 @@ optim_wrapper = dict(
 
 steps = dict(
     step2=dict(
+        # a quarter, too, of the rate of step 1
+        optim_wrapper=dict(optimizer=dict(lr=7.5e-5)),
         model=dict(
             head=dict(
                 type='SADCLHead',
