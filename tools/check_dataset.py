@@ -81,7 +81,15 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
 
 def load_config(args: argparse.Namespace) -> Config:
     """The config with the options of the command line."""
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except (FileNotFoundError, ValueError):
+        raise
+    # A config is code, in which anything may be wrong.
+    except Exception as error:
+        raise ValueError(
+            f'{args.config} cannot be read: {type(error).__name__}: {error}'
+        ) from error
     if args.cfg_options is not None:
         check_step_options(cfg.get('steps'), args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)

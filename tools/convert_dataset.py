@@ -96,6 +96,18 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     table.add_argument(
         '--separator', default=';', help="what stands between names (default: ';')"
     )
+    table.add_argument(
+        '--delimiter',
+        help="what separates the fields of a CSV file that is read, such as ';' "
+        '(default: a comma, in .tsv a tabulator)',
+    )
+    table.add_argument(
+        '--unstated-as',
+        type=int,
+        choices=[-1, 0],
+        help='what is meant by an empty cell, or by a name that is not in a list of '
+        'names: -1 (unknown) or 0 (absent) (default: -1 for cells, 0 for names)',
+    )
     parts = parser.add_argument_group('division into parts')
     parts.add_argument(
         '--val', type=float, help='share of the images for validation, such as 0.2'
@@ -112,6 +124,8 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(args)
     if args.seed < 0:
         parser.error(f'--seed must not be negative, got {args.seed}')
+    if args.target_split and (args.val is not None or args.test is not None):
+        parser.error('--target-split is for one part, --val and --test name their own')
     return args
 
 
@@ -122,6 +136,10 @@ def divide(labels: ImageLabels, args: argparse.Namespace) -> dict[str, ImageLabe
 
     shares = {'val': args.val, 'test': args.test}
     shares = {name: share for name, share in shares.items() if share is not None}
+    for name, share in shares.items():
+        # not what is no number, either
+        if not 0 < share < 1:
+            raise ValueError(f'--{name} must be between 0 and 1, got {share}.')
     shares = {'train': 1 - sum(shares.values()), **shares}
     split = stratified_split(labels.targets, labels.classes, shares, args.seed)
     for name, images in split.parts.items():
@@ -200,7 +218,13 @@ def convert(args: argparse.Namespace) -> None:
         separator=args.separator,
     )
     labels = read_labels(
-        args.source, args.source_form, args.split, args.classes, **table
+        args.source,
+        args.source_form,
+        args.split,
+        args.classes,
+        delimiter=args.delimiter,
+        unstated_as=args.unstated_as,
+        **table,
     )
     present = int((labels.targets.data == 1).sum())
     print(

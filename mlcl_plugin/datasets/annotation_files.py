@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read annotation files, with errors that say which file and which option."""
 
+import os
 from collections.abc import Sequence
 
 from mmengine import fileio
@@ -64,6 +65,34 @@ def read_image_list(path: str, options: str, data_root: str) -> list[str]:
     return names
 
 
+def read_classes(
+    classes: str | os.PathLike | Sequence[str] | None,
+) -> Sequence[str] | None:
+    """The names of classes as a user gives them, read if they are in a file.
+
+    Args:
+        classes (str | os.PathLike | Sequence[str], optional): The names, or the path
+            of a file with one name a line.
+
+    Returns:
+        Sequence[str] | None: The names. None stays None.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is a folder or not UTF-8.
+    """
+    if not isinstance(classes, (str, os.PathLike)):
+        return classes
+    path = os.path.expanduser(classes)
+    if not fileio.exists(path):
+        raise FileNotFoundError(
+            f"There is no file '{path}' with one name of a class a line. Check "
+            f"classes; names themselves go into a list: classes=['{path}', ...]."
+        )
+    text = read_annotation_text(path, 'names of classes', 'classes', '')
+    return [line.rstrip('\r') for line in text.split('\n') if line.strip()]
+
+
 def check_classes(
     classes: Sequence[str], known: Sequence[str] | None = None
 ) -> tuple[str, ...]:
@@ -89,8 +118,8 @@ def check_classes(
         raise ValueError("'classes' is empty, expected at least one name.")
     seen = set()
     for name in classes:
-        if not isinstance(name, str):
-            raise ValueError(f"'classes' holds {name!r}, expected strings.")
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"'classes' holds {name!r}, expected names.")
         if name in seen:
             raise ValueError(f"'classes' has '{name}' more than once.")
         seen.add(name)

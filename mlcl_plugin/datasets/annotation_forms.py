@@ -36,6 +36,7 @@ from mmpretrain.datasets import MultiLabelDataset
 from PIL import Image
 from scipy.sparse import csr_array
 
+from .annotation_files import check_classes, read_classes
 from .coco_multi_label import CocoMultiLabel
 from .table import PANDAS_INDEX, PARQUET, open_table
 from .tabular_multi_label import (
@@ -101,6 +102,20 @@ class ImageLabels:
         """The images of the given indices, in their order."""
         chosen = tuple(self.images[i] for i in images)
         return replace(self, images=chosen, targets=self.targets[list(images)])
+
+    def select(self, classes: Sequence[str]) -> 'ImageLabels':
+        """Some of the labels, in the order of their names.
+
+        Args:
+            classes (Sequence[str]): The names.
+
+        Raises:
+            ValueError: If one of them is none of these labels, or there twice.
+        """
+        classes = check_classes(classes, self.classes)
+        columns = [self.classes.index(name) for name in classes]
+        targets = self.targets.tocsc()[:, columns].tocsr()
+        return replace(self, classes=classes, targets=targets)
 
     def without_unknown(self, how: str) -> 'ImageLabels':
         """Labels of which none is unknown.
@@ -203,6 +218,8 @@ def read_labels(
     image_column: str = 'image',
     label_column: str | None = None,
     separator: str = ';',
+    delimiter: str | None = None,
+    unstated_as: int | None = None,
 ) -> ImageLabels:
     """Read image-level labels.
 
@@ -222,6 +239,11 @@ def read_labels(
         label_column (str, optional): For tables: the column of names of labels. None
             is 'labels' if there is such a column. Defaults to None.
         separator (str): For tables: what stands between names. Defaults to ';'.
+        delimiter (str, optional): For CSV files: what separates fields. Defaults to
+            None, see :class:`TabularMultiLabel`.
+        unstated_as (int, optional): For tables: what is meant by an empty cell or a
+            name that is not there, -1 (unknown) or 0 (absent). Defaults to None, see
+            :class:`TabularMultiLabel`.
 
     Returns:
         ImageLabels: The labels of all images, those without any label too.
@@ -231,8 +253,12 @@ def read_labels(
         ValueError: If something in it is not as the form demands.
     """
     form = form or guess_form(path)
-    if isinstance(classes, (str, Path)):
-        classes = _read_lines(Path(classes))
+    classes = read_classes(classes)
+    if split is not None and form in ('coco', 'mmpretrain'):
+        raise ValueError(
+            f"Only VOC and tables have splits, got split '{split}' for {path}, which "
+            'is read whole.'
+        )
     if form != 'voc' and not Path(path).is_file():
         raise FileNotFoundError(f"There is no annotation file '{path}'.")
     if form == 'coco':
@@ -243,7 +269,14 @@ def read_labels(
         return _read_mmpretrain(Path(path), classes)
     if form == 'table':
         return _read_table(
-            Path(path), split, classes, image_column, label_column, separator
+            Path(path),
+            classes,
+            delimiter,
+            image_column=image_column,
+            label_column=label_column,
+            separator=separator,
+            split=split,
+            unstated_as=unstated_as,
         )
     raise ValueError(f'form must be one of {FORMS}, got {form!r}.')
 
@@ -393,8 +426,11 @@ def write_files(prepared: Sequence[Files], overwrite: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not to leave half a file where the call is interrupted.
         beside = path.with_name(f'.{uuid.uuid4().hex}.part')
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        try:
+            beside.write_bytes(content)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def _from_dataset(dataset: MultiLabelDataset, prefix: str = '') -> ImageLabels:
@@ -431,12 +467,6 @@ def _sparse(rows: list, columns: list, values: list, shape: tuple) -> csr_array:
 def _classes_file(table: Path) -> Path:
     """The file beside a table of names that holds all names, in their order."""
     return table.with_name(f'{table.name}.classes.txt')
-
-
-def _read_lines(path: Path) -> list[str]:
-    """The lines of a file that are not blank."""
-    lines = path.read_text(encoding='utf-8-sig').split('\n')
-    return [line.rstrip('\r') for line in lines if line.strip()]
 
 
 def _read_keys(path: Path) -> set[str]:
@@ -510,7 +540,7 @@ def _coco_content(labels: ImageLabels, sizes: list | None) -> bytes:
 
 def _read_voc(root: Path, split: str, classes: Sequence[str] | None) -> ImageLabels:
     if classes is None and (root / 'classes.txt').is_file():
-        classes = _read_lines(root / 'classes.txt')
+        classes = read_classes(root / 'classes.txt')
     prefix = f'{root}/JPEGImages'
     dataset = VOCMultiLabel(
         data_root=str(root),
@@ -613,10 +643,8 @@ def _voc_xml(labels: ImageLabels, row: int, size: tuple[int, int] | None) -> byt
 
 def _read_mmpretrain(path: Path, classes: Sequence[str] | None) -> ImageLabels:
     try:
-        dataset = MultiLabelDataset(
-            ann_file=str(path), classes=classes, serialize_data=False
-        )
-        return _from_dataset(dataset)
+        dataset = MultiLabelDataset(ann_file=str(path), serialize_data=False)
+        labels = _from_dataset(dataset)
     # Its own errors are of several classes, some about Python rather than the file.
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
@@ -624,6 +652,8 @@ def _read_mmpretrain(path: Path, classes: Sequence[str] | None) -> ImageLabels:
             '{"metainfo": {"classes": [NAME, ...]}, "data_list": [{"img_path": PATH, '
             f'"gt_label": [INDEX, ...]}}, ...]}}: {error}'
         ) from error
+    # Given classes of its own, the dataset would give the file's labels other names.
+    return labels if classes is None else labels.select(classes)
 
 
 def _mmpretrain_content(labels: ImageLabels) -> bytes:
@@ -641,28 +671,24 @@ def _mmpretrain_content(labels: ImageLabels) -> bytes:
 
 
 def _read_table(
-    path: Path,
-    split: str | None,
-    classes: Sequence[str] | None,
-    image_column: str,
-    label_column: str | None,
-    separator: str,
+    path: Path, classes: Sequence[str] | None, delimiter: str | None, **options
 ) -> ImageLabels:
+    """The labels of a table; ``options`` are those of :class:`TabularMultiLabel`."""
     if classes is None:
-        with open_table(str(path)) as table:
-            names = find_label_column(table.columns, label_column)
-        if names and _classes_file(path).is_file():
-            classes = _read_lines(_classes_file(path))
-        elif names:
-            classes = find_label_names(str(path), names, separator)
+        with open_table(str(path), delimiter=delimiter) as table:
+            column = find_label_column(table.columns, options['label_column'])
+        if column and _classes_file(path).is_file():
+            classes = read_classes(_classes_file(path))
+        elif column:
+            classes = find_label_names(
+                str(path), column, options['separator'], delimiter
+            )
     dataset = TabularMultiLabel(
         str(path),
-        image_column=image_column,
-        label_column=label_column,
-        separator=separator,
-        split=split,
+        delimiter=delimiter,
         classes=classes,
         serialize_data=False,
+        **options,
     )
     return _from_dataset(dataset)
 
@@ -682,8 +708,14 @@ def _table_content(
         )
     frame = pd.DataFrame({image_column: list(labels.images)}, dtype='object')
     if style == 'names':
+        label_column = label_column or LABEL_COLUMN
+        if label_column == image_column:
+            raise ValueError(
+                f"Paths and names of labels need two columns, got '{image_column}' for "
+                'both (image_column and label_column).'
+            )
         _check_for_names(labels, separator)
-        frame[label_column or LABEL_COLUMN] = [
+        frame[label_column] = [
             separator.join(labels.classes[i] for i in labels.labels_of(row, 1))
             for row in range(len(labels.images))
         ]

@@ -2,7 +2,7 @@
 """MS-COCO as a multi-label classification dataset."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from mmengine import fileio
@@ -10,6 +10,7 @@ from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from .annotation_cache import AnnotationCache
+from .annotation_files import read_classes
 
 
 # What is taken from the file. The rest, nine tenths of it outlines of objects, is
@@ -21,7 +22,7 @@ class _Category(msgspec.Struct, gc=False):
 
 class _Image(msgspec.Struct, gc=False):
     id: int | str
-    file_name: int | str
+    file_name: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -93,8 +94,8 @@ class CocoMultiLabel(MultiLabelDataset):
     Raises:
         FileNotFoundError: If there is no annotation file.
         ValueError: If the file is not in COCO's instances format, contradicts
-            itself (a repeated id or name, a box of an unknown image or category),
-            lacks one of ``classes``, or if no image is left.
+            itself (a repeated id, name or image file, a box of an unknown image or
+            category), lacks one of ``classes``, or if no image is left.
 
     Examples:
         >>> from mlcl_plugin.datasets import CocoMultiLabel
@@ -131,7 +132,7 @@ class CocoMultiLabel(MultiLabelDataset):
             data_root=data_root,
             data_prefix=data_prefix,
             metainfo=metainfo,
-            classes=classes,
+            classes=read_classes(classes),
             **kwargs,
         )
 
@@ -270,11 +271,17 @@ class CocoMultiLabel(MultiLabelDataset):
         for key in keys:
             # COCO's ids are integers and its names strings: anything else, such
             # as null or a list, would fail later with a puzzling message.
-            if not isinstance(entry.get(key), (int, str)):
-                got = entry[key] if key in entry else f'the keys {sorted(entry)}'
+            value = entry.get(key)
+            if key == 'file_name':
+                wanted, right = 'the path of an image', isinstance(value, str) and value
+            else:
+                wanted = 'a number or a string'
+                right = isinstance(value, (int, str)) and not isinstance(value, bool)
+            if not right:
+                got = repr(value) if key in entry else f'the keys {sorted(entry)}'
                 raise ValueError(
-                    f"{self.ann_file}: expected a number or a string under '{key}' "
-                    f'in {where}, got {got}.'
+                    f"{self.ann_file}: expected {wanted} under '{key}' in {where}, "
+                    f'got {got}.'
                 )
         known = kind.__struct_fields__
         return {key: value for key, value in entry.items() if key in known}
@@ -283,7 +290,8 @@ class CocoMultiLabel(MultiLabelDataset):
         """The classes, and a map of category ids to labels (None: not in use)."""
         names = {}
         for category in categories:
-            category_id, name = category.id, category.name
+            # names as a file of classes would give them, even if they are numbers
+            category_id, name = category.id, str(category.name)
             if category_id in names:
                 raise ValueError(
                     f"{self.ann_file}: 'categories' has the id {category_id} twice, "
@@ -327,14 +335,21 @@ class CocoMultiLabel(MultiLabelDataset):
 
     def _index_images(self, entries: list[_Image]) -> dict:
         """Map image ids to file names, in the file's order."""
-        images = {}
+        images, ids = {}, {}
         for entry in entries:
             if entry.id in images:
                 raise ValueError(
                     f"{self.ann_file}: 'images' has the id {entry.id} twice, for "
                     f'{images[entry.id]} and {entry.file_name}.'
                 )
+            # its labels would contradict each other
+            if entry.file_name in ids:
+                raise ValueError(
+                    f"{self.ann_file}: 'images' has the file '{entry.file_name}' twice,"
+                    f' with the ids {ids[entry.file_name]} and {entry.id}.'
+                )
             images[entry.id] = entry.file_name
+            ids[entry.file_name] = entry.id
         return images
 
     def extra_repr(self) -> list[str]:

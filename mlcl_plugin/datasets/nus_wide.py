@@ -14,7 +14,12 @@ from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from .annotation_cache import AnnotationCache
-from .annotation_files import check_classes, read_annotation_text, read_image_list
+from .annotation_files import (
+    check_classes,
+    read_annotation_text,
+    read_classes,
+    read_image_list,
+)
 
 # In the order of Concepts81.txt, that of the columns of the joined labels.
 CONCEPTS = tuple(
@@ -147,7 +152,7 @@ class NUSWIDE(MultiLabelDataset):
             data_root=data_root,
             data_prefix=data_prefix,
             metainfo=metainfo,
-            classes=classes,
+            classes=read_classes(classes),
             **kwargs,
         )
 
@@ -299,6 +304,12 @@ class NUSWIDE(MultiLabelDataset):
                 )
             for number, row in enumerate(rows, 2):
                 where = f'{self.ann_file}, row {number} (the header is row 1)'
+                # what is there beyond the last column
+                if None in row:
+                    raise ValueError(
+                        f'{where} has more fields than the header. Put a list of '
+                        """names in double quotes: "['clouds', 'sky']"."""
+                    )
                 name, label, split = (row[key] for key in CSV_COLUMNS)
                 if not name or label is None or not split:
                     raise ValueError(

@@ -14,6 +14,8 @@ PANDAS_INDEX = '__index_level_'
 DELIMITERS = {'.csv': ',', '.tsv': '\t'}
 PARQUET = ('.parquet', '.pq')
 BATCH_ROWS = 1024
+# the largest that csv takes on all platforms
+MAX_FIELD = 2**31 - 1
 
 
 class TextTable:
@@ -31,6 +33,8 @@ class TextTable:
 
     def __init__(self, file, path: str, delimiter: str) -> None:
         self.path = path
+        # Thousands of names in one field are more than csv allows by itself.
+        csv.field_size_limit(MAX_FIELD)
         self._rows = self._read(csv.reader(file, delimiter=delimiter, strict=True))
         self.columns = tuple(next(self._rows, (0, ()))[1])
 
@@ -113,7 +117,8 @@ class ParquetTable:
                 cells = [batch.column(name).to_pylist() for name in columns]
                 for row in zip(*cells):
                     yield next(numbers), list(row)
-        except self._error as error:
+        # OSError: of damaged pages
+        except (self._error, OSError) as error:
             raise ValueError(
                 f'{self.path} cannot be read: {error}. The file may be incomplete.'
             ) from error

@@ -9,7 +9,7 @@ from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from .annotation_cache import AnnotationCache
-from .annotation_files import check_classes
+from .annotation_files import check_classes, read_classes
 from .table import open_table
 
 LABEL_COLUMN = 'labels'
@@ -133,6 +133,11 @@ class TabularMultiLabel(MultiLabelDataset):
             )
         if not separator or not isinstance(separator, str):
             raise ValueError(f'separator must be a string, got {separator!r}.')
+        columns = dict(image_column=image_column, label_column=label_column)
+        if split is not None:
+            columns['split_column'] = split_column
+        if len(set(columns.values())) < len(columns):
+            raise ValueError(f'Columns must be different ones, got {columns}.')
         self.image_column = image_column
         self.label_column = label_column
         self.separator = separator
@@ -147,7 +152,7 @@ class TabularMultiLabel(MultiLabelDataset):
             data_root=data_root,
             data_prefix=data_prefix,
             metainfo=metainfo,
-            classes=classes,
+            classes=read_classes(classes),
             **kwargs,
         )
 

@@ -10,7 +10,12 @@ from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
 from .annotation_cache import AnnotationCache
-from .annotation_files import check_classes, read_annotation_file, read_image_list
+from .annotation_files import (
+    check_classes,
+    read_annotation_file,
+    read_classes,
+    read_image_list,
+)
 
 
 @DATASETS.register_module()
@@ -110,7 +115,7 @@ class VG500(MultiLabelDataset):
             data_root=data_root,
             data_prefix=data_prefix,
             metainfo=metainfo,
-            classes=classes,
+            classes=read_classes(classes),
             **kwargs,
         )
 

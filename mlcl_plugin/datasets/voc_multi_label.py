@@ -3,11 +3,14 @@
 
 import xml.etree.ElementTree as ElementTree
 
-from mmengine.fileio import list_from_file
 from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
 from .annotation_cache import AnnotationCache
+from .annotation_files import check_classes, read_classes, read_image_list
+
+SPLITS = ('train', 'val', 'trainval', 'test')
+PREFIX = dict(img_path='JPEGImages', ann_path='Annotations')
 
 
 @DATASETS.register_module()
@@ -27,13 +30,19 @@ class VOCMultiLabel(VOC):
     are used.
 
     Args:
-        *args: Arguments of :class:`mmpretrain.datasets.VOC`.
+        data_root (str): The root of all other paths.
+        split (str): 'train', 'val', 'trainval' or 'test', which names the list of
+            images; '' goes by ``image_set_path``. Defaults to 'trainval'.
+        image_set_path (str): The list of images, relative to ``data_root``. Defaults
+            to '', the split's.
+        data_prefix (str | dict): Folders of images (``img_path``) and annotation
+            (``ann_path``), relative to ``data_root``. Defaults to VOC's own.
+        *args: Further arguments of :class:`mmpretrain.datasets.VOC`.
         unknown_names (str): What to do with boxes whose name is none of the classes:
             'error' or 'skip'. Defaults to 'error'.
         cache_dir (str, optional): A folder to keep what was read in, see
             :class:`AnnotationCache`. Defaults to None, which keeps nothing.
         **kwargs: Keyword arguments of :class:`mmpretrain.datasets.VOC`:
-            ``data_root``, ``split``, ``image_set_path``, ``data_prefix``,
             ``test_mode``, ``metainfo``, ``classes``, ``pipeline``, ...
 
     Raises:
@@ -45,18 +54,47 @@ class VOCMultiLabel(VOC):
 
     def __init__(
         self,
+        data_root: str,
+        split: str = 'trainval',
+        image_set_path: str = '',
+        data_prefix: str | dict = PREFIX,
         *args,
         unknown_names: str = 'error',
         cache_dir: str | None = None,
         **kwargs,
     ) -> None:
+        if split and split not in SPLITS:
+            raise ValueError(
+                f"split must be one of {SPLITS}, got '{split}'. Name another list by "
+                f"split='', image_set_path='ImageSets/Main/{split}.txt'."
+            )
+        if not split and not image_set_path:
+            raise ValueError(
+                f'There is neither split, one of {SPLITS}, nor image_set_path, the '
+                'path of a list of images.'
+            )
+        if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
+            raise ValueError(
+                f'data_prefix has the keys {sorted(data_prefix)}, expected '
+                f"'img_path' and 'ann_path', as in {PREFIX}."
+            )
         if unknown_names not in ('error', 'skip'):
             raise ValueError(
                 f"unknown_names must be 'error' or 'skip', got '{unknown_names}'."
             )
         self.unknown_names = unknown_names
         self.cache_dir = cache_dir
-        super().__init__(*args, **kwargs)
+        if 'classes' in kwargs:
+            kwargs['classes'] = read_classes(kwargs['classes'])
+        try:
+            super().__init__(
+                data_root, split, image_set_path, data_prefix, *args, **kwargs
+            )
+        except AssertionError as error:
+            raise ValueError(
+                f'{error}. Got data_prefix={data_prefix!r}; only with test_mode=True '
+                'may there be no ann_path.'
+            ) from error
 
     def load_data_list(self) -> list[dict]:
         """Read the list of images and their annotation files.
@@ -65,16 +103,10 @@ class VOCMultiLabel(VOC):
             list[dict]: One dict an image, with ``img_path``, ``gt_label`` and
             ``gt_label_difficult``.
         """
-        try:
-            lines = list_from_file(self.image_set_path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(
-                f"There is no list of images '{self.image_set_path}'. Check data_root "
-                f"(data_root='{self.data_root}') and split or image_set_path."
-            ) from error
-        img_ids = [line.strip() for line in lines if line.strip()]
-        if not img_ids:
-            raise ValueError(f'{self.image_set_path} is empty, expected one id a line.')
+        check_classes(self.CLASSES)
+        img_ids = read_image_list(
+            self.image_set_path, 'split, image_set_path', self.data_root
+        )
         files = [self.image_set_path]
         if self.ann_prefix is not None:
             files += [self._xml_path(img_id) for img_id in img_ids]
@@ -118,9 +150,13 @@ class VOCMultiLabel(VOC):
                 f"lists '{img_id}'. Check ann_path in data_prefix, and that the list "
                 'has one id a line and nothing else.'
             ) from error
-        except ElementTree.ParseError as error:
+        except IsADirectoryError as error:
+            raise ValueError(f'{path} is a folder, expected an XML file.') from error
+        # LookupError, ValueError: of encodings that the parser does not know
+        except (ElementTree.ParseError, LookupError, ValueError) as error:
             raise ValueError(
-                f'{path} is not valid XML: {error}. The file may be incomplete.'
+                f'{path} is not valid XML: {error}. The file may be incomplete, or in '
+                'another encoding than UTF-8.'
             ) from error
 
         labels, labels_difficult = set(), set()

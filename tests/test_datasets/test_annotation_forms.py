@@ -441,3 +441,62 @@ def test_strategy_is_odd():
 
     look()
     assert len(seen) > 5
+
+
+def test_classes_select_by_name(tmp_path):
+    """Also of a file that numbers its labels itself."""
+    path = tmp_path / 'labels.json'
+    write_labels(make(), path, 'mmpretrain')
+    chosen = (CLASSES[2], CLASSES[0])
+    got = read_labels(path, classes=chosen)
+    assert got.classes == chosen
+    expected = np.array(TARGETS)[:, [2, 0]]
+    np.testing.assert_array_equal(got.targets.toarray(), expected)
+    with pytest.raises(ValueError, match=r"'classes' has \['owl'\]"):
+        read_labels(path, classes=['owl'])
+
+
+def test_paths_and_names_need_two_columns(tmp_path):
+    with pytest.raises(ValueError, match='need two columns'):
+        write_labels(
+            known(make(classes=('a', 'b', 'c'))),
+            tmp_path / 'labels.csv',
+            style='names',
+            label_column='image',
+        )
+    with pytest.raises(ValueError, match='Columns must be different'):
+        TabularMultiLabel('labels.csv', image_column='a', label_column='a')
+
+
+def test_split_of_a_form_without_splits(tmp_path):
+    path = tmp_path / 'labels.json'
+    write_labels(known(make()), path, 'coco')
+    with pytest.raises(ValueError, match="got split 'val'"):
+        read_labels(path, split='val')
+
+
+def test_delimiter_and_unstated(tmp_path):
+    path = tmp_path / 'labels.csv'
+    path.write_text('image;cat;dog\na.jpg;1;\n')
+    assert read_labels(path, delimiter=';').targets.toarray().tolist() == [[1, -1]]
+    got = read_labels(path, delimiter=';', unstated_as=0)
+    assert got.targets.toarray().tolist() == [[1, 0]]
+    path.write_text('image;labels\na.jpg;cat,dog\nb.jpg;dog\n')
+    got = read_labels(path, delimiter=';', separator=',', unstated_as=-1)
+    assert got.classes == ('cat', 'dog')
+    assert got.targets.toarray().tolist() == [[1, 1], [-1, 1]]
+
+
+def test_many_names_in_one_field(tmp_path):
+    classes = tuple(f'label number {i} of many' for i in range(9600))
+    labels = make([[1] * len(classes)], ('a.jpg',), classes)
+    write_labels(labels, tmp_path / 'labels.csv', style='names')
+    assert_same(read_labels(tmp_path / 'labels.csv'), labels)
+
+
+def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path):
+    (tmp_path / 'labels.csv').mkdir()
+    (tmp_path / 'labels.csv/inside').touch()
+    with pytest.raises(OSError):
+        write_labels(make(), tmp_path / 'labels.csv', overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ['labels.csv']

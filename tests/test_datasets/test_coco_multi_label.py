@@ -242,6 +242,28 @@ def test_entry_without_a_needed_key(build, instances, part, key):
         build(instances)
 
 
+@pytest.mark.parametrize('value', ['', 7, True])
+def test_file_name_that_is_none(build, instances, value):
+    instances['images'][1]['file_name'] = value
+    with pytest.raises(ValueError, match=r"path of an image under 'file_name' in im"):
+        build(instances)
+
+
+def test_file_name_twice(build, instances):
+    instances['images'][1]['file_name'] = instances['images'][0]['file_name']
+    with pytest.raises(ValueError, match=r"'images' has the file .* twice"):
+        build(instances)
+
+
+def test_numbers_as_names(build, instances):
+    """As they would stand in a file of classes."""
+    instances['categories'][0]['name'] = 1
+    assert '1' in build(instances).metainfo['classes']
+    instances['categories'][0]['name'] = True
+    with pytest.raises(ValueError, match="number or a string under 'name'"):
+        build(instances)
+
+
 @pytest.mark.parametrize('key', ['image_id', 'category_id'])
 def test_annotation_of_something_unknown(build, instances, key):
     instances['annotations'][4][key] = 77

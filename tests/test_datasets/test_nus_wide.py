@@ -285,6 +285,7 @@ def test_missing_lists(tmp_path):
         (CSV.replace('[]', '[['), 'row 3 .*expected a list'),
         (CSV + 'images/f.jpg\n', 'row 6 .*a field is missing'),
         (CSV + '"images/f.jpg', 'is not a CSV file'),
+        (CSV + "images/f.jpg,['sky', 'sun'],train\n", 'row 6 .*in double quotes'),
         (CSV.replace('train', 'test'), r"no image of split 'train'.*\['test', 'val'\]"),
     ],
 )

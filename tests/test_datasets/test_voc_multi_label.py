@@ -159,3 +159,48 @@ def test_missing_files(root):
     path.write_text('\n\n')
     with pytest.raises(ValueError, match='train.txt is empty'):
         build(root)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(split='foo'), "image_set_path='ImageSets/Main/foo.txt'"),
+        (dict(split=''), 'neither split'),
+        (dict(data_prefix=dict(img_path='JPEGImages')), 'ann_path'),
+        (dict(data_prefix=dict(ann_path='Annotations')), "expected 'img_path'"),
+        (dict(classes=['cat', 'cat']), "'cat' more than once"),
+        (dict(classes=['cat', '']), "holds ''"),
+        (dict(classes='cat'), r"no file 'cat'.*classes=\['cat'"),
+    ],
+)
+def test_bad_options(root, options, message):
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
+        build(root, **options)
+
+
+def test_classes_of_a_file(root):
+    path = root / 'classes.txt'
+    path.write_text('﻿dog\r\nperson\r\n\r\n', encoding='utf-8')
+    dataset = build(root, classes=str(path), unknown_names='skip')
+    assert dataset.metainfo['classes'] == ('dog', 'person')
+
+
+@pytest.mark.parametrize('encoding', ['GB2312', 'foo'])
+def test_encoding_that_the_parser_does_not_know(root, encoding):
+    path = root / 'Annotations/000007.xml'
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><annotation/>')
+    with pytest.raises(ValueError, match='000007.xml is not valid XML'):
+        build(root)
+
+
+def test_folder_in_place_of_a_file(root):
+    (root / 'Annotations/000007.xml').unlink()
+    (root / 'Annotations/000007.xml').mkdir()
+    with pytest.raises(ValueError, match='000007.xml is a folder'):
+        build(root)
+
+
+def test_list_in_another_encoding(root):
+    (root / 'ImageSets/Main/train.txt').write_bytes('caf\xe9\n'.encode('latin-1'))
+    with pytest.raises(ValueError, match=r'train.txt is not UTF-8'):
+        build(root)

@@ -157,6 +157,14 @@ def test_errors_take_one_line(call, write_config, options, message):
     assert message in err and err.startswith('check_dataset: ') and err.count('\n') == 1
 
 
+@pytest.mark.parametrize('text', ['a = (', 'a = b', 'a = {}[1]'])
+def test_config_with_an_error(call, tmp_path, text):
+    path = tmp_path / 'broken.py'
+    path.write_text(text)
+    code, _, _, err = call(str(path))
+    assert code == 2 and 'broken.py cannot be read' in err
+
+
 @pytest.mark.parametrize('option', ['--workers', '--max-labels', '--samples'])
 def test_numbers_out_of_range(option, capsys):
     with pytest.raises(SystemExit):

@@ -156,7 +156,8 @@ def test_image_root(call, tiny_coco):
         (['nowhere.csv', 'x.csv'], "no annotation file 'nowhere.csv'"),
         (['photos.csv', 'x.json'], '--to coco or --to mmpretrain'),
         (['photos.csv', 'x.json', '--to', 'coco'], '--unknown negative'),
-        (['photos.csv', 'x.csv', '--val', '1.5'], 'between 0 and 1'),
+        (['photos.csv', 'x.csv', '--val', '1.5'], '--val must be between 0 and 1'),
+        (['photos.csv', 'x.csv', '--test', 'nan'], '--test must be between 0 and 1'),
         (['photos.csv', 'x.csv', '--val', '0.7', '--test', '0.3'], 'between 0 and 1'),
         (['photos.csv', 'x.csv', '--classes', 'gone.txt'], 'gone.txt'),
         (['photos.csv', 'x.csv', '--image-column', 'path'], "no column 'path'"),
@@ -173,3 +174,18 @@ def test_bad_seed(call, capsys):
     with pytest.raises(SystemExit):
         call('a.csv', 'b.csv', '--seed', '-1')
     assert '--seed must not be negative' in capsys.readouterr().err
+
+
+def test_one_name_for_several_parts(call, capsys):
+    with pytest.raises(SystemExit):
+        call('a.csv', 'b.csv', '--val', '0.2', '--target-split', 'part')
+    assert '--target-split is for one part' in capsys.readouterr().err
+
+
+def test_fields_between_semicolons(call, tmp_path):
+    """As spreadsheets write them in many countries."""
+    (tmp_path / 'photos.csv').write_text('image;cat;dog\na.jpg;1;\n')
+    options = ['--delimiter', ';', '--unstated-as', '0']
+    code, _, _ = call('photos.csv', 'x.csv', *options)
+    assert code == 0
+    assert (tmp_path / 'x.csv').read_text().splitlines()[1] == '"a.jpg",1,0'
