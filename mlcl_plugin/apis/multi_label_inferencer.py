@@ -3,6 +3,7 @@
 
 import copy
 import glob
+import hashlib
 import inspect
 import os
 import os.path as osp
@@ -53,6 +54,8 @@ IMAGE_SUFFIXES = (
 )
 """Endings of the files that are taken from a folder, in small or capital letters."""
 PICTURE_SIZE = 640
+# bytes of a file's name on common file systems
+MAX_NAME = 255
 """Longer side, in pixels, of the image in an annotated picture."""
 
 DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -441,7 +444,12 @@ class MultiLabelInferencer(BaseInferencer):
                     'each).'
                 )
             thr = [thr[name] for name in self.classes]
-        values = np.asarray(thr, dtype=np.float64)
+        try:
+            values = np.asarray(thr, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f'thr must be a number, or one for each label, got {thr!r:.200}.'
+            ) from error
         if values.ndim == 0:
             values = values.repeat(len(self.classes))
         # Before it is known whether there are as many as labels: nan fails too.
@@ -628,7 +636,10 @@ class MultiLabelInferencer(BaseInferencer):
                 if sample is None:
                     yield dict(image=item.source.name, error=item.error)
                     continue
-                found, result = self.postprocess(sample, return_scores=scores)
+                try:
+                    found, result = self.postprocess(sample, return_scores=scores)
+                except ValueError as error:
+                    raise ValueError(f'{item.source.name}: {error}') from error
                 result = dict(image=item.source.name, **result)
                 if draw is not None:
                     result['picture'] = self.visualize(item, sample, found, view, draw)
@@ -993,7 +1004,13 @@ class _Pictures:
         name = path if path.endswith('.jpg') else f'{path}.jpg'
         # Always inside of the folder, whatever is in a remote path.
         name = osp.normpath(f'/{osp.splitdrive(name)[1]}'.replace('://', '/'))
-        return osp.join(self.out_dir, name.lstrip('/\\'))
+        folder, name = osp.split(name)
+        encoded = os.fsencode(name)
+        # with .jpg a name may be longer than files' names can be
+        if len(encoded) > MAX_NAME:
+            digest = hashlib.sha256(encoded).hexdigest()[:8]
+            name = encoded[: MAX_NAME - 20].decode('utf-8', 'ignore') + f'-{digest}.jpg'
+        return osp.join(self.out_dir, folder.lstrip('/\\'), name)
 
     def __call__(self, item: _Item, **kwargs) -> str:
         path = self.path(item.source)
@@ -1005,7 +1022,8 @@ class _Pictures:
         figure = self.draw(
             item.picture,
             max_labels=self.max_labels,
-            title=osp.basename(item.source.name),
+            # files may be called by bytes that are no text
+            title=osp.basename(item.source.name).encode('utf-8', 'replace').decode(),
             **kwargs,
         )
         with warnings.catch_warnings():

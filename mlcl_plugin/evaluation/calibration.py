@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logit
 
-from .decisions import MAX_LOGIT, MIN_LOGIT
+from .decisions import MAX_LOGIT, MIN_LOGIT, score_hint
 
 MAX_TEMPERATURE = 20.0
 """Temperatures are sought from the inverse of it up to it."""
@@ -147,10 +147,19 @@ def fit_temperatures(
     return temperatures
 
 
+def at_bound(temperature: float) -> bool:
+    """Whether a temperature is as far from 1 as is looked for one."""
+    limit = math.log(MAX_TEMPERATURE)
+    return abs(math.log(temperature)) > limit - 1e-3
+
+
 def _fit_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     known = targets != -1
     # Cross-entropy depends on the logit towards the wrong side alone.
     wrong = np.where(targets[known] == 1, -logits[known], logits[known])
+    # All at 0.5, which no temperature changes.
+    if not wrong.any():
+        return 1.0
 
     def loss(log_temperature: float) -> float:
         return np.logaddexp(0, wrong * math.exp(-log_temperature)).mean()
@@ -172,7 +181,8 @@ def _check(scores: np.ndarray, targets: np.ndarray) -> None:
         )
     wrong = ~((scores >= 0) & (scores <= 1))
     if wrong.any():
+        row, column = np.argwhere(wrong)[0].tolist()
         raise ValueError(
-            f'Scores must be from 0 to 1, got {scores[wrong][0]}. Take the sigmoid of '
-            'logits first.'
+            f'Scores must be from 0 to 1, got {scores[row, column]} in image {row}, '
+            f'label {column} (from 0). {score_hint(scores[row, column])}'
         )

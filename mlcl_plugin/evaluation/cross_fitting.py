@@ -113,10 +113,16 @@ def cross_fit(
     order = np.random.default_rng(seed).permutation(len(scores))
     calibrated = np.empty(scores.shape)
     predicted = np.empty(scores.shape, dtype=bool)
-    for fold in np.array_split(order, num_folds):
+    for number, fold in enumerate(np.array_split(order, num_folds), 1):
         rest = np.ones(len(scores), dtype=bool)
         rest[fold] = False
-        decisions, _ = recipe.fit(scores[rest], targets[rest], classes)
+        try:
+            decisions, _ = recipe.fit(scores[rest], targets[rest], classes)
+        except ValueError as error:
+            raise ValueError(
+                f'In what is left without fold {number} of {num_folds}, {rest.sum()} '
+                f'images: {error} Take fewer folds, or more images.'
+            ) from error
         calibrated[fold] = decisions.calibrate(scores[fold])
         predicted[fold] = decisions.predict(scores[fold])
     return CrossFit(calibrated, predicted)

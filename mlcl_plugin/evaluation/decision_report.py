@@ -9,7 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from .bootstrap import draw_weights, interval, label_figures
-from .calibration import Reliability, expected_calibration_error, reliability
+from .calibration import (
+    Reliability,
+    at_bound,
+    expected_calibration_error,
+    reliability,
+)
 from .cross_fitting import DecisionRecipe, cross_fit
 from .decisions import Decisions
 from .label_report import label_report
@@ -168,8 +173,11 @@ def decision_report(
             notes.append('no positive or no negative: threshold of all labels')
         elif not found.reached[index]:
             notes.append(f'no cut reaches {recipe.target}')
-        if recipe.per_label and 0 < row['support'] < FEW_POSITIVES:
+        own = recipe.per_label or recipe.calibrate == 'per-label'
+        if own and 0 < row['support'] < FEW_POSITIVES:
             notes.append(f'fewer than {FEW_POSITIVES} positives: uncertain')
+        if row['temperature'] is not None and at_bound(row['temperature']):
+            notes.append('temperature at its bound: the scores do not tell one')
         labels.append(
             dict(
                 label=row['label'],

@@ -230,11 +230,22 @@ class Decisions:
             values = values.float()
         wrong = ~((values >= 0) & (values <= 1))
         if wrong.any():
+            place = wrong.nonzero()[0].tolist()
+            value = values[tuple(place)].item()
+            image = f' in image {place[-2]} (from 0)' if len(place) > 1 else ''
+            name = self.classes[place[-1]]
             raise ValueError(
-                f'Scores must be from 0 to 1, got {values[wrong][0].item()}. Take the '
-                'sigmoid of logits first.'
+                f"Scores must be from 0 to 1, got {value} for '{name}'{image}. "
+                + score_hint(value)
             )
         return values
+
+
+def score_hint(value: float) -> str:
+    """What to do about a score that is none."""
+    if math.isnan(value):
+        return 'The model gives no number: are its weights those of a sound training?'
+    return 'Take the sigmoid of logits first.'
 
 
 def _numbers(name: str, values: Any, classes: tuple[str, ...]) -> np.ndarray:

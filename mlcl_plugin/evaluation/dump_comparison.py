@@ -7,7 +7,6 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
 
 from .bootstrap import (
     BLOCK_ENTRIES,
@@ -204,9 +203,11 @@ def permutation_test(
 
     If it did not, what both say about an image could be swapped. Each permutation swaps
     a random half of the images, about, and the p-value is the part of permutations,
-    with the given state as one of them, whose difference is at least as large. Of
-    scores only the rank among those of the same label and model counts, for AP as well,
-    so that models may score on different scales.
+    with the given state as one of them, whose difference is at least as large. Scores
+    are swapped as they are, which makes the test of AP exact, but lets it notice if two
+    models score on different scales (one of them by the asymmetric loss, say):
+    calibrate such models first. Swapping ranks within each model instead would make
+    ties that no swap has, and too small p-values.
 
     Args:
         first (ScoreDump): One model.
@@ -217,7 +218,8 @@ def permutation_test(
         seed (int): Seed of the draws. Defaults to 0.
 
     Returns:
-        dict[str, float]: Two-sided p-values of all ``FIGURES``.
+        dict[str, float]: Two-sided p-values of all ``FIGURES``; nan where there is no
+        figure, as mAP without any positive.
 
     Raises:
         ValueError: If ``num_permutations`` is not positive.
@@ -230,7 +232,7 @@ def permutation_test(
     scores, masks, targets = (
         np.concatenate(pair)
         for pair in (
-            [rankdata(dump.scores, axis=0) for dump in (first, other)],
+            (first.scores, other.scores),
             (first_predicted, other_predicted),
             (first.targets, other.targets),
         )
@@ -254,7 +256,8 @@ def permutation_test(
     for key, values in differences.items():
         sizes = np.abs(np.concatenate(values))
         # The same difference may come out a little smaller by rounding.
-        result[key] = float((sizes >= sizes[0] - 1e-7).mean())
+        extreme = float((sizes >= sizes[0] - 1e-7).mean())
+        result[key] = float('nan') if np.isnan(sizes[0]) else extreme
     return result
 
 
@@ -270,10 +273,13 @@ def _all_figures(
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
-    """Holm's p-values, which hold for all of several tests together."""
+    """Holm's p-values, which hold for all of several tests together.
+
+    A nan is no test: it stays one, and the others are not adjusted for it.
+    """
     p_values = np.asarray(p_values, dtype=float)
-    order = np.argsort(p_values)
-    steps = p_values[order] * np.arange(len(p_values), 0, -1)
-    adjusted = np.empty_like(p_values)
+    adjusted = np.full_like(p_values, np.nan)
+    order = np.argsort(p_values)[: np.isfinite(p_values).sum()]
+    steps = p_values[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted.tolist()

@@ -166,7 +166,7 @@ class ScoreDump:
                 dump = _from_pickle(content, classes)
             else:
                 dump = _from_table(content, path.endswith('.csv'))
-        except (ValueError, csv.Error) as error:
+        except (TypeError, ValueError, csv.Error) as error:
             raise ValueError(f'{path} is no score dump: {error}') from error
         if classes is not None and dump.classes != tuple(classes):
             raise ValueError(
@@ -183,6 +183,8 @@ class ScoreDump:
                 of ``DumpResults`` with the names of the labels in every sample; may be
                 remote. A missing folder is made.
 
+        In a table, names of images that are no valid Unicode are written with escapes.
+
         Raises:
             ValueError: If it ends with something else.
         """
@@ -197,7 +199,7 @@ class ScoreDump:
         targets = self.targets.astype('object')
         targets[self.targets == -1] = None
         blocks = [
-            pd.DataFrame({IMAGE: list(self.images)}),
+            pd.DataFrame({IMAGE: [_printable(name) for name in self.images]}),
             pd.DataFrame(self.scores, columns=[SCORE + name for name in self.classes]),
             pd.DataFrame(
                 targets, columns=[TARGET + name for name in self.classes], dtype='Int8'
@@ -224,6 +226,11 @@ class ScoreDump:
             )
             for image, score, target in zip(self.images, self.scores, self.targets)
         ]
+
+
+def _printable(name: str) -> str:
+    """A name as it can be written in UTF-8: files may be called by other bytes."""
+    return name.encode('utf-8', 'backslashreplace').decode()
 
 
 def _check_suffix(path: str) -> None:
@@ -257,7 +264,15 @@ def _from_table(content: bytes, is_csv: bool) -> ScoreDump:
 
     if is_csv:
         text = content.decode('utf-8-sig')
-        names = next(csv.reader(io.StringIO(text, newline='')), [])
+        rows = csv.reader(io.StringIO(text, newline=''), strict=True)
+        names = next(rows, [])
+        # pandas would take a surplus field as an index, and shift all others
+        for number, row in enumerate(rows, 2):
+            if row and len(row) != len(names):
+                raise ValueError(
+                    f'row {number} has {len(row)} fields, expected {len(names)} as in '
+                    'the header.'
+                )
     else:
         # Arrow's errors are ValueErrors, but for what is no Parquet at all.
         table = pd.read_parquet(io.BytesIO(content))
@@ -272,6 +287,7 @@ def _from_table(content: bytes, is_csv: bool) -> ScoreDump:
             # A photograph may be called 'NA'.
             keep_default_na=False,
             na_values=dict.fromkeys(numbers, ['']),
+            index_col=False,
         )
     scores, targets = (table[c].to_numpy(np.float64, na_value=np.nan) for c in columns)
     return ScoreDump(

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
 import json
+import os
 import pickle
+import shutil
 from pathlib import Path
 
 import cv2
@@ -534,6 +536,7 @@ def test_classes(write_config, checkpoint, config, tmp_path, photos):
         (dict(classes='abc'), "list of names or 'numbers'"),
         (dict(thr=50), 'thr must lie from 0 to 1, got 50'),
         (dict(thr=float('nan')), 'thr must lie from 0 to 1, got nan'),
+        (dict(thr='half'), "thr must be a number, or one for each label, got 'half'"),
         (dict(thr=[0.5, 0.5]), 'thresholds must be 3 numbers'),
         (dict(thr=dict(cat=0.5)), "missing are .'dog', 'owl'"),
         (dict(thr=0.5, decisions='x.json'), 'either thr or decisions'),
@@ -632,6 +635,22 @@ def test_pictures(inferencer, photos, tmp_path):
     assert result['picture'] == f'{tmp_path}/new{folder}/two.jpg'
 
 
+def test_pictures_of_odd_names(inferencer, photos, tmp_path):
+    """Bytes that are no text, and a name to which no ending can be added."""
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    names = [b'caf\xe9.png', b'x' * 250 + b'.png', b'x' * 250 + b'.bmp']
+    for name in names:
+        path = os.path.join(os.fsencode(folder), name)
+        try:
+            shutil.copy(photos[6], path)
+        except OSError:
+            pytest.skip('The file system has no such names.')
+    results = list(inferencer.stream(folder, out_dir=tmp_path / 'out'))
+    pictures = [result['picture'] for result in results]
+    assert len(set(pictures)) == 3 and all(map(os.path.isfile, pictures))
+
+
 def test_skip(inferencer, photos):
     results = list(inferencer.stream(photos, skip=set(photos[1:5])))
     assert names(results) == ['000.png', '005.png', '006.png']
@@ -642,5 +661,5 @@ def test_diverged_model(config, checkpoint, tmp_path, photos):
     content = torch.load(checkpoint)
     content['state_dict']['head.classifier.bias'] *= float('nan')
     torch.save(content, tmp_path / 'nan.pth')
-    with pytest.raises(ValueError, match='got nan'):
+    with pytest.raises(ValueError, match="000.png: .*got nan for 'cat'.*its weights"):
         MultiLabelInferencer(config, tmp_path / 'nan.pth')(photos)

@@ -68,6 +68,13 @@ def test_labels_that_say_nothing():
     assert temperatures[0] != temperatures[1]
 
 
+def test_scores_that_say_nothing():
+    """No temperature changes 0.5."""
+    scores, targets = np.full((20, 2), 0.5), np.zeros((20, 2), dtype=int)
+    targets[:5] = 1
+    assert fit_temperatures(scores, targets).tolist() == [1, 1]
+
+
 def test_certain_scores():
     """A score of 1 for what is absent is finitely wrong, and made less certain."""
     scores = np.array([[1.0], [1.0], [1.0], [0.0], [0.0]], dtype=np.float32)

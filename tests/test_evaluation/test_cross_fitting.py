@@ -95,5 +95,11 @@ def test_bad_input():
     for number in (1, 41):
         with pytest.raises(ValueError, match=f'2 to the number.*40, got {number}'):
             cross_fit(DecisionRecipe(), scores, targets, CLASSES, number)
+    targets[:] = 0
+    targets[7] = 1
+    with pytest.raises(
+        ValueError, match='without fold . of 5, 32 images: .*fewer folds'
+    ):
+        cross_fit(DecisionRecipe(), scores, targets, CLASSES, 5)
     with pytest.raises(ValueError, match="calibrate must be one of .*got 'yes'"):
         DecisionRecipe(calibrate='yes')

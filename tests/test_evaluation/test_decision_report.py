@@ -93,6 +93,22 @@ def test_labels_and_notes():
     json.dumps(report.decisions.info, allow_nan=False)
 
 
+def test_notes_on_temperatures():
+    """Of few images, and where the scores leave no mistake to learn from."""
+    dump = make_dump()
+    targets = dump.targets.copy()
+    targets[np.flatnonzero(targets[:, 0] == 1)[5:], 0] = 0
+    scores = dump.scores.copy()
+    scores[:, 1] = np.where(targets[:, 1] == 1, 0.6, 0.4)
+    dump = ScoreDump(scores, targets, CLASSES, dump.images)
+    for calibrate in ('per-label', 'global'):
+        recipe = DecisionRecipe(per_label=False, calibrate=calibrate)
+        cat, dog, _ = decision_report(dump, recipe, OPTIONS).labels
+        own = calibrate == 'per-label'
+        assert ('fewer than 20 positives' in cat['note']) == own
+        assert ('temperature at its bound' in dog['note']) == own
+
+
 def test_bad_input():
     dump = make_dump(10)
     with pytest.raises(ValueError, match='number of folds'):

@@ -90,14 +90,13 @@ def test_permutation_by_hand():
     result = permutation_test(
         dumps[0], *predictions(dumps[:1]), dumps[1], *predictions(dumps[1:]), 2000
     )
-    ranks = [dump.scores.argsort(axis=0).argsort(axis=0) for dump in dumps]
     rng = np.random.default_rng(1)
     sizes = {key: [] for key in FIGURES}
     for number in range(120):
         swap = (rng.random(12) < 0.5)[:, None] & (number > 0)
         sides = []
         for a, b in ((0, 1), (1, 0)):
-            scores = np.where(swap, ranks[b], ranks[a])
+            scores = np.where(swap, dumps[b].scores, dumps[a].scores)
             mask = np.where(swap, *(predictions(dumps)[i] for i in (b, a)))
             figures = MultiLabelRecognitionMetric.calculate(
                 mask.astype(float), dumps[0].targets
@@ -142,7 +141,45 @@ def test_permutation_level():
     assert (np.mean(p_values, axis=0) > 0.35).all()
 
 
+def test_permutation_level_of_similar_models():
+    """Equal models whose scores differ by little more than nothing."""
+    p_values = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        base = rng.random((100, 1))
+        targets = (rng.random((100, 1)) < 0.3).astype(int)
+        noise = rng.normal(scale=1e-4, size=(2, 100, 1))
+        first, second = (
+            ScoreDump(
+                np.clip(base + part, 0, 1),
+                targets,
+                ('cat',),
+                [str(i) for i in range(100)],
+            )
+            for part in noise
+        )
+        mask = base >= 0.5
+        p_values.append(permutation_test(first, mask, second, mask, 99, seed)['mAP'])
+    # of 100, 5 are expected; 13 are less than one case in 1,000
+    assert np.sum(np.array(p_values) <= 0.05) < 13
+
+
+def test_permutation_without_a_figure():
+    """There is no AP of a label that is never present."""
+    dumps = make_dumps(20)
+    dumps = [
+        ScoreDump(dump.scores, 0 * dump.targets, CLASSES, dump.images) for dump in dumps
+    ]
+    result = permutation_test(
+        dumps[0], *predictions(dumps[:1]), dumps[1], *predictions(dumps[1:]), 50
+    )
+    assert np.isnan(result['mAP'])
+
+
 def test_holm():
+    assert adjust_p_values([0.01, float('nan'), 0.04]) == pytest.approx(
+        [0.02, float('nan'), 0.04], nan_ok=True
+    )
     assert adjust_p_values([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert adjust_p_values([0.5, 0.9]) == [1, 1]
     assert adjust_p_values([0.2]) == [0.2] and adjust_p_values([]) == []

@@ -71,6 +71,15 @@ def test_any_names_and_scores(tmp_path_factory, classes, images, data):
         assert_same(ScoreDump.load(folder / f'scores{suffix}'), dump)
 
 
+@pytest.mark.parametrize('suffix', ['.csv', '.parquet'])
+def test_names_that_are_no_text(tmp_path, suffix):
+    """Nothing is lost for the sake of a name."""
+    dump = ScoreDump([[0.5]], [[1]], ['a'], ['caf\udce9.jpg'])
+    dump.save(tmp_path / f'scores{suffix}')
+    loaded = ScoreDump.load(tmp_path / f'scores{suffix}')
+    assert loaded.images == (r'caf\udce9.jpg',) and loaded.scores.tolist() == [[0.5]]
+
+
 def test_table_form(tmp_path):
     dump = ScoreDump([[0.25, 1], [0, 0.5]], [[1, -1], [0, 1]], 'ab', ['x.jpg', 'y.jpg'])
     dump.save(tmp_path / 'scores.csv')
@@ -198,6 +207,8 @@ def test_bad_dump(changes, message):
         ('image,score:a,target:a\nx,,1\n', "1 scores are missing or nan.*'a' of x"),
         ('image,score:a,target:a\nx,high,1\n', 'high'),
         ('image,score:a,target:a\nx,0.5,2\n', r"got 2.0 for 'a' of x"),
+        ('image,score:a,target:a\nx,0.5,1,\n', 'row 2 has 4 fields, expected 3'),
+        ('image,score:a,target:a\nx,1,1\ny,1\n', 'row 3 has 2 fields, expected 3'),
     ],
 )
 def test_bad_tables(tmp_path, text, message):
@@ -217,6 +228,10 @@ def test_bad_files(tmp_path):
     (tmp_path / 'metrics.pkl').write_bytes(pickle.dumps(dict(mAP=50)))
     with pytest.raises(ValueError, match='metrics.pkl .*list of dicts, got dict'):
         ScoreDump.load(tmp_path / 'metrics.pkl')
+    sample = dict(pred_score=['high'], gt_score=[1])
+    (tmp_path / 'words.pkl').write_bytes(pickle.dumps([sample]))
+    with pytest.raises(ValueError, match='words.pkl is no score dump'):
+        ScoreDump.load(tmp_path / 'words.pkl', ['a'])
     for suffix in ('.pkl', '.parquet'):
         path = tmp_path / f'broken{suffix}'
         path.write_bytes(b'broken')

@@ -188,6 +188,11 @@ def test_nothing_present(tmp_path):
         isinstance(value, float) and math.isnan(value)
         for value in report['dumps'][0]['metrics'].values()
     )
+    # nor is there anything to compare
+    ScoreDump(1 - dump.scores, absent, CLASSES, dump.images).save(tmp_path / 'y.csv')
+    report, *_ = call(tmp_path / 'second', tmp_path / 'x.csv', tmp_path / 'y.csv')
+    assert report['dumps'][1]['minus_first']['mAP']['p'] is None
+    assert report['dumps'][1]['minus_first']['mAP']['p_holm'] is None
 
 
 def test_faults_in_one_line(dumps, tmp_path, capsys):

@@ -220,7 +220,7 @@ class Evaluation:
                         name,
                         key,
                         _with_interval(comparison.differences[key], '+'),
-                        f'{p_values[key]:.4f}',
+                        '-' if math.isnan(p_values[key]) else f'{p_values[key]:.4f}',
                     ]
                 )
         return text_table(
@@ -333,12 +333,12 @@ class Evaluation:
                 content['minus_first'] = {
                     key: dict(
                         zip(('value', 'low', 'high'), _in_percent(estimate)),
-                        p=comparison.p_values[key],
+                        p=_finite(comparison.p_values[key]),
                     )
                     for key, estimate in comparison.differences.items()
                 }
                 for key, value in self.p_values[index - 1].items():
-                    content['minus_first'][key]['p_holm'] = value
+                    content['minus_first'][key]['p_holm'] = _finite(value)
             dumps.append(content)
         content = dict(
             num_images=len(first.images),
