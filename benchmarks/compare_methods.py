@@ -440,6 +440,8 @@ class Comparison:
         folder = self._work_dir(name, seed)
         folder.mkdir(parents=True, exist_ok=True)
         cfg.work_dir = str(folder)
+        # MMEngine removes the last one but this many before it writes the next.
+        cfg.default_hooks.checkpoint.max_keep_ckpts = 2
         names = list(cfg.get('steps') or {})
         cfg.resume = any(has_begun(str(folder / step)) for step in ('', *names))
         before = self.suite.methods[name].get('start')

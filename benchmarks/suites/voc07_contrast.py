@@ -54,7 +54,7 @@ for key, label, optimizer in (
             label=f'{label}, {text}',
             config=config,
             start='step1',
-            reference=base,
+            reference=None if name == 'no_contrast' else base,
             options={**optimizer, **changes},
         )
 del config, contrast, weight, within, sgd, adamw, key, label, optimizer, base

@@ -397,8 +397,13 @@ def test_pointer_to_deleted_checkpoint(load_config, record):
     interrupt(load_config, record, 'step1', 1)
     work_dir = Path(load_config().work_dir)
     (work_dir / 'step1/epoch_1.pth').unlink()
-    with pytest.raises(FileNotFoundError, match='epoch_1.pth does not exist'):
+    message = 'epoch_1.pth does not exist.*delete the file to start the step anew'
+    with pytest.raises(FileNotFoundError, match=message):
         train(load_config, resume=True)
+    (work_dir / 'step1/last_checkpoint').unlink()
+    record.events.clear()
+    train(load_config, resume=True)
+    assert record.epochs() == ALL_EPOCHS
 
 
 def test_first_step_saves_nothing(load_config):

@@ -255,7 +255,7 @@ class StepwiseRunner:
                 )
             latest = read_pointer(folder, LAST)
             if latest is not None:
-                return index, self._check_file(latest), True
+                return index, self._check_last(latest, folder), True
             started_from = read_pointer(folder, STARTED_FROM)
             if started_from is not None:
                 return index, self._check_file(started_from), False
@@ -286,6 +286,18 @@ class StepwiseRunner:
                 'holds no checkpoint. Let the CheckpointHook save at least one.'
             )
         return self._check_file(latest)
+
+    def _check_last(self, path: str, folder: str) -> str:
+        """The checkpoint that an unfinished step goes on from."""
+        try:
+            return self._check_file(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'{error} {osp.join(folder, LAST)} names it. It may have been deleted, '
+                'or the run was killed while it replaced the only checkpoint that it '
+                'keeps (max_keep_ckpts=1). Write another checkpoint of this step into '
+                'that file, or delete the file to start the step anew.'
+            ) from error
 
     def _check_file(self, path: str) -> str:
         if '://' not in path and not osp.isfile(path):
