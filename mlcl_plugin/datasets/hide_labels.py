@@ -29,7 +29,7 @@ class HideLabels(MultiLabelDataset):
     part of what a larger one leaves.
 
     Labels are hidden where annotations are read, before the pipeline, which is the
-    wrapped dataset's own. That makes this class a dataset that takes over another one's
+    wrapped dataset's own unless ``pipeline`` is given. That makes this class a dataset that takes over another one's
     annotations, rather than one around ``__getitem__`` as MMEngine's wrappers are:
     ``get_data_info``, ``get_cat_ids`` and ``get_subset`` tell no more than the pipeline
     gets to see, and whatever takes a dataset (``KFoldDataset``, ``RepeatDataset``,
@@ -59,6 +59,8 @@ class HideLabels(MultiLabelDataset):
         unknown_keys (Sequence[str]): Keys of lists of labels that the dataset itself
             does not know, see :class:`LabelsToTargets`.
             Defaults to ``('gt_label_difficult', )``.
+        pipeline (list, optional): Another pipeline than the dataset's: a config in steps
+            changes that of its training dataset, whichever it is. Defaults to None.
         lazy_init (bool): Whether to read the annotations later, with ``full_init`` or
             when they are needed. Defaults to False.
 
@@ -90,6 +92,7 @@ class HideLabels(MultiLabelDataset):
         unknown_as: int = -1,
         num_classes: int | None = None,
         unknown_keys: Sequence[str] = ('gt_label_difficult',),
+        pipeline: Sequence | None = None,
         lazy_init: bool = False,
     ) -> None:
         _check_options(keep, mode, seed, unknown_as)
@@ -120,7 +123,7 @@ class HideLabels(MultiLabelDataset):
         self._source = type(dataset).__name__
         super().__init__(
             ann_file='',
-            pipeline=dataset.pipeline.transforms,
+            pipeline=dataset.pipeline.transforms if pipeline is None else pipeline,
             test_mode=dataset.test_mode,
             serialize_data=dataset.serialize_data,
             max_refetch=dataset.max_refetch,

@@ -299,6 +299,17 @@ def test_options_of_the_dataset(source, serialize):
     assert dataset.class_to_idx['class 3'] == 3
 
 
+def test_pipeline_of_its_own(source):
+    """As a step of a config in steps gives its training dataset one."""
+    inner = DATASETS.build(source())
+    before = list(inner.pipeline.transforms)
+    pipeline = [dict(type='PackInputs', input_key='gt_score')]
+    dataset = HideLabels(inner, keep=0.5, pipeline=pipeline)
+    score = dataset.get_data_info(3)['gt_score']
+    assert dataset[3]['inputs'].tolist() == score.tolist()
+    assert inner.pipeline.transforms == before
+
+
 def test_repr(source):
     text = repr(build(source, keep=0.25, seed=4))
     assert 'Number of samples: \t60' in text and 'Number of categories: \t12' in text
