@@ -29,8 +29,9 @@ class HideLabels(MultiLabelDataset):
     part of what a larger one leaves.
 
     Labels are hidden where annotations are read, before the pipeline, which is the
-    wrapped dataset's own unless ``pipeline`` is given. That makes this class a dataset that takes over another one's
-    annotations, rather than one around ``__getitem__`` as MMEngine's wrappers are:
+    wrapped dataset's own unless ``pipeline`` is given. That makes this class a dataset
+    that takes over another one's annotations, rather than one around ``__getitem__`` as
+    MMEngine's wrappers are:
     ``get_data_info``, ``get_cat_ids`` and ``get_subset`` tell no more than the pipeline
     gets to see, and whatever takes a dataset (``KFoldDataset``, ``RepeatDataset``,
     ``ClassBalancedDataset``, ``ConcatDataset``) takes this one. The other way round it
@@ -59,8 +60,9 @@ class HideLabels(MultiLabelDataset):
         unknown_keys (Sequence[str]): Keys of lists of labels that the dataset itself
             does not know, see :class:`LabelsToTargets`.
             Defaults to ``('gt_label_difficult', )``.
-        pipeline (list, optional): Another pipeline than the dataset's: a config in steps
-            changes that of its training dataset, whichever it is. Defaults to None.
+        pipeline (list, optional): Another pipeline than the dataset's: a config in
+            steps changes that of its training dataset, whichever it is. Defaults to
+            None.
         lazy_init (bool): Whether to read the annotations later, with ``full_init`` or
             when they are needed. Defaults to False.
 
