@@ -520,7 +520,7 @@ class Comparison:
                     label=method.get('label', name),
                     config=method.config,
                     start=method.get('start'),
-                    reference=method.get('reference', self.suite.reference),
+                    reference=method.get('reference') or self.suite.reference,
                 )
                 for name, method in self.suite.methods.items()
             },

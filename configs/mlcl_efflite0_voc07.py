@@ -21,8 +21,12 @@ steps = dict(
     step2=dict(
         model=dict(
             head=dict(
+                # At weight 0.1 mAP is 0.14 below that without contrast (-0.72 to
+                # +0.43, three seeds), so that no gain or loss is shown; what gains is
+                # what the embeddings are good for (docs/methods.md). For mAP alone,
+                # loss_contrastive=None saves the time.
                 loss_contrastive=dict(
-                    type='LabelWiseContrastiveLoss', temperature=0.2, loss_weight=0.5
+                    type='LabelWiseContrastiveLoss', temperature=0.2, loss_weight=0.1
                 ),
                 projector=dict(hidden_channels=512, out_channels=128),
             )

@@ -14,6 +14,7 @@ reference = 'no_contrast'
 options = {
     'optim_wrapper.optimizer.lr': 1e-3,
     'steps.step2.optim_wrapper.optimizer.lr': 1e-4,
+    'steps.step2.model.head.loss_contrastive.loss_weight': 0.5,
 }
 
 config = 'configs/mlcl_efflite0_voc07.py'

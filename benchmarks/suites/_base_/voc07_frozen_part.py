@@ -30,7 +30,7 @@ methods = dict(
         label='MulCon, weight 0.5',
         config=mulcon,
         start='attention_step1',
-        options=rates,
+        options={**rates, f'{contrast}.loss_weight': 0.5},
     ),
     mulcon_weak=dict(
         label='MulCon, weight 0.1',
