@@ -54,9 +54,9 @@ IMAGE_SUFFIXES = (
 )
 """Endings of the files that are taken from a folder, in small or capital letters."""
 PICTURE_SIZE = 640
-# bytes of a file's name on common file systems
-MAX_NAME = 255
 """Longer side, in pixels, of the image in an annotated picture."""
+MAX_NAME = 255
+"""Bytes of a file's name on common file systems."""
 
 DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
