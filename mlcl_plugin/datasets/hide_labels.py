@@ -31,9 +31,8 @@ class HideLabels(MultiLabelDataset):
     Labels are hidden where annotations are read, before the pipeline, which is the
     wrapped dataset's own unless ``pipeline`` is given. That makes this class a dataset
     that takes over another one's annotations, rather than one around ``__getitem__`` as
-    MMEngine's wrappers are:
-    ``get_data_info``, ``get_cat_ids`` and ``get_subset`` tell no more than the pipeline
-    gets to see, and whatever takes a dataset (``KFoldDataset``, ``RepeatDataset``,
+    MMEngine's wrappers are: ``get_data_info``, ``get_cat_ids`` and ``get_subset`` tell
+    no more than the pipeline gets to see, and whatever takes a dataset (``KFoldDataset``, ``RepeatDataset``,
     ``ClassBalancedDataset``, ``ConcatDataset``) takes this one. The other way round it
     does not wrap them: they have no pipeline.
 

@@ -176,7 +176,8 @@ def decision_report(
         own = recipe.per_label or recipe.calibrate == 'per-label'
         if own and 0 < row['support'] < FEW_POSITIVES:
             notes.append(f'fewer than {FEW_POSITIVES} positives: uncertain')
-        if row['temperature'] is not None and at_bound(row['temperature']):
+        # nan, which is no temperature, is at no bound
+        if at_bound(row['temperature']):
             notes.append('temperature at its bound: the scores do not tell one')
         labels.append(
             dict(
