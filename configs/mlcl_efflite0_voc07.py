@@ -22,8 +22,8 @@ steps = dict(
         model=dict(
             head=dict(
                 # At weight 0.1 mAP is 0.14 below that without contrast (-0.72 to
-                # +0.43, three seeds), so that no gain or loss is shown; what gains, on a
-                # frozen backbone, is what the embeddings are good for
+                # +0.43, three seeds), so that no gain or loss is shown; what gains, on
+                # a frozen backbone, is what the embeddings are good for
                 # (docs/methods.md). For mAP alone, loss_contrastive=None saves time.
                 loss_contrastive=dict(
                     type='LabelWiseContrastiveLoss', temperature=0.2, loss_weight=0.1

@@ -32,9 +32,9 @@ class HideLabels(MultiLabelDataset):
     wrapped dataset's own unless ``pipeline`` is given. That makes this class a dataset
     that takes over another one's annotations, rather than one around ``__getitem__`` as
     MMEngine's wrappers are: ``get_data_info``, ``get_cat_ids`` and ``get_subset`` tell
-    no more than the pipeline gets to see, and whatever takes a dataset (``KFoldDataset``, ``RepeatDataset``,
-    ``ClassBalancedDataset``, ``ConcatDataset``) takes this one. The other way round it
-    does not wrap them: they have no pipeline.
+    no more than the pipeline gets to see, and whatever takes a dataset
+    (``KFoldDataset``, ``RepeatDataset``, ``ClassBalancedDataset``, ``ConcatDataset``)
+    takes this one. The other way round it does not wrap them: they have no pipeline.
 
     Each item holds what that of the wrapped dataset does, with ``gt_score``, a vector
     of 1 / 0 / -1 (int8, ``(num_classes,)``), and ``gt_label``, the list of the labels
