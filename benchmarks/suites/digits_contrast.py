@@ -60,4 +60,22 @@ methods = dict(
         embeddings=None,
     ),
 )
-del config, pooled, contrast
+for rule, label in (
+    ('all', 'all'),
+    ('jaccard', 'Jaccard'),
+    ('threshold', 'threshold of 2'),
+    ('mulsupcon', 'MulSupCon'),
+    ('similarity_dissimilarity', 'similarity-dissimilarity'),
+):
+    changes = {f'{contrast}.rule': rule}
+    if rule == 'threshold':
+        changes[f'{contrast}.threshold'] = 2
+    methods[f'pooled_image_{rule}'] = dict(
+        label=f'average pooling, image level, {label}, weight 0.1',
+        config=pooled,
+        start='pooled_step1',
+        reference='pooled',
+        embeddings=None,
+        options=changes,
+    )
+del config, pooled, contrast, rule, label, changes

@@ -75,6 +75,12 @@ methods = dict(
         start='attention_step1',
         options={**rates, f'{contrast}.rule': 'jaccard'},
     ),
+    image_threshold=dict(
+        label='image level, threshold of 2',
+        config=image,
+        start='attention_step1',
+        options={**rates, f'{contrast}.rule': 'threshold', f'{contrast}.threshold': 2},
+    ),
     image_mulsupcon=dict(
         label='image level, MulSupCon',
         config=image,

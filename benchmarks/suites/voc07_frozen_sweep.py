@@ -5,10 +5,11 @@ title = 'Sweep of the contrast in step 2 of MulCon, frozen backbone, VOC2007'
 description = (
     'As the family on a frozen backbone, for label attention only: step 1 is shared, '
     'and step 2 differs in one thing at a time from weight 0.5, temperature 0.2, '
-    'projector 512 -> 128, 24 images and AdamW at 1e-4. Where the '
-    'optimizer, the number of images or of steps is another, so is the reference: the '
-    'same without contrast. One step: 8 epochs of two views from random weights of '
-    'neck and head, the contrast from the start.'
+    'projector 512 -> 128, 24 images and AdamW at 1e-4. Where the optimizer, the '
+    'number of images, the way to choose them or the number of steps is another, so is '
+    'the reference: the same without contrast. Groups: each image is followed by three '
+    'that share one of its labels. One step: 8 epochs of two views from random weights '
+    'of neck and head, the contrast from the start.'
 )
 reference = 'no_contrast'
 options = {
@@ -87,6 +88,14 @@ pairs = {
     'adamw_0.001': ('AdamW at 0.001', {f'{optimizer}.lr': 1e-3}),
     'batch_8': ('8 images', {'steps.step2.train_dataloader.batch_size': 8}),
     'batch_96': ('96 images', {'steps.step2.train_dataloader.batch_size': 96}),
+    'groups': (
+        'groups of 4 that share a label',
+        {
+            'steps.step2.train_dataloader.sampler': dict(
+                _delete_=True, type='SharedLabelSampler', group_size=4
+            )
+        },
+    ),
 }
 for key, (label, changes) in pairs.items():
     methods[f'{key}_no_contrast'] = dict(

@@ -3,6 +3,7 @@ from .coco_multi_label import CocoMultiLabel
 from .feature_vectors import FeatureVectors
 from .hide_labels import HideLabels
 from .nus_wide import NUSWIDE
+from .samplers import SharedLabelSampler
 from .tabular_multi_label import TabularMultiLabel
 from .transforms import (
     FastAutoContrast,
@@ -35,6 +36,7 @@ __all__ = [
     'LoadFeatureMap',
     'LoadImage',
     'NUSWIDE',
+    'SharedLabelSampler',
     'SharedMultiView',
     'TabularMultiLabel',
     'VG500',

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of groups of images that share a label."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.dist import get_dist_info, sync_random_seed
+from mmpretrain.registry import DATA_SAMPLERS
+from torch.utils.data import Sampler
+
+
+@DATA_SAMPLERS.register_module()
+class SharedLabelSampler(Sampler):
+    """Draw groups of images that have a label in common.
+
+    A contrastive loss has positives of another image only where two images of a batch
+    share a label, which for rare labels a batch drawn at random seldom gives. Here an
+    epoch takes images in random order; each draws one of its labels, each with the same
+    probability, and is followed by ``group_size - 1`` others that carry it. A batch
+    whose size is a multiple of ``group_size`` consists of whole groups.
+
+    An epoch has as many images as with MMEngine's ``DefaultSampler``, but not each
+    image once: of N images, N / ``group_size`` are taken in order, and the others come
+    from those that share a label with them, so that images with rare labels are seen
+    more often. Others are drawn without replacement within a group; where fewer carry
+    the label, and for an image without a label that is known to be present, the rest
+    of the group is drawn from all images.
+
+    The idea is that of samplers of P classes by K images, which metric learning uses
+    for single labels; to choose by a random one of an image's labels is this project's.
+
+    In a run of several processes each takes whole groups. What is drawn depends on seed
+    and epoch alone.
+
+    Args:
+        dataset (BaseDataset): The training dataset, or MMEngine's or MMPretrain's
+            wrapper of it: anything with ``get_data_info``, which gives ``gt_score`` (1
+            is present) or ``gt_label`` (the indices of the labels present).
+        group_size (int): Number of images in a group, at least 2. Defaults to 2.
+        seed (int, optional): The same in all processes. None takes a random one that
+            they agree on. Defaults to None.
+
+    Raises:
+        ValueError: If ``group_size`` is below 2 or above the number of images, or an
+            image has no labels at all.
+
+    Examples:
+        >>> train_dataloader = dict(
+        ...     batch_size=24,
+        ...     sampler=dict(type='SharedLabelSampler', group_size=4))
+    """
+
+    def __init__(
+        self, dataset: BaseDataset, group_size: int = 2, seed: int | None = None
+    ) -> None:
+        number = len(dataset)
+        if isinstance(group_size, bool) or not isinstance(group_size, int):
+            raise ValueError(f'group_size must be an int, got {group_size!r}.')
+        if not 2 <= group_size <= number:
+            raise ValueError(
+                f'group_size must be from 2 to the number of images, {number}, got '
+                f'{group_size}.'
+            )
+        self.rank, self.world_size = get_dist_info()
+        self.group_size = group_size
+        self.seed = sync_random_seed() if seed is None else seed
+        self.epoch = 0
+        self.num_samples = math.ceil(number / self.world_size)
+        self._labels = [_present(dataset, index) for index in range(number)]
+        carriers: dict[int, list[int]] = {}
+        for index, labels in enumerate(self._labels):
+            for label in labels:
+                carriers.setdefault(label, []).append(index)
+        self._carriers = {label: np.array(rows) for label, rows in carriers.items()}
+
+    def __iter__(self) -> Iterator[int]:
+        """The indices of an epoch, group by group."""
+        generator = torch.Generator()
+        generator.manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self._labels), generator=generator).tolist()
+        groups = math.ceil(self.num_samples / self.group_size)
+        # Only as many random numbers as an epoch of any process needs, all at once.
+        seeds = torch.randint(2**31, (groups * self.world_size,), generator=generator)
+        indices = []
+        for number in range(self.rank, groups * self.world_size, self.world_size):
+            first = order[number % len(order)]
+            indices += self._group(first, np.random.default_rng(int(seeds[number])))
+        return iter(indices[: self.num_samples])
+
+    def _group(self, first: int, draws: np.random.Generator) -> list[int]:
+        """An image and those that are drawn to it."""
+        group = [first]
+        labels = self._labels[first]
+        pools = [np.arange(len(self._labels))]
+        if labels:
+            pools.insert(0, self._carriers[labels[draws.integers(len(labels))]])
+        for pool in pools:
+            missing = self.group_size - len(group)
+            # Some of those drawn may be in the group already.
+            size = min(len(pool), missing + len(group))
+            drawn = draws.choice(pool, size, replace=False).tolist()
+            group += [index for index in drawn if index not in group][:missing]
+        return group
+
+    def __len__(self) -> int:
+        """The number of images that this process takes in an epoch."""
+        return self.num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next epoch draw anew.
+
+        Args:
+            epoch (int): Its number.
+        """
+        self.epoch = epoch
+
+
+def _present(dataset: BaseDataset, index: int) -> list[int]:
+    """The labels that an image is known to carry."""
+    info = dataset.get_data_info(index)
+    if info.get('gt_score') is not None:
+        return np.flatnonzero(np.asarray(info['gt_score']) == 1).tolist()
+    if info.get('gt_label') is None:
+        raise ValueError(
+            f"Image {index} has neither 'gt_score' nor 'gt_label', got the keys "
+            f'{sorted(info)}. SharedLabelSampler needs the labels of all images.'
+        )
+    return np.unique(np.asarray(info['gt_label'], dtype=np.int64)).tolist()
