@@ -6,7 +6,8 @@ description = (
     'epochs and, from its weights, step 2 of 2 epochs with two views of every image. '
     'All of step 2 share step 1 of their seed. SGD at 0.01, a tenth of it for the '
     'neck, is what MulCon publishes; AdamW at 0.001, a tenth of it for the backbone, '
-    'was better on a split of train.'
+    'was better on a split of train. Contrast of images acts on the mean label '
+    'embedding.'
 )
 seeds = [0, 1, 2]
 reference = 'adamw_no_contrast'
@@ -19,6 +20,8 @@ options = {
     'steps.step1.train_cfg.val_interval': 4,
     'steps.step2.train_cfg.val_interval': 2,
 }
+# what embeddings are worth, see mlcl_plugin/apis/label_embeddings.py
+embeddings = dict(shots=[1, 5], repeats=5, seed=0)
 sgd = {
     'steps.step2.optim_wrapper.optimizer': dict(
         _delete_=True, type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4
@@ -57,5 +60,11 @@ for key, label, optimizer in (
             reference=None if name == 'no_contrast' else base,
             options={**optimizer, **changes},
         )
+methods['adamw_image_any'] = dict(
+    label='AdamW, image level, any, weight 0.1',
+    config='configs/mlcl/mlcl_image_level_efflite0_voc07.py',
+    start='step1',
+    options=adamw,
+)
 del config, contrast, weight, within, sgd, adamw, key, label, optimizer, base
 del name, text, changes
