@@ -85,6 +85,7 @@ pairs = {
         'SGD at 0.1',
         {optimizer: dict(sgd, lr=0.1)},
     ),
+    'adamw_3e-05': ('AdamW at 3e-5', {f'{optimizer}.lr': 3e-5}),
     'adamw_0.001': ('AdamW at 0.001', {f'{optimizer}.lr': 1e-3}),
     'batch_8': ('8 images', {'steps.step2.train_dataloader.batch_size': 8}),
     'batch_96': ('96 images', {'steps.step2.train_dataloader.batch_size': 96}),
