@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import multiprocessing.connection
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import torch
 from common import RESULTS, ROOT, describe_environment
+from filelock import FileLock, Timeout
 from method_report import draw_methods, format_methods
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
@@ -44,7 +46,7 @@ from mlcl_plugin.engine import (
     keep_memory,
     set_default_dataloader_cfg,
 )
-from mlcl_plugin.engine.runner.pointers import FINISHED
+from mlcl_plugin.engine.runner.pointers import FINISHED, LAST, read_pointer
 
 FIELDS = {
     'title',
@@ -83,8 +85,8 @@ class MethodRecordHook(Hook):
         num_views (int): Views of an image in a batch.
     """
 
-    # after the EMA hook has put back the weights
-    priority = 'VERY_LOW'
+    # before the checkpoint of an epoch: one that is in a checkpoint is written down
+    priority = 'LOW'
 
     def __init__(self, path: str, step: str, num_views: int):
         self.path, self.step, self.num_views = path, step, num_views
@@ -248,9 +250,10 @@ def hide_labels(cfg: Config, options: ConfigDict) -> None:
             loader.dataset = ConfigDict(dataset=loader.dataset)
 
 
-def fingerprint(cfg: Config, *folders: Path) -> str:
-    """Tells configs apart; where the given folders are does not matter."""
-    text = json.dumps(cfg._cfg_dict.to_dict(), sort_keys=True, default=str)
+def fingerprint(cfg: Config, *folders: Path, features: str = '') -> str:
+    """Tells configs, and the features they read, apart; where the given folders are
+    does not matter."""
+    text = json.dumps(cfg._cfg_dict.to_dict(), sort_keys=True, default=str) + features
     for folder in folders:
         text = text.replace(str(folder.absolute()), '')
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -283,28 +286,42 @@ def run(cfg: Config, folder: Path, embeddings: dict | None) -> None:
         # It was cut off between the last checkpoint and the end of its validation.
         cfg.load_from, cfg.resume = last_checkpoint(folder), False
         CheckedRunner.from_cfg(cfg).val()
-    if embeddings and not (folder / EMBEDDINGS).exists():
+    if embeddings and read_embeddings(folder, embeddings) is None:
         model = build_model(cfg, last_checkpoint(folder))
         loader, _ = build_loader(cfg, 'val', num_images=5000)
         figures, _ = measure_embeddings(
             embed(model, loader, projected=False), **embeddings
         )
         part = folder / f'{EMBEDDINGS}.part'
-        part.write_text(json.dumps(figures))
+        part.write_text(json.dumps(dict(options=embeddings, figures=figures)))
         os.replace(part, folder / EMBEDDINGS)
 
 
 def is_trained(cfg: Config, folder: Path) -> bool:
     """Whether all steps of a run are finished."""
     steps = list(cfg.get('steps') or {})
-    return bool(steps) and (folder / steps[-1] / FINISHED).exists()
+    if steps:
+        return (folder / steps[-1] / FINISHED).exists()
+    last = last_checkpoint(folder)
+    return last is not None and Path(last).name == (
+        f'epoch_{cfg.train_cfg.max_epochs}.pth'
+    )
 
 
-def last_checkpoint(folder: Path) -> str:
-    """The checkpoint that a finished run ended with."""
+def last_checkpoint(folder: Path) -> str | None:
+    """The checkpoint that a finished run ended with, None where it is gone."""
     # Of steps each has its own.
-    pointers = folder.rglob('last_checkpoint')
-    return max(pointers, key=os.path.getmtime).read_text()
+    pointers = sorted(folder.rglob(LAST), key=os.path.getmtime)
+    path = read_pointer(str(pointers[-1].parent), LAST) if pointers else None
+    return path if path is not None and os.path.isfile(path) else None
+
+
+def read_embeddings(folder: Path, options: dict) -> dict | None:
+    """What a run's embeddings are worth, None unless measured by these options."""
+    if not (folder / EMBEDDINGS).exists():
+        return None
+    content = json.loads((folder / EMBEDDINGS).read_text())
+    return content['figures'] if content['options'] == options else None
 
 
 def read_records(folder: Path) -> dict | None:
@@ -347,8 +364,7 @@ class Comparison:
         self.file = args.out / f'{self.name}.json'
         self.environment = describe_environment()
         self.threads = max(torch.get_num_threads() // args.jobs, 1)
-        if self.suite.get('frozen'):
-            self._make_features()
+        self.features = self._make_features() if self.suite.get('frozen') else ''
         for kind, chosen, known in (
             ('method', args.methods, self.suite.methods),
             ('seed', args.seeds, self.suite.seeds),
@@ -359,21 +375,45 @@ class Comparison:
                     f'{args.suite} has no {kind} {sorted(unknown)}, expected some of '
                     f'{list(known)}.'
                 )
-        self.runs = {}
+        self.runs, self.outdated = {}, []
         if self.file.exists():
-            self.runs = json.loads(self.file.read_text())['runs']
+            content = json.loads(self.file.read_text())
+            self.runs = content['runs']
+            self.outdated = content.get('outdated', [])
         self.configs = {
             (name, seed): method_config(self.suite, name, seed)
             for name in self.suite.methods
             for seed in self.suite.seeds
         }
+        self._sort_out()
 
-    def _make_features(self) -> None:
+    def _sort_out(self) -> None:
+        """Set runs of other configs apart, and take back those that fit again."""
+        found = [dict(run, run=key) for key, run in self.runs.items()]
+        current = {self.key(*run): self.fingerprint(*run) for run in self.configs}
+        self.runs, others = {}, []
+        for run in [*self.outdated, *found]:
+            if current.get(run['run']) == run['fingerprint']:
+                self.runs[run['run']] = {k: v for k, v in run.items() if k != 'run'}
+            else:
+                others.append(run)
+        self.outdated = others
+
+    def _make_features(self) -> str:
+        """Compute them where they are missing.
+
+        Returns:
+            str: What they are made of.
+        """
         frozen = self.suite.frozen
         name = f'{Path(frozen.config).stem}_{frozen.num_views}views'
         frozen.folder = self.args.work_dir / 'features' / name
         extract_features(
             Config.fromfile(ROOT / frozen.config), frozen.folder, frozen.num_views
+        )
+        return ''.join(
+            json.dumps(json.loads(path.read_text())['settings'], sort_keys=True)
+            for path in sorted(frozen.folder.glob('*.json'))
         )
 
     def key(self, name: str, seed: int) -> str:
@@ -383,32 +423,38 @@ class Comparison:
         """Of a run's config and of that of the run whose weights it starts from."""
         start = self.suite.methods[name].get('start')
         before = '' if start is None else self.fingerprint(start, seed)
-        return before + fingerprint(self.configs[name, seed], self.args.work_dir, ROOT)
+        folders = self.args.work_dir, ROOT
+        cfg = self.configs[name, seed]
+        return before + fingerprint(cfg, *folders, features=self.features)
 
     def embeddings(self, name: str) -> dict | None:
         """Options to measure a method's embeddings by, if they are to be measured."""
         wanted = self.suite.methods[name].get('embeddings', True)
-        return self.suite.get('embeddings') if wanted else None
+        options = self.suite.get('embeddings') if wanted else None
+        return options and options.to_dict()
 
     def is_done(self, name: str, seed: int) -> bool:
         run = self.runs.get(self.key(name, seed))
-        return (
-            run is not None
-            and run['fingerprint'] == self.fingerprint(name, seed)
-            and ('embeddings' in run or not self.embeddings(name))
-        )
+        options = self.embeddings(name)
+        return run is not None and (not options or run.get('embeddings_by') == options)
 
     def is_ready(self, name: str, seed: int) -> bool:
         """Whether the weights that a run starts from are there."""
         start = self.suite.methods[name].get('start')
-        return start is None or (
-            self.is_done(start, seed) and self._work_dir(start, seed).exists()
+        if start is None:
+            return True
+        folder = self._work_dir(start, seed)
+        return (
+            self.is_done(start, seed)
+            and is_trained(self.configs[start, seed], folder)
+            and last_checkpoint(folder) is not None
         )
 
     def wanted(self) -> list[tuple[str, int]]:
         """The runs that are to do, seed by seed, starts before what starts there.
 
-        A finished start is to do once more if its weights are needed and gone.
+        A finished start is to do once more if its weights are needed and gone, or were
+        being made once more when that was cut off.
         """
         runs = []
         for seed in self.args.seeds or self.suite.seeds:
@@ -431,7 +477,10 @@ class Comparison:
         return (
             is_trained(self.configs[name, seed], folder)
             and read_records(folder) is not None
-            and ((folder / EMBEDDINGS).exists() or not self.embeddings(name))
+            and (
+                not self.embeddings(name)
+                or read_embeddings(folder, self.embeddings(name)) is not None
+            )
         )
 
     def start(self, name: str, seed: int) -> multiprocessing.Process:
@@ -492,9 +541,11 @@ class Comparison:
             threads=self.threads,
             **read_records(folder),
         )
-        if self.embeddings(name):
-            figures = json.loads((folder / EMBEDDINGS).read_text())
-            self.runs[self.key(name, seed)]['embeddings'] = figures
+        options = self.embeddings(name)
+        if options:
+            self.runs[self.key(name, seed)].update(
+                embeddings=read_embeddings(folder, options), embeddings_by=options
+            )
         self.write()
         done = self.runs[self.key(name, seed)]
         print(
@@ -505,7 +556,6 @@ class Comparison:
 
     def write(self) -> dict:
         """Write the file of results."""
-        current = {self.key(*run) for run in self.configs if self.is_done(*run)}
         result = dict(
             name=self.name,
             title=self.suite.title,
@@ -524,8 +574,10 @@ class Comparison:
                 )
                 for name, method in self.suite.methods.items()
             },
-            runs={key: run for key, run in self.runs.items() if key in current},
+            runs=self.runs,
         )
+        if self.outdated:
+            result['outdated'] = self.outdated
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_suffix('.part')
         part.write_text(json.dumps(result, indent=1) + '\n')
@@ -539,10 +591,15 @@ class Comparison:
             int: The number of runs that failed.
         """
         waiting, running, failed = self.wanted(), {}, set()
+        for run in waiting:
+            folder = self._work_dir(*run)
+            if self.is_done(*run) and last_checkpoint(folder) is None:
+                # Of a start whose weights are gone; nothing there can be resumed.
+                shutil.rmtree(folder, ignore_errors=True)
         done = sum(self.is_done(*run) for run in self.configs)
         print(
             f'{len(waiting)} runs to do, {done} in {self.file}; '
-            f'{len(self.runs) - done} there are of other configs and will be dropped',
+            f'{len(self.outdated)} there are of other configs and set apart',
             flush=True,
         )
         while waiting or running:
@@ -575,12 +632,22 @@ class Comparison:
 
 def main(args: Sequence[str] | None = None) -> None:
     args = parse_args(args)
-    comparison = Comparison(args)
-    failed = comparison.run()
-    result = comparison.write()
-    if result['runs']:
-        print(format_methods(result))
-        print(draw_methods(result, args.out))
+    args.out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(args.out / f'.{args.suite.stem}.lock', timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        sys.exit(
+            f'Another call writes to {args.out / args.suite.stem}.json. Wait for its '
+            'end, or choose another --out.'
+        )
+    with lock:
+        comparison = Comparison(args)
+        failed = comparison.run()
+        result = comparison.write()
+        if result['runs']:
+            print(format_methods(result))
+            print(draw_methods(result, args.out))
     if failed:
         sys.exit(f'{failed} runs failed.')
 

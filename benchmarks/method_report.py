@@ -28,6 +28,13 @@ def runs_of(result: dict, name: str) -> dict[int, dict]:
     return dict(sorted(runs.items()))
 
 
+def figures_of(result: dict, run: dict, group: str) -> dict:
+    """A run's metrics or, if measured by the suite's present options, embeddings."""
+    if group == 'embeddings' and run.get('embeddings_by') != result['embeddings']:
+        return {}
+    return run[group]
+
+
 def interval(values: list[float], level: float = 0.95) -> tuple[float, float, float]:
     """Mean of independent values and its confidence interval by Student's t.
 
@@ -58,11 +65,12 @@ def differences(
     """What a method has more than its reference, for every seed that both have."""
     runs = runs_of(result, name)
     reference = runs_of(result, reference_of(result, name))
-    return [
-        run[group][metric] - reference[seed][group][metric]
+    pairs = [
+        (figures_of(result, run, group), figures_of(result, reference[seed], group))
         for seed, run in runs.items()
-        if seed in reference and group in run and group in reference[seed]
+        if seed in reference
     ]
+    return [mine[metric] - theirs[metric] for mine, theirs in pairs if mine and theirs]
 
 
 def format_spread(values: list[float]) -> str:
@@ -87,9 +95,33 @@ def cost(result: dict, name: str, field: str) -> float:
     return total + (0 if start is None else cost(result, start, field))
 
 
+def first_steps(result: dict, name: str) -> list[float]:
+    """mAP of a method's runs after the first of several steps, their own or that of
+    the run they start from."""
+    start = result['methods'][name]['start']
+    if start is not None:
+        # They share it: only the seeds of this method count.
+        starts = runs_of(result, start)
+        runs = [starts[seed] for seed in runs_of(result, name) if seed in starts]
+        return [run['metrics']['multi-label/mAP'] for run in runs]
+    values = []
+    for run in runs_of(result, name).values():
+        # by step and epoch, in order
+        steps = [key.partition('/')[0] for key in run['mAP']]
+        if len(set(steps)) > 1:
+            first = len(steps) - 1 - steps[::-1].index(steps[0])
+            values.append(list(run['mAP'].values())[first])
+    return values
+
+
 def method_table(result: dict) -> str:
     """One row a method: metrics over seeds, difference to its reference, costs."""
     rows = []
+    # of methods that train both steps by themselves nothing else tells the first
+    both = any(
+        result['methods'][name]['start'] is None and first_steps(result, name)
+        for name in result['methods']
+    )
     own_references = any(
         reference_of(result, name) != result['reference'] for name in result['methods']
     )
@@ -98,6 +130,9 @@ def method_table(result: dict) -> str:
         if not runs:
             continue
         row = {'': method['label'], 'seeds': str(len(runs))}
+        if both:
+            values = first_steps(result, name)
+            row['mAP after step 1'] = format_spread(values) if values else ''
         for metric, title in METRICS.items():
             values = [run['metrics'][metric] for run in runs.values()]
             row[title] = format_spread(values)
@@ -117,15 +152,16 @@ def method_table(result: dict) -> str:
 
 def embedding_table(result: dict) -> str:
     """One row a method: what its embeddings are worth, and differences to reference."""
-    rows = []
+    rows, group = [], 'embeddings'
     for name, method in result['methods'].items():
-        runs = [run for run in runs_of(result, name).values() if 'embeddings' in run]
+        runs = runs_of(result, name).values()
+        runs = [figures for run in runs if (figures := figures_of(result, run, group))]
         if not runs:
             continue
         row = {'': method['label']}
-        for figure in runs[0]['embeddings']:
-            row[figure] = f'{mean(run["embeddings"][figure] for run in runs):.2f}'
-            deltas = differences(result, name, figure, 'embeddings')
+        for figure in runs[0]:
+            row[figure] = f'{mean(figures[figure] for figures in runs):.2f}'
+            deltas = differences(result, name, figure, group)
             if name != reference_of(result, name) and len(deltas) > 1:
                 centre, _, high = interval(deltas)
                 row[figure] += f' ({centre:+.2f} ± {high - centre:.2f})'
@@ -177,10 +213,11 @@ def format_methods(result: dict) -> str:
             result['description'],
             method_table(result),
             '± is the standard deviation over seeds. Differences are taken seed by '
-            'seed; in brackets their 95 % interval (Student). The metrics are those of '
-            'the last epoch, whichever was best. Images and minutes count the step '
-            'that a run started from; minutes are of training alone, with other runs '
-            'beside it where several ran at a time.',
+            'seed; in brackets their 95 % interval (Student), each for itself: of '
+            'many, some exclude zero by chance. The metrics are those of the last '
+            'epoch, whichever was best. Images and minutes count the step that a run '
+            'started from; minutes are of training alone, with other runs beside it '
+            'where several ran at a time.',
             *embeddings,
             '; '.join(notes) + '.',
         ]

@@ -136,6 +136,70 @@ def test_what_is_lost_or_changed_is_trained_again(run, suite, tmp_path):
     assert run('--seeds', '0', '--methods', 'plain')[0] == ['first', 'plain']
 
 
+def started_from(tmp_path):
+    """The weights that the run ``contrast/0`` started from."""
+    path = next((tmp_path / 'runs/tiny/contrast').glob('*/step2/started_from'))
+    return Path(path.read_text())
+
+
+def test_a_start_that_is_made_once_more_is_made_to_its_end(
+    compare, run, tmp_path, monkeypatch
+):
+    run('--seeds', '0', '--methods', 'plain')
+    shutil.rmtree(tmp_path / 'runs/tiny/first')
+    hook = compare.MethodRecordHook
+    after_train_epoch = hook.after_train_epoch
+
+    def stop(self, runner):
+        after_train_epoch(self, runner)
+        if self.step == 'step1' and runner.epoch == 1:
+            raise KeyboardInterrupt
+
+    # after the first of two epochs
+    monkeypatch.setattr(hook, 'after_train_epoch', stop)
+    options = ('--seeds', '0', '--methods', 'contrast')
+    with pytest.raises(KeyboardInterrupt):
+        run(*options)
+    assert list((tmp_path / 'runs/tiny/first').glob('*/step1/epoch_1.pth'))
+    monkeypatch.setattr(hook, 'after_train_epoch', after_train_epoch)
+    assert run(*options)[0] == ['first', 'contrast']
+    assert started_from(tmp_path).name == 'epoch_2.pth'
+
+
+def test_a_start_without_weights_is_made_once_more(run, tmp_path):
+    run('--seeds', '0', '--methods', 'plain')
+    for path in (tmp_path / 'runs/tiny/first').glob('*/step1/*.pth'):
+        path.unlink()
+    trained, result = run('--seeds', '0', '--methods', 'contrast')
+    assert trained == ['first', 'contrast']
+    assert started_from(tmp_path).is_file()
+    assert result['runs']['first/0']['images'] == 2 * 7
+
+
+def test_runs_that_fit_again_are_taken_back(run, suite, tmp_path):
+    _, before = run('--seeds', '0', '--methods', 'first')
+    text = suite.read_text()
+    other = "{'train_cfg.val_interval': 2, 'optim_wrapper.optimizer.lr': 0.02}"
+    suite.write_text(text.replace("{'train_cfg.val_interval': 2}", other))
+    trained, result = run('--seeds', '0', '--methods', 'first')
+    assert trained == ['first']
+    old = dict(before['runs']['first/0'], run='first/0')
+    assert result['outdated'] == [old]
+    assert result['runs']['first/0'] != before['runs']['first/0']
+    suite.write_text(text)
+    trained, result = run('--seeds', '0', '--methods', 'first')
+    assert trained == []
+    assert result['runs'] == before['runs'] and len(result['outdated']) == 1
+
+
+def test_one_call_at_a_time(compare, run, tmp_path):
+    (tmp_path / 'out').mkdir()
+    with compare.FileLock(tmp_path / 'out/.tiny.lock'):
+        with pytest.raises(SystemExit, match='Another call writes to .*tiny.json'):
+            run('--seeds', '0', '--methods', 'first')
+    assert run('--seeds', '0', '--methods', 'first')[0] == ['first']
+
+
 @pytest.mark.parametrize('epoch', [0, 1])
 def test_goes_on_where_it_was_cut_off(compare, run, tmp_path, monkeypatch, epoch):
     """Also between the last checkpoint and its validation."""
@@ -193,6 +257,14 @@ def test_embeddings(run, suite, tmp_path, capsys):
         assert result['runs'][f'{name}/0']['mAP'] == before['runs'][f'{name}/0']['mAP']
     assert 'within/mAP@R' in capsys.readouterr().out
     assert run(*options)[0] == []
+
+    # by other options, they are measured anew; what cannot be is still kept
+    suite.write_text(content.replace('shots=[1]', 'shots=[2]'))
+    shutil.rmtree(tmp_path / 'runs/tiny/contrast')
+    trained, other = run('--seeds', '0', '--methods', 'plain')
+    assert '2-shot/mAP' in other['runs']['plain/0']['embeddings']
+    assert '1-shot/mAP' not in other['runs']['plain/0']['embeddings']
+    assert other['runs']['contrast/0'] == result['runs']['contrast/0']
 
 
 @pytest.mark.parametrize(
@@ -290,15 +362,38 @@ def test_fingerprint(compare, load_config, tmp_path):
     assert of(cfg, tmp_path / 'here') != of(moved, tmp_path / 'there')
 
 
+def test_fingerprint_tells_features_apart(compare, load_config):
+    cfg = load_config()
+    of = compare.fingerprint
+    assert of(cfg, features='a') == of(cfg, features='a') != of(cfg, features='b')
+
+
 def test_last_checkpoint(compare, tmp_path):
-    """Of a config without steps and of the last one of several."""
-    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
-    assert compare.last_checkpoint(tmp_path) == 'epoch_1.pth'
+    """Of a config without steps and of the last one of several; also if moved."""
+    assert compare.last_checkpoint(tmp_path) is None
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_1.pth')
+    assert compare.last_checkpoint(tmp_path) is None
+    (tmp_path / 'epoch_1.pth').touch()
+    assert compare.last_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
     for step, time in (('step2', 2e9 + 1), ('step1', 2e9)):
         (tmp_path / step).mkdir()
-        (tmp_path / step / 'last_checkpoint').write_text(f'{step}.pth')
-        os.utime(tmp_path / step / 'last_checkpoint', (time, time))
-    assert compare.last_checkpoint(tmp_path) == 'step2.pth'
+        (tmp_path / step / f'{step}.pth').touch()
+        pointer = tmp_path / step / 'last_checkpoint'
+        pointer.write_text(str(tmp_path / step / f'{step}.pth'))
+        os.utime(pointer, (time, time))
+    assert compare.last_checkpoint(tmp_path) == str(tmp_path / 'step2/step2.pth')
+
+
+def test_is_trained(compare, load_config, tmp_path):
+    """Of a config without steps, by its last epoch."""
+    cfg = load_config()
+    cfg.pop('steps')
+    cfg.train_cfg.max_epochs = 2
+    for epoch, expected in ((1, False), (2, True)):
+        path = tmp_path / f'epoch_{epoch}.pth'
+        path.touch()
+        (tmp_path / 'last_checkpoint').write_text(str(path))
+        assert compare.is_trained(cfg, tmp_path) is expected
 
 
 def result_of(values):
@@ -312,6 +407,7 @@ def result_of(values):
         runs={
             f'{name}/{seed}': dict(
                 metrics={f'multi-label/{key}': value for key in ('mAP', 'CF1', 'OF1')},
+                mAP={'step1/8': value},
                 images=1000,
                 seconds=60,
                 date='2026-01-01T00:00',
@@ -370,3 +466,22 @@ def test_costs_count_the_start(load):
     result = result_of(dict(a={0: 1.0}, b={0: 2.0}))
     result['methods']['b']['start'] = 'a'
     assert report.cost(result, 'b', 'images') == 2000
+
+
+def test_first_steps(load):
+    """Of those that train both, and of those that start from another's."""
+    report = load('method_report')
+    result = result_of(dict(a={0: 50.0, 1: 60.0}, b={1: 61.0}, c={0: 70.0, 1: 71.0}))
+    assert 'after step 1' not in report.method_table(result)
+    result['methods']['b']['start'] = 'a'
+    for name, by_epoch in (
+        ('c/0', {'step1/4': 1.0, 'step1/8': 2.0, 'step2/4': 70.0}),
+        ('c/1', {'step1/8': 3.0, 'step2/4': 71.0}),
+    ):
+        result['runs'][name]['mAP'] = by_epoch
+    assert report.first_steps(result, 'a') == []
+    assert report.first_steps(result, 'b') == [60.0]
+    assert report.first_steps(result, 'c') == [2.0, 3.0]
+    table = report.method_table(result).splitlines()
+    assert '| mAP after step 1 |' in table[0]
+    assert '2.50 ± 0.71' in next(line for line in table if line.startswith('| c'))

@@ -24,10 +24,11 @@ class SharedLabelSampler(Sampler):
 
     An epoch has as many images as with MMEngine's ``DefaultSampler``, but not each
     image once: of N images, N / ``group_size`` are taken in order, and the others come
-    from those that share a label with them, so that images with rare labels are seen
-    more often. Others are drawn without replacement within a group; where fewer carry
-    the label, and for an image without a label that is known to be present, the rest
-    of the group is drawn from all images.
+    from those that share a label with them. Images of many labels are seen more often
+    that way, those of one label, or none, less often. Others are drawn without
+    replacement within a group; where fewer carry the label, and for an image without a
+    label that is known to be present, the rest of the group is drawn from all images.
+    What the dataset lists twice, as ``RepeatDataset`` does, passes for two images.
 
     The idea is that of samplers of P classes by K images, which metric learning uses
     for single labels; to choose by a random one of an image's labels is this project's.
@@ -92,18 +93,20 @@ class SharedLabelSampler(Sampler):
 
     def _group(self, first: int, draws: np.random.Generator) -> list[int]:
         """An image and those that are drawn to it."""
-        group = [first]
-        labels = self._labels[first]
-        pools = [np.arange(len(self._labels))]
+        group, labels = [first], self._labels[first]
         if labels:
-            pools.insert(0, self._carriers[labels[draws.integers(len(labels))]])
-        for pool in pools:
-            missing = self.group_size - len(group)
-            # Some of those drawn may be in the group already.
-            size = min(len(pool), missing + len(group))
-            drawn = draws.choice(pool, size, replace=False).tolist()
-            group += [index for index in drawn if index not in group][:missing]
+            carriers = self._carriers[labels[draws.integers(len(labels))]]
+            number = min(len(carriers), self.group_size)
+            self._fill(group, draws.choice(carriers, number, replace=False))
+        if len(group) < self.group_size:
+            everyone = len(self._labels)
+            self._fill(group, draws.choice(everyone, self.group_size, replace=False))
         return group
+
+    def _fill(self, group: list[int], drawn: np.ndarray) -> None:
+        """Add what was drawn and is not in the group yet, until it is full."""
+        new = [index for index in drawn.tolist() if index not in group]
+        group += new[: self.group_size - len(group)]
 
     def __len__(self) -> int:
         """The number of images that this process takes in an epoch."""

@@ -2,6 +2,7 @@
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 from mmengine.registry import DATA_SAMPLERS, init_default_scope
 from mmengine.runner import Runner
@@ -95,6 +96,20 @@ def test_each_label_of_an_image_is_drawn_alike(dataset):
     assert partners[1] + partners[8] == pytest.approx(total / 2, rel=0.1)
     assert partners[3] + partners[7] + partners[9] == pytest.approx(total / 2, rel=0.1)
     assert partners[3] == pytest.approx(total / 6, rel=0.25)
+
+
+def test_images_of_many_labels_are_seen_more_often(dataset):
+    sampler = SharedLabelSampler(dataset, 2, seed=0)
+    seen = Counter()
+    for epoch in range(500):
+        sampler.set_epoch(epoch)
+        seen.update(sampler)
+    assert sum(seen.values()) == 500 * len(LABELS)
+    by_number = {
+        number: np.mean([seen[i] for i, x in enumerate(LABELS) if len(x) == number])
+        for number in (0, 1, 2)
+    }
+    assert by_number[0] < by_number[1] < 500 < by_number[2]
 
 
 def test_epochs_differ_and_repeat_by_seed(dataset):
