@@ -54,6 +54,30 @@ def walk(value):
             yield from walk(item)
 
 
+def test_losses_can_be_changed_option_by_option():
+    """Losses that are not their class's defaults stand in the recipe in full.
+
+    ``--cfg-options model.head.loss_kl.loss_weight=3`` needs a type to add to, and one
+    that is given there takes the defaults of the class, not those of the head.
+    """
+    names = dict(
+        SADCLHead={'loss_contrastive', 'loss_prototype'},
+        CGMVAEHead={'loss', 'loss_kl', 'loss_contrastive'},
+        KMCLHead={'loss', 'loss_reconstruction', 'loss_contrastive'},
+    )
+    found = set()
+    for path in (ROOT / 'configs').rglob('*.py'):
+        if '_base_' in path.parts:
+            continue
+        for part in walk(Config.fromfile(path)._cfg_dict):
+            if part.get('type') in names:
+                expected = names[part['type']]
+                assert expected <= set(part), path
+                assert all('type' in part[name] for name in expected), path
+                found.add(part['type'])
+    assert found == set(names)
+
+
 @pytest.fixture
 def images(tmp_path):
     """Four files with noise, of the usual shapes of photographs."""

@@ -10,8 +10,8 @@ model = dict(
         num_classes=80,
         in_channels=2048,
         embed_dims=2048,
-        loss=dict(type='BinaryCrossEntropyLoss', loss_weight=0.5),
-        loss_reduction='mean',
+        loss=dict(type='BinaryCrossEntropyLoss', loss_weight=0.5 / 80),
+        loss_reduction='batch',
         loss_kl=dict(type='GaussianMixtureKLLoss', loss_weight=6 / 80),
         loss_contrastive=dict(
             type='LabelEmbeddingContrastiveLoss', temperature=1.0, loss_weight=1 / 80

@@ -10,8 +10,8 @@ model = dict(
         num_classes=10,
         in_channels=64,
         embed_dims=128,
-        loss=dict(type='BinaryCrossEntropyLoss', loss_weight=0.5),
-        loss_reduction='mean',
+        loss=dict(type='BinaryCrossEntropyLoss', loss_weight=0.5 / 10),
+        loss_reduction='batch',
         loss_kl=dict(type='GaussianMixtureKLLoss', loss_weight=6 / 10),
         loss_contrastive=dict(
             type='LabelEmbeddingContrastiveLoss', temperature=1.0, loss_weight=1 / 10

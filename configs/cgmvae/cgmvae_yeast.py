@@ -13,6 +13,12 @@ model = dict(
         latent_dims=64,
         embed_dims=2048,
         dropout=0.5,
+        loss=dict(type='BinaryCrossEntropyLoss', loss_weight=0.5),
+        loss_reduction='batch',
+        loss_kl=dict(type='GaussianMixtureKLLoss', loss_weight=6.0),
+        loss_contrastive=dict(
+            type='LabelEmbeddingContrastiveLoss', temperature=1.0, loss_weight=1.0
+        ),
     ),
 )
 

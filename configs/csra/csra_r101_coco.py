@@ -6,7 +6,7 @@ model = dict(
         type='PartialLabelCSRAHead',
         num_classes=80,
         in_channels=2048,
-        num_heads=1,
-        lam=0.1,
+        num_heads=4,
+        lam=0.5,
     )
 )

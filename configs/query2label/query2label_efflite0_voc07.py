@@ -1,5 +1,7 @@
 # Query2Label (encoder and decoder layers with label queries), PASCAL VOC2007 train ->
 # val, EfficientNet-Lite0.
+# Query2Label publishes ASL as its loss; the recipes of this project that are not about
+# the loss share binary cross-entropy.
 _base_ = ['../_base_/recipes/efflite0_voc07.py']
 
 model = dict(

@@ -1,5 +1,7 @@
 # Query2Label (encoder and decoder layers with label queries), MS-COCO 2014, ResNet-101,
 # 448 px.
+# Query2Label publishes ASL as its loss; the recipes of this project that are not about
+# the loss share binary cross-entropy.
 _base_ = ['../_base_/recipes/r101_coco.py']
 
 model = dict(

@@ -1,4 +1,6 @@
 # Query2Label (encoder and decoder layers with label queries), scenes of digits.
+# Query2Label publishes ASL as its loss; the recipes of this project that are not about
+# the loss share binary cross-entropy.
 _base_ = ['../_base_/recipes/resnet_digits.py']
 
 model = dict(

@@ -29,6 +29,15 @@ steps = dict(
         model=dict(
             head=dict(
                 type='SADCLHead',
+                loss_contrastive=dict(
+                    type='LabelWiseContrastiveLoss',
+                    temperature=0.2,
+                    loss_weight=0.1,
+                    across_processes=False,
+                ),
+                loss_prototype=dict(
+                    type='PrototypeContrastiveLoss', temperature=0.07, loss_weight=0.05
+                ),
                 # the views of a batch
                 num_slots=48,
                 projector=dict(hidden_channels=512, out_channels=256),

@@ -474,6 +474,16 @@ def test_resume_with_other_lengths(make, record):
         Runner.from_cfg(cfg).train()
 
 
+def test_resume_with_the_teacher_of_another_phase(make, record):
+    # the teacher of iteration 1, in a checkpoint of its phase
+    run(make(teacher_iters=1, student_iters=9), stop_at=4)
+    cfg = make(teacher_iters=2, student_iters=9)
+    cfg.resume = True
+    message = 'phase that begins at 2, but .* holds the teacher of iteration 1'
+    with pytest.raises(ValueError, match=message):
+        Runner.from_cfg(cfg).train()
+
+
 def test_resume_of_a_run_without_it(make, record):
     cfg = make()
     (hook,) = cfg.custom_hooks

@@ -80,13 +80,16 @@ def embed(runner):
     """One image at a time: embeddings ``(L, D)``, scores and labels."""
     model = runner.model.eval()
     for sample in runner.train_dataloader.dataset:
+        views = sample['inputs']
+        inputs = [[view] for view in views] if isinstance(views, list) else [views]
         data = model.data_preprocessor(
-            dict(inputs=[sample['inputs']], data_samples=[sample['data_samples']])
+            dict(inputs=inputs, data_samples=[sample['data_samples']])
         )
         (embeddings,) = model.extract_feat(data['inputs'])
-        scores = model.head((embeddings,)).sigmoid()[0].tolist()
-        target = data['data_samples'][0].gt_score.tolist()
-        yield embeddings[0], scores, [i for i, y in enumerate(target) if y == 1]
+        scores = model.head((embeddings,)).sigmoid().tolist()
+        for view, (row, data_sample) in enumerate(zip(scores, data['data_samples'])):
+            target = data_sample.gt_score.tolist()
+            yield embeddings[view], row, [i for i, y in enumerate(target) if y == 1]
 
 
 def oracle(runner, thr):
@@ -165,6 +168,36 @@ def test_each_image_counts_once(load, messages, sampler):
         torch.testing.assert_close(
             runner.model.head.prototypes.detach()[label],
             sum(rows) / len(rows),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_all_views_and_no_unknown_label(load, messages):
+    """Both views of an image count; a label that is not known does not."""
+    cfg = load({'data_preprocessor.num_views': 2})
+    data = cfg.train_dataloader.dataset
+    flip = dict(type='RandomFlip', prob=1.0)
+    last = data.pipeline[-1]
+    views = dict(type='MultiView', num_views=[1, 1], transforms=[[flip], []])
+    data.pipeline = [*data.pipeline[:-1], views, last]
+    cfg.train_dataloader.dataset = dict(type='HideLabels', keep=0.5, dataset=data)
+    runner = prepare(cfg, BIAS)
+    rows = list(embed(runner))
+    assert len(rows) == 2 * len(runner.train_dataloader.dataset)
+    # the views differ
+    assert not torch.allclose(rows[0][0], rows[1][0])
+    targets = [
+        item['data_samples'].gt_score for item in runner.train_dataloader.dataset
+    ]
+    assert (torch.stack(targets) == -1).any()
+    used, _ = oracle(runner, 0.5)
+    before = runner.model.head.prototypes.detach().clone()
+    PrototypeInitHook(thr=0.5).before_train(runner)
+    for label, rows in enumerate(used):
+        torch.testing.assert_close(
+            runner.model.head.prototypes.detach()[label],
+            sum(rows) / len(rows) if rows else before[label],
             rtol=1e-4,
             atol=1e-5,
         )

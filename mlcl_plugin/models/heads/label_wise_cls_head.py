@@ -284,14 +284,15 @@ class LabelWiseClsHead(PartialLabelHead):
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         """Ignore what only contrast needs where this head has none.
 
-        Projector, factors of labels that share an embedding and the memory of the
-        loss serve training with contrast only, so a model without contrast takes
-        such a checkpoint as it is.
+        Projector, factors of labels that share an embedding, the memory of the loss,
+        and prototypes and memory of a ``SADCLHead`` serve training with contrast only,
+        so a model without contrast takes such a checkpoint as it is.
         """
         if self.projector is None:
-            surplus = tuple(
-                f'{prefix}{name}.'
-                for name in ('projector', 'label_scale', 'contrastive_module')
+            parts = ('projector', 'label_scale', 'contrastive_module')
+            surplus = (
+                *(f'{prefix}{name}.' for name in parts),
+                *(f'{prefix}{name}' for name in ('prototypes', 'memory_bits')),
             )
             for key in [k for k in state_dict if k.startswith(surplus)]:
                 del state_dict[key]

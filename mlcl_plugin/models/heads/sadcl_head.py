@@ -80,7 +80,8 @@ class SADCLHead(LabelWiseClsHead):
 
     Raises:
         ValueError: If an option has a value outside its range, a contrast is missing,
-            or ``loss_contrastive`` has a memory of its own.
+            or ``loss_contrastive`` has a memory of its own or contrasts something else
+            than the embeddings of present labels.
     """
 
     def __init__(
@@ -129,6 +130,13 @@ class SADCLHead(LabelWiseClsHead):
             raise ValueError(f'num_slots must be positive, got {num_slots}.')
         if not 0 <= memory_thr <= 1:
             raise ValueError(f'memory_thr must lie between 0 and 1, got {memory_thr}.')
+        contrast = self.contrastive_module
+        if hasattr(contrast, 'select') or getattr(contrast, 'whole_images', False):
+            raise ValueError(
+                'SADCLHead contrasts the embeddings of present labels, which '
+                f'{type(contrast).__name__} does not. Use LabelWiseContrastiveLoss '
+                'here, or LabelWiseClsHead for the other.'
+            )
         if getattr(self.contrastive_module, 'memory', None) is not None:
             raise ValueError(
                 'SADCLHead has a memory of its own. Leave out loss_contrastive.memory, '

@@ -61,12 +61,17 @@ class LabelQueryDecoder(BaseModule):
     :func:`sine_position_code`, is added to queries and keys of all attention to the
     places and between them, and so are the label queries in the decoder, whose input
     starts at zero. Values carry no code. Every sublayer is followed by a layer norm
-    (post-norm); no further norm follows the last.
+    (post-norm).
 
     Sources: `Query2Label <https://arxiv.org/abs/2107.10834>`_; `DETR
     <https://arxiv.org/abs/2005.12872>`_ for where codes and queries are added; `SADCL
-    <https://arxiv.org/abs/2307.09715>`_, with the same sizes, leaves out the decoder's
-    self-attention.
+    <https://arxiv.org/abs/2307.09715>`_, with the same sizes, for a decoder without
+    self-attention. Deviations:
+
+    - DETR has one more layer norm after the last decoder layer, which is not built;
+    - the decoder of Query2Label's paper has self-attention, and so has this one by
+      default, but for its first layer; the training code released with the paper
+      leaves it out unless told to keep it (``self_attention=False``).
 
     Args:
         num_classes (int): Number of labels L.
@@ -81,9 +86,8 @@ class LabelQueryDecoder(BaseModule):
         dropout (float): Share of attention weights, outputs and hidden units that are
             dropped in training. Defaults to 0.1.
         self_attention (bool): Let the labels attend one another from the second
-            decoder layer on, as Query2Label does; in the first they know nothing of
-            the image yet. Its cost grows with the square of L. False is SADCL's
-            form. Defaults to True.
+            decoder layer on; in the first they know nothing of the image yet. Its
+            cost grows with the square of L. Defaults to True.
         num_extra_tokens (int): Leading tokens of token input that are no place
             of the image (class token, registers) and are left out. A backbone
             that gives ``(B, C, H, W)`` has none. Defaults to 0.

@@ -177,7 +177,16 @@ def bce(logit, target):
     return max(logit, 0) - logit * target + math.log1p(math.exp(-abs(logit)))
 
 
-@pytest.mark.parametrize('targets', [TARGETS, [[1, 0, 1, 0, 0]], [[0] * 5] * 2])
+@pytest.mark.parametrize(
+    'targets',
+    [
+        TARGETS,
+        [[1, 0, 1, 0, 0]],
+        [[0] * 5] * 2,
+        # one label an image
+        [[0, 1, 0, 0, 0], [-1, -1, -1, 1, 0]],
+    ],
+)
 def test_losses_by_hand(targets, monkeypatch):
     """All branches, from the parts that are tested above."""
     head, x = build(), vectors(len(targets))

@@ -334,6 +334,15 @@ def test_checkpoint():
     assert torch.equal(head.memory, resumed.memory)
 
 
+def test_checkpoint_without_contrast():
+    """The head of step 1 takes that of step 2 as it is."""
+    source = build()
+    plain = LabelWiseClsHead(5, 6).double()
+    plain.load_state_dict(source.state_dict())
+    x = features()
+    assert torch.equal(plain((x,)), source((x,)))
+
+
 @pytest.mark.parametrize('update_buffers', [False, True])
 def test_ema_does_not_average_it(update_buffers):
     """An average of embeddings of different images would be neither's."""
@@ -468,6 +477,10 @@ def test_resume(load_config, record):
                 )
             ),
             'has a memory of its own',
+        ),
+        *(
+            (dict(loss_contrastive=dict(type=name)), f'which {name} does not')
+            for name in ('WithinLabelContrastiveLoss', 'ImageLevelContrastiveLoss')
         ),
     ],
 )
