@@ -75,6 +75,23 @@ for value in (0.03, 0.1, 0.5):
             f'{contrast}.loss_weight': value,
         },
     )
+for value in (0.5, 1.0):
+    methods[f'within_0.5_temperature_{value}'] = dict(
+        label=f'within labels, weight 0.5, temperature {value}',
+        config=config,
+        start='step1',
+        options={
+            f'{contrast}.type': 'WithinLabelContrastiveLoss',
+            f'{contrast}.temperature': value,
+        },
+    )
+for value in (0.1, 0.5, 1.0):
+    methods[f'image_0.5_temperature_{value}'] = dict(
+        label=f'image level, any, weight 0.5, temperature {value}',
+        config='configs/mlcl/mlcl_image_level_efflite0_voc07.py',
+        start='step1',
+        options={f'{contrast}.temperature': value},
+    )
 sgd = dict(_delete_=True, type='SGD', momentum=0.9, weight_decay=1e-4)
 pairs = {
     'sgd_0.01': (
