@@ -60,6 +60,12 @@ for key, label, optimizer in (
             reference=None if name == 'no_contrast' else base,
             options={**optimizer, **changes},
         )
+methods['adamw_within_strong'] = dict(
+    label='AdamW, within-label contrast, weight 0.5, temperature 0.5',
+    config='configs/mlcl/mlcl_within_label_efflite0_voc07.py',
+    start='step1',
+    options={**adamw, weight: 0.5, f'{contrast}.temperature': 0.5},
+)
 methods['adamw_image_any'] = dict(
     label='AdamW, image level, any, weight 0.1',
     config='configs/mlcl/mlcl_image_level_efflite0_voc07.py',

@@ -5,8 +5,9 @@ title = 'Learning rates, on a split of VOC2007 train, frozen backbone'
 description = (
     'As the family on a frozen backbone, but within train: 2,000 photographs to train '
     'on, the other 500 for mAP. First the rates of step 1, then those of step 2, '
-    'after step 1 at 0.004 and, of label attention, at 0.001. Differences of half a '
-    "point may be chance. SADCL takes Query2Label's rate, whose decoder it shares."
+    'after step 1 at 0.004 and, of label attention, at 0.001, where contrast in step '
+    '2 is tried, too, at 1e-4. Differences of half a point may be chance. SADCL takes '
+    "Query2Label's rate, whose decoder it shares."
 )
 seeds = [0]
 num_tuning = 500
@@ -49,4 +50,33 @@ for rate in (1e-5, 3e-5, 1e-4):
         reference='label_attention_0.001',
         options={'steps.step2.optim_wrapper.optimizer.lr': rate},
     )
+contrast = 'steps.step2.model.head.loss_contrastive'
+for key, label, path, found in (
+    ('mulcon', 'MulCon', 'mlcl', ((0.5, 0.2), (0.5, 1.0))),
+    (
+        'within_label',
+        'within-label contrast',
+        'mlcl/mlcl_within_label',
+        ((0.1, 0.2), (0.5, 0.2), (0.5, 0.5), (2.0, 0.5)),
+    ),
+    (
+        'image_any',
+        'image level, any',
+        'mlcl/mlcl_image_level',
+        ((0.1, 0.1), (0.5, 0.1)),
+    ),
+):
+    for weight, temperature in found:
+        methods[f'{key}_{weight}_{temperature}'] = dict(
+            label=f'{label}, weight {weight}, temperature {temperature}',
+            config=f'configs/{path}_efflite0_voc07.py',
+            start='label_attention_0.001',
+            reference='label_attention_0.001_step2_0.0001',
+            options={
+                'steps.step2.optim_wrapper.optimizer.lr': 1e-4,
+                f'{contrast}.loss_weight': weight,
+                f'{contrast}.temperature': temperature,
+            },
+        )
+del contrast, found, weight, temperature
 del recipes, key, label, path, rates, rate
