@@ -9,7 +9,7 @@ description = (
     'on them, in bfloat16, by the VOC2007 recipes, step 1 for 8 epochs of one view '
     'and step 2 for 4 epochs of two, both by AdamW. On a split of train no rate of '
     'step 1 is more than half a point behind the best of those tried (ASL, CSRA, KMCL '
-    'and C-GMVAE have the 0.004 of average pooling, 0.2 to 0.5 behind); those of step '
+    'and C-GMVAE have the 0.004 of average pooling, 0.1 to 0.5 behind); those of step '
     '2 were tried for label attention and for average pooling, whose rate the other '
     'methods on pooled features have. Methods that differ in step 2 only share step 1 '
     'of their seed. Image-level contrast acts on the mean label embedding: behind '
