@@ -264,7 +264,7 @@ def draw_methods(result: dict, folder: Path) -> Path:
     left.invert_yaxis()
     left.set_xlabel('mAP: seeds (dots), mean (bar)', fontsize=9)
     right.axvline(0, color='grey', linewidth=0.8, linestyle=':')
-    right.set_xlabel('mAP less that of its reference, 95 % interval', fontsize=9)
+    right.set_xlabel('mAP over its reference, 95 % interval', fontsize=9)
     for axis in (left, right):
         axis.tick_params(labelsize=8)
         axis.grid(axis='x', linewidth=0.4)
