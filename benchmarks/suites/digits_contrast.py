@@ -4,9 +4,8 @@ description = (
     'Scenes of handwritten digits (5,000 and 1,000; 64 px, ten labels), half a '
     'ResNet-18 from random weights, the recipes `*_resnet_digits.py` at their full '
     'size: step 1 of 16 epochs and, from its weights, step 2 of 4 epochs of two views. '
-    'All of step 2 share step 1 of their seed and network. With label '
-    'attention, contrast of images acts on the mean label embedding; with average '
-    'pooling it acts on the pooled features and so trains the backbone, too.'
+    'All of step 2 share step 1 of their seed. Contrast of images acts on the mean '
+    'label embedding.'
 )
 seeds = [0, 1, 2, 3, 4]
 reference = 'no_contrast'
@@ -18,7 +17,6 @@ options = {
 # what embeddings are worth, see mlcl_plugin/apis/label_embeddings.py
 embeddings = dict(shots=[1, 5], repeats=5, seed=0)
 config = 'configs/mlcl_resnet_digits.py'
-pooled = 'configs/image_level/image_level_any_resnet_digits.py'
 contrast = 'steps.step2.model.head.loss_contrastive'
 methods = dict(
     step1=dict(label='label attention, BCE: step 1', config=config, until='step1'),
@@ -39,43 +37,5 @@ methods = dict(
         config='configs/mlcl/mlcl_image_level_resnet_digits.py',
         start='step1',
     ),
-    pooled_step1=dict(
-        label='average pooling, BCE: step 1',
-        config=pooled,
-        until='step1',
-        embeddings=None,
-    ),
-    pooled=dict(
-        label='average pooling, BCE',
-        config=pooled,
-        start='pooled_step1',
-        embeddings=None,
-        options={contrast: None},
-    ),
-    pooled_image_any=dict(
-        label='average pooling, image level, any, weight 0.1',
-        config=pooled,
-        start='pooled_step1',
-        reference='pooled',
-        embeddings=None,
-    ),
 )
-for rule, label in (
-    ('all', 'all'),
-    ('jaccard', 'Jaccard'),
-    ('threshold', 'threshold of 2'),
-    ('mulsupcon', 'MulSupCon'),
-    ('similarity_dissimilarity', 'similarity-dissimilarity'),
-):
-    changes = {f'{contrast}.rule': rule}
-    if rule == 'threshold':
-        changes[f'{contrast}.threshold'] = 2
-    methods[f'pooled_image_{rule}'] = dict(
-        label=f'average pooling, image level, {label}, weight 0.1',
-        config=pooled,
-        start='pooled_step1',
-        reference='pooled',
-        embeddings=None,
-        options=changes,
-    )
-del config, pooled, contrast, rule, label, changes
+del config, contrast
