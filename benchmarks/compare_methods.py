@@ -593,9 +593,10 @@ class Comparison:
         waiting, running, failed = self.wanted(), {}, set()
         for run in waiting:
             folder = self._work_dir(*run)
-            if self.is_done(*run) and last_checkpoint(folder) is None:
-                # Of a start whose weights are gone; nothing there can be resumed.
-                shutil.rmtree(folder, ignore_errors=True)
+            needed = self.is_done(*run) or not self.is_complete(*run)
+            if needed and folder.exists() and last_checkpoint(folder) is None:
+                # The weights are gone: nothing there can be resumed.
+                shutil.rmtree(folder)
         done = sum(self.is_done(*run) for run in self.configs)
         print(
             f'{len(waiting)} runs to do, {done} in {self.file}; '

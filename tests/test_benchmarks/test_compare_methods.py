@@ -176,6 +176,26 @@ def test_a_start_without_weights_is_made_once_more(run, tmp_path):
     assert result['runs']['first/0']['images'] == 2 * 7
 
 
+def test_a_run_that_cannot_go_on_begins_anew(compare, run, tmp_path, monkeypatch):
+    hook = compare.MethodRecordHook
+    after_train_epoch = hook.after_train_epoch
+
+    def stop(self, runner):
+        after_train_epoch(self, runner)
+        if runner.epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(hook, 'after_train_epoch', stop)
+    options = ('--seeds', '0', '--methods', 'first')
+    with pytest.raises(KeyboardInterrupt):
+        run(*options)
+    monkeypatch.setattr(hook, 'after_train_epoch', after_train_epoch)
+    (checkpoint,) = (tmp_path / 'runs/tiny/first').glob('*/step1/epoch_1.pth')
+    checkpoint.unlink()
+    trained, result = run(*options)
+    assert trained == ['first'] and result['runs']['first/0']['images'] == 2 * 7
+
+
 def test_runs_that_fit_again_are_taken_back(run, suite, tmp_path):
     _, before = run('--seeds', '0', '--methods', 'first')
     text = suite.read_text()
