@@ -83,7 +83,7 @@ class SharedLabelSampler(Sampler):
         generator.manual_seed(self.seed + self.epoch)
         order = torch.randperm(len(self._labels), generator=generator).tolist()
         groups = math.ceil(self.num_samples / self.group_size)
-        # Only as many random numbers as an epoch of any process needs, all at once.
+        # One for each group of all processes.
         seeds = torch.randint(2**31, (groups * self.world_size,), generator=generator)
         indices = []
         for number in range(self.rank, groups * self.world_size, self.world_size):

@@ -61,17 +61,12 @@ class LabelQueryDecoder(BaseModule):
     :func:`sine_position_code`, is added to queries and keys of all attention to the
     places and between them, and so are the label queries in the decoder, whose input
     starts at zero. Values carry no code. Every sublayer is followed by a layer norm
-    (post-norm).
+    (post-norm); no further norm follows the last.
 
     Sources: `Query2Label <https://arxiv.org/abs/2107.10834>`_; `DETR
     <https://arxiv.org/abs/2005.12872>`_ for where codes and queries are added; `SADCL
     <https://arxiv.org/abs/2307.09715>`_, with the same sizes, for a decoder without
-    self-attention. Deviations:
-
-    - DETR has one more layer norm after the last decoder layer, which is not built;
-    - the decoder of Query2Label's paper has self-attention, and so has this one by
-      default, but for its first layer; the training code released with the paper
-      leaves it out unless told to keep it (``self_attention=False``).
+    self-attention (``self_attention=False``).
 
     Args:
         num_classes (int): Number of labels L.
