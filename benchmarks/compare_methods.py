@@ -252,7 +252,8 @@ def hide_labels(cfg: Config, options: ConfigDict) -> None:
 
 def fingerprint(cfg: Config, *folders: Path, features: str = '') -> str:
     """Tells configs, and the features they read, apart; where the given folders are
-    does not matter."""
+    does not matter.
+    """
     text = json.dumps(cfg._cfg_dict.to_dict(), sort_keys=True, default=str) + features
     for folder in folders:
         text = text.replace(str(folder.absolute()), '')
@@ -275,7 +276,8 @@ def train(cfg: Config, threads: int, folder: Path, embeddings: dict | None) -> N
 
 def run(cfg: Config, folder: Path, embeddings: dict | None) -> None:
     """Do what is left of a run: training, validation of its last state, and figures
-    of its embeddings, if options for these are given."""
+    of its embeddings, if options for these are given.
+    """
     if not is_trained(cfg, folder):
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else None
         (runner or CheckedRunner.from_cfg(cfg)).train()

@@ -96,8 +96,9 @@ def cost(result: dict, name: str, field: str) -> float:
 
 
 def first_steps(result: dict, name: str) -> list[float]:
-    """mAP of a method's runs after the first of several steps, their own or that of
-    the run they start from."""
+    """MAP of a method's runs after the first of several steps, their own or that of
+    the run they start from.
+    """
     start = result['methods'][name]['start']
     if start is not None:
         # They share it: only the seeds of this method count.

@@ -156,7 +156,7 @@ def test_more_targets_than_labels_in_evaluation(load_config):
 
 @pytest.mark.parametrize('transforms', [(), (targets(3),)], ids=['head', 'pipeline'])
 @pytest.mark.parametrize(
-    'labels, message',
+    ('labels', 'message'),
     [
         ([0, 7], r'label 7 .*train/\d+.png.* from 0 to 2'),
         ([-1], r'label -1 .*train/\d+.png.* from 0 to 2'),
@@ -172,7 +172,7 @@ def test_labels_out_of_range(load_config, data, transforms, labels, message):
 
 
 @pytest.mark.parametrize(
-    'score, message',
+    ('score', 'message'),
     [
         ([1, 0], r'2 entries|shape \(2,\)'),
         ([1, 0, 3], 'gt_score holds 3'),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .allocator import keep_memory
+from .checkpoint_file import check_checkpoint
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed
 from .hooks import (
@@ -11,7 +12,15 @@ from .hooks import (
 )
 from .optimizers import AutocastOptimWrapper
 from .precision import enable_amp
-from .runner import CheckedRunner, StepwiseRunner, check_step_options, has_begun
+from .runner import CheckedRunner, StepwiseRunner, has_begun
+from .steps import (
+    base_config,
+    changes_everywhere,
+    check_step_options,
+    innermost_dataset,
+    step_config,
+    step_names,
+)
 
 __all__ = [
     'AutocastOptimWrapper',
@@ -22,10 +31,16 @@ __all__ = [
     'MILeHook',
     'PrototypeInitHook',
     'StepwiseRunner',
+    'base_config',
+    'changes_everywhere',
+    'check_checkpoint',
     'check_step_options',
     'enable_amp',
     'has_begun',
+    'innermost_dataset',
     'keep_memory',
     'set_default_dataloader_cfg',
     'setup_cpu_distributed',
+    'step_config',
+    'step_names',
 ]

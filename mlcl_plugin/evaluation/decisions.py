@@ -81,6 +81,22 @@ class Decisions:
             object.__setattr__(self, 'temperatures', temperatures)
 
     @classmethod
+    def uniform(cls, classes: Sequence[str], threshold: float) -> 'Decisions':
+        """Make decisions with one threshold for all labels and without calibration.
+
+        Args:
+            classes (Sequence[str]): L different names.
+            threshold (float): The threshold.
+
+        Returns:
+            Decisions: For scores of these labels.
+
+        Raises:
+            ValueError: If a name or the threshold is of no use.
+        """
+        return cls(classes, [threshold] * len(classes))
+
+    @classmethod
     def load(cls, path: str | PathLike) -> 'Decisions':
         """Read a decision file.
 

@@ -20,6 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..targets import check_targets
+
 # Entries of a block of similarities: 32 MB in single precision.
 BLOCK_ENTRIES = 2**23
 
@@ -274,12 +276,7 @@ def _check(
             'Use torch.nn.functional.normalize(embeddings, dim=1).'
         )
     if targets is not None:
-        wrong = (targets != 1) & (targets != 0) & (targets != -1)
-        if wrong.any():
-            raise ValueError(
-                f'targets hold {targets[wrong][0].item()}, expected 1 (present), 0 '
-                '(absent) or -1 (unknown).'
-            )
+        check_targets(targets, name='targets')
     return embeddings
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from mmengine.fileio import get, list_from_file, put
 
+from ..targets import check_targets
 from .metrics.multi_label_recognition import MultiLabelRecognitionMetric
 
 SUFFIXES = ('.pkl', '.csv', '.parquet')
@@ -71,14 +72,11 @@ class ScoreDump:
                 f"{wrong.sum()} scores are missing or nan, the first one is '"
                 f"{classes[column]}' of {images[row]}."
             )
-        wrong = ~np.isin(given, (1, 0, -1))
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            raise ValueError(
-                'Targets must be 1 (present), 0 (absent) or -1 (unknown; empty in a '
-                f'table), got {given[row, column]} for '
-                f"'{classes[column]}' of {images[row]}."
-            )
+        check_targets(
+            given,
+            name='Targets (in a table, an empty cell is unknown)',
+            where=lambda place: f" for '{classes[place[1]]}' of {images[place[0]]}",
+        )
         for key, value in (
             ('scores', scores),
             ('targets', given.astype(np.int8)),

@@ -275,7 +275,7 @@ def test_labels_never_present(tiny_coco):
 
 
 @pytest.mark.parametrize(
-    'classes, message',
+    ('classes', 'message'),
     [
         (['cat', 'owl', 'dog'], 'the same names in another order.*index 1'),
         (['cat', 'dog'], r"only train has \['owl'\].*index 2"),

@@ -194,7 +194,7 @@ def test_several_views_in_the_pipeline(load_config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'arguments, error, message',
+    ('arguments', 'error', 'message'),
     [
         (dict(path='nowhere.npy'), FileNotFoundError, 'no file of features'),
         (dict(num_views=0), ValueError, 'num_views must be positive'),

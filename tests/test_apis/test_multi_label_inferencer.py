@@ -439,7 +439,7 @@ def test_top_k(config, checkpoint, photos):
 
 
 @pytest.mark.parametrize(
-    'head, found', [(dict(topk=2), 2), (dict(thr=1.0), 0), (dict(thr=0.0), 3)]
+    ('head', 'found'), [(dict(topk=2), 2), (dict(thr=1.0), 0), (dict(thr=0.0), 3)]
 )
 def test_what_the_head_predicts_by(write_config, checkpoint, photos, head, found):
     changes = {f'model.head.{key}': value for key, value in head.items()}
@@ -529,7 +529,7 @@ def test_classes(write_config, checkpoint, config, tmp_path, photos):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (dict(classes=['a', 'b']), 'Got 2 names of labels, but the model has 3'),
         (dict(classes=['a', 'b', 'a']), "different names.*'a'"),

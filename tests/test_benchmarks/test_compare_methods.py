@@ -288,7 +288,7 @@ def test_embeddings(run, suite, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    'old, new, error, message',
+    ('old', 'new', 'error', 'message'),
     [
         ("title = 'A title'", '', ValueError, r"lacks \['title'\]"),
         ("title = 'A title'", "titel = title = ''", ValueError, "'titel'"),

@@ -291,7 +291,7 @@ def test_rows_of_a_split(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'images, classes, options, message',
+    ('images', 'classes', 'options', 'message'),
     [
         (('a.png',), ('cat',), dict(path='voc'), "'a.png' does not end with"),
         (('.jpg',), ('cat',), dict(path='voc'), 'does not end'),
@@ -333,7 +333,7 @@ def test_what_a_form_cannot_hold(tmp_path, images, classes, options, message):
 
 
 @pytest.mark.parametrize(
-    'images, classes, message',
+    ('images', 'classes', 'message'),
     [
         (('a', 'a'), ('x', 'y'), "image path 'a' is there twice"),
         (('a', 'b'), ('x', 'x'), "label name 'x' is there twice"),

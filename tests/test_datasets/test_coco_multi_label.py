@@ -112,7 +112,7 @@ def test_subset_of_classes(build, instances, tmp_path, by):
 
 
 @pytest.mark.parametrize(
-    'classes, message',
+    ('classes', 'message'),
     [
         (['car', 'bicycle'], r"no category is called \['bicycle'\].*'stop sign'"),
         (['car', 'car'], r"'classes' has \['car'\] more than once"),
@@ -219,7 +219,7 @@ def test_missing_or_wrong_key(build, instances, key):
 
 
 @pytest.mark.parametrize(
-    'part, key',
+    ('part', 'key'),
     [
         ('images', 'id'),
         ('images', 'file_name'),

@@ -103,8 +103,8 @@ def test_random(source, key, keep, unknown_as):
     np.testing.assert_array_equal(hidden, np.where(kept, TARGETS, unknown_as))
     # of present and of absent entries alike, within five standard deviations
     for value in (0, 1):
-        number = (TARGETS == value).sum()
-        share = kept[TARGETS == value].mean()
+        number = (value == TARGETS).sum()
+        share = kept[value == TARGETS].mean()
         assert abs(share - keep) < 5 * (keep * (1 - keep) / number) ** 0.5
 
 
@@ -381,7 +381,7 @@ def test_trains(load_config, record):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (dict(keep=0.1, mode='some'), "'random' or 'single_positive', got 'some'"),
         (dict(), 'above 0 and up to 1, got None'),
@@ -415,7 +415,7 @@ def test_number_of_classes(source):
 
 
 @pytest.mark.parametrize(
-    'info, message',
+    ('info', 'message'),
     [
         (dict(), r"There is no 'gt_label' \(image .*image.png\)"),
         (dict(gt_label=[3, 12]), r'label 12 .*from 0 to 11'),

@@ -96,7 +96,7 @@ def test_concepts():
 
 
 @pytest.mark.parametrize('keep', [False, True])
-@pytest.mark.parametrize('split, images', [('train', TRAIN), ('test', TEST)])
+@pytest.mark.parametrize(('split', 'images'), [('train', TRAIN), ('test', TEST)])
 def test_lists(root, split, images, keep):
     dataset = build(root, split=split, keep_unlabelled=keep)
     assert isinstance(dataset, NUSWIDE)
@@ -203,7 +203,7 @@ def test_missing_photographs(root, cache):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (dict(split='val'), "'train' or 'test' with the official lists, got 'val'"),
         (dict(missing='ignore'), "'error' or 'skip', got 'ignore'"),
@@ -275,7 +275,7 @@ def test_missing_lists(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'text, message',
+    ('text', 'message'),
     [
         (CSV.replace('label', 'labels'), r"lacks the columns \['label'\]"),
         ('', 'lacks the columns'),

@@ -101,7 +101,7 @@ def test_any_labels(number, labels, seed, unknown, present):
 
 
 @pytest.mark.parametrize(
-    'shares, message',
+    ('shares', 'message'),
     [
         ({'train': 1.0}, 'two parts or more'),
         ({'train': 1.2, 'val': -0.2}, 'share of train must .* got 1.2'),

@@ -93,7 +93,7 @@ def test_some_columns(table):
 
 
 @pytest.mark.parametrize(
-    'name, options',
+    ('name', 'options'),
     [('t.tsv', {}), ('t.csv', dict(delimiter='\t')), ('t.txt', dict(delimiter='\t'))],
 )
 def test_tabulators(tmp_path, name, options):
@@ -292,7 +292,7 @@ def test_thousands_of_labels(tmp_path, unknown):
 
 
 @pytest.mark.parametrize(
-    'text, message',
+    ('text', 'message'),
     [
         ('', "no column 'image', it has \\[\\]"),
         ('image;a\n1.jpg;1\n', r"no column 'image', it has \['image;a'\].*delimiter"),
@@ -321,7 +321,7 @@ def test_malformed_text(table, text, message):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (dict(), "column of names, 'labels', which needs classes.*find_label_names"),
         (

@@ -47,7 +47,7 @@ def read(dataset):
     return {info['img_path']: info['gt_label'] for info in infos}
 
 
-@pytest.mark.parametrize('split, names', [('train', TRAIN), ('test', TEST)])
+@pytest.mark.parametrize(('split', 'names'), [('train', TRAIN), ('test', TEST)])
 def test_lists(root, split, names):
     dataset = build(root, split=split)
     assert isinstance(dataset, VG500)
@@ -98,7 +98,7 @@ def test_round_trip(tmp_path_factory, labels):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (dict(split='val'), "'train' or 'test', got 'val'"),
         (dict(num_classes=0), 'num_classes must be an int of 1 or more'),
@@ -114,7 +114,7 @@ def test_bad_options(root, options, message):
 
 
 @pytest.mark.parametrize(
-    'text, message',
+    ('text', 'message'),
     [
         ('{"30.jpg": [1', 'is not valid JSON'),
         ('', 'is not valid JSON'),

@@ -128,7 +128,7 @@ def test_unknown_name(root):
 
 @pytest.mark.parametrize('unknown_names', ['error', 'skip'])
 @pytest.mark.parametrize(
-    'content, message',
+    ('content', 'message'),
     [
         ('', 'is not valid XML: no element found'),
         ('<annotation><object>', 'is not valid XML.*incomplete'),

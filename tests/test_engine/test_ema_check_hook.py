@@ -56,7 +56,7 @@ def share_left(momentum, iterations, interval=1):
 
 
 @pytest.mark.parametrize(
-    'momentum, iterations, interval',
+    ('momentum', 'iterations', 'interval'),
     [(0.0003, 2340, 1), (0.0003, 1000, 1), (0.01, 290, 1), (0.05, 400, 10)],
 )
 def test_share(warnings, momentum, iterations, interval):
@@ -108,7 +108,7 @@ def test_in_a_run(load_config, record, warnings):
 
 
 @pytest.mark.parametrize(
-    'name, images',
+    ('name', 'images'),
     [
         ('mlcl_r101_coco', 82_081),
         ('mlcl_r101_coco_step1', 82_081),

@@ -281,7 +281,7 @@ def test_views(make, record, views):
 
 @pytest.mark.parametrize('hooks', [[], [EMA]], ids=['plain', 'ema'])
 @pytest.mark.parametrize(
-    'options, taken',
+    ('options', 'taken'),
     [
         (dict(teacher_iters=1, student_iters=4), 1),
         (dict(teacher_iters=2, student_iters=2), None),
@@ -538,7 +538,7 @@ def test_too_short_to_have_an_effect(make, record, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (dict(teacher_iters=0), 'teacher_iters must be an int of 1 or more, got 0'),
         (dict(student_iters=2.5), 'student_iters must be an int of 1 or more, got 2.5'),

@@ -44,7 +44,7 @@ def test_fewer_classes_than_processes(many):
 
 
 @pytest.mark.parametrize(
-    'name, match',
+    ('name', 'match'),
     [
         ('not_padding', 'dataset of 17. Padding can be told only if each holds'),
         ('more_than_padding', 'dataset of 17. Padding can be told only if each holds'),

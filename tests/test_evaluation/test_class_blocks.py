@@ -40,7 +40,7 @@ def limit(monkeypatch):
 
 
 @pytest.mark.parametrize('sizes', [[10], [1] * 10, [4, 0, 5, 1]])
-@pytest.mark.parametrize('entries, width', [(1, 1), (20, 2), (39, 3), (10**6, 7)])
+@pytest.mark.parametrize(('entries', 'width'), [(1, 1), (20, 2), (39, 3), (10**6, 7)])
 def test_blocks(limit, entries, width, sizes):
     limit(entries)
     matrices = make_matrices(10)

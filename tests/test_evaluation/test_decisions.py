@@ -71,7 +71,7 @@ def test_precision_without_temperatures():
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         ((['a', 'a'], [0.5, 0.5]), r"twice came \['a'\]"),
         (([], []), 'classes must be a list of names'),
@@ -99,7 +99,7 @@ def test_check():
 
 
 @pytest.mark.parametrize(
-    'scores, message',
+    ('scores', 'message'),
     [
         (np.zeros((2, 4)), r'Expected scores \(..., 3\).*got \(2, 4\)'),
         (np.array(0.5), r'got \(\)'),

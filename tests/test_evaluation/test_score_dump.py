@@ -178,7 +178,7 @@ def test_without_image_names():
 
 
 @pytest.mark.parametrize(
-    'changes, message',
+    ('changes', 'message'),
     [
         (dict(scores=np.zeros((6, 3))), r'got \(6, 3\) and \(6, 7\)'),
         (dict(targets=np.full((6, 7), 2)), r"got 2 for 'a,b' of NA"),
@@ -197,7 +197,7 @@ def test_bad_dump(changes, message):
 
 
 @pytest.mark.parametrize(
-    'text, message',
+    ('text', 'message'),
     [
         ('image,score:a\nx,0.5\n', r"with one of both: \['a'\]"),
         ('score:a,target:a\n0.5,1\n', "expected the columns 'image'"),

@@ -88,7 +88,7 @@ def test_middle_of_the_gap():
     assert best_threshold(np.zeros(3), np.array([1, 0, 1]))[0] == 0
 
 
-@pytest.mark.parametrize('num_positives, expected', [(2, 0.85), (3, 0.45)])
+@pytest.mark.parametrize(('num_positives', 'expected'), [(2, 0.85), (3, 0.45)])
 def test_middle_of_equal_cuts(num_positives, expected):
     """Every cut below a positive has the same F1."""
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])

@@ -184,7 +184,7 @@ def test_newer_python(setup, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not shutil.which('make'), reason='needs make')
 @pytest.mark.parametrize(
-    'found, chosen',
+    ('found', 'chosen'),
     [
         ({'python3': 11, 'python3.12': 12}, 'python3'),
         ({'python3': 13, 'python3.11': 11, 'python3.10': 10}, 'python3.11'),

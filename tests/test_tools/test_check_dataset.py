@@ -145,7 +145,7 @@ def test_default_folder(write_config, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         ([], 'nowhere.py'),
         (['--cfg-options', 'steps.step3.lr=1'], "no step 'step3'"),

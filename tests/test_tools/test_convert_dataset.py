@@ -72,7 +72,7 @@ def test_coco_to_csv_to_voc_to_coco(call, tiny_coco, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'target, options',
+    ('target', 'options'),
     [
         ('x.parquet', []),
         ('x.tsv', ['--table-style', 'names', '--separator', '|', '--unknown', 'drop']),
@@ -151,7 +151,7 @@ def test_image_root(call, tiny_coco):
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (['nowhere.csv', 'x.csv'], "no annotation file 'nowhere.csv'"),
         (['photos.csv', 'x.json'], '--to coco or --to mmpretrain'),

@@ -258,7 +258,7 @@ def test_head_without_number_of_labels(call):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (['--num-images', '0'], '--num-images must be positive, got 0'),
         (['--shots', '5', '0'], '--shots must be positive, got 0'),

@@ -215,7 +215,7 @@ def test_faults_in_one_line(dumps, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (['a.csv', '--topk', '0'], '--topk must be 1 or more, got 0'),
         (['a.csv', '--thr', 'nan'], '--thr must be a finite number, got nan'),

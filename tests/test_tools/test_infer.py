@@ -108,7 +108,7 @@ def test_options_in_the_middle(checkpoint, config):
 
 
 @pytest.mark.parametrize(
-    'options, precision',
+    ('options', 'precision'),
     [((), 'float32'), (('--amp',), 'amp'), (('--precision', 'float16'), 'float16')],
 )
 def test_precision(options, precision):
@@ -198,7 +198,7 @@ def test_names_that_are_no_text(infer, photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'changes, message',
+    ('changes', 'message'),
     [
         (dict(config='nowhere.py'), 'infer: There is no config file nowhere.py.'),
         (dict(config='nothing'), "infer: 'nothing' is neither"),
@@ -214,7 +214,7 @@ def test_errors_in_one_line(infer, photos, tmp_path, changes, message):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (['--thr', '2'], 'thr must lie from 0 to 1'),
         (['--batch-size', '0'], 'batch_size must be 1 or more'),

@@ -182,7 +182,7 @@ def test_number_size_and_overlap_of_digits(tool, overlap):
     if overlap:
         assert max(overlaps) > 0
     # A scan's strokes reach beyond it by less than a pixel, and tilting adds some.
-    assert 0.2 < min(heights) and max(heights) < 0.65
+    assert min(heights) > 0.2 and max(heights) < 0.65
     assert max(heights) > 0.45
 
 
@@ -340,7 +340,7 @@ def interrupt(tool, monkeypatch):
     return run_until
 
 
-@pytest.mark.parametrize('number', [0, 1, 6, 8], ids='no one train val'.split())
+@pytest.mark.parametrize('number', [0, 1, 6, 8], ids=['no', 'one', 'train', 'val'])
 def test_interrupted_call_is_repeated(
     tool, scenes, interrupt, tmp_path, number, capsys
 ):
@@ -384,7 +384,7 @@ def test_annotation_file_that_was_cut_short(tool, scenes, interrupt, tmp_path, l
 
 
 @pytest.mark.parametrize(
-    'name, content',
+    ('name', 'content'),
     [
         ('train/notes.txt', 'mine'),
         ('train/1.png', 'mine'),
@@ -416,7 +416,7 @@ def test_files_of_others_are_left_alone(
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (('--num-train', '0'), '--num-train must lie between 1'),
         (('--num-val', '-3'), '--num-val must lie between 1'),

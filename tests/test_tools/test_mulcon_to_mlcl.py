@@ -374,7 +374,7 @@ def test_more_classifiers_than_queries(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name, change, message',
+    ('name', 'change', 'message'),
     [
         ('E', {'9.weight': 1}, r"net_E.pth holds 1 keys .*ResNet: \['9.weight'\]"),
         ('E', {'4.0.conv2.weight': None}, "net_E.pth has no key '4.0.conv2.weight'"),

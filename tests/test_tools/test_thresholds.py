@@ -117,7 +117,7 @@ def test_names_of_labels(dump, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (['--target', 'f2'], "Expected f1, precision=NUMBER.*got 'f2'"),
         (['--target', 'recall=2'], "got 'recall=2'"),

@@ -126,7 +126,7 @@ def given(write_config, train, record, tmp_path):
 
 
 @pytest.mark.parametrize('place', ['step1', 'elsewhere'])
-@pytest.mark.parametrize('first_call, epoch', [([], 1), (['--resume'], 0)])
+@pytest.mark.parametrize(('first_call', 'epoch'), [([], 1), (['--resume'], 0)])
 def test_same_command_with_resume(
     train, write_config, record, given, tmp_path, place, first_call, epoch
 ):

@@ -115,7 +115,7 @@ def test_attention():
 
 
 @pytest.mark.parametrize(
-    'arguments, message',
+    ('arguments', 'message'),
     [
         (dict(scores=[0.5]), r"got the shapes \{'scores': \(1,\)"),
         (dict(found=[True]), "one entry for each of the 6 classes.*'found'"),

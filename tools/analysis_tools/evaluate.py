@@ -24,7 +24,7 @@ from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
     MultiLabelRecognitionMetric,
 )
 from mlcl_plugin.evaluation.score_dump import ScoreDump
-from mlcl_plugin.evaluation.text_table import text_table
+from mlcl_plugin.text_table import text_table
 from mlcl_plugin.visualization.precision_recall_plot import (
     COLOURS,
     precision_recall_plot,

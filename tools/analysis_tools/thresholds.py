@@ -15,8 +15,8 @@ from mlcl_plugin.evaluation.decision_report import (
     decision_report,
 )
 from mlcl_plugin.evaluation.score_dump import ScoreDump
-from mlcl_plugin.evaluation.text_table import text_table
 from mlcl_plugin.evaluation.thresholds import ThresholdTarget
+from mlcl_plugin.text_table import text_table
 from mlcl_plugin.visualization.reliability_plot import reliability_plot
 
 SCOPES = {'global': 'for all labels', 'per-label': 'for each label'}

@@ -7,6 +7,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 
+from ...targets import indices_to_targets, read_label_indices, read_target_vector
+
 
 @TRANSFORMS.register_module()
 class LabelsToTargets(BaseTransform):
@@ -69,7 +71,9 @@ class LabelsToTargets(BaseTransform):
         """
         where = f' (image {results["img_path"]})' if results.get('img_path') else ''
         if results.get('gt_score') is not None:
-            self._check_score(results['gt_score'], where)
+            # As an array first: torch is slow to read a list.
+            values = np.asarray(results['gt_score'])
+            read_target_vector(values, self.num_classes, where=where)
             return results
         if results.get('gt_label') is None:
             raise ValueError(
@@ -77,55 +81,15 @@ class LabelsToTargets(BaseTransform):
                 'the dataset give labels? Leave LabelsToTargets out of pipelines for '
                 'images without annotation.'
             )
-        present = self._indices(results['gt_label'], 'gt_label', where)
-        if present.size > 2 and present.max() <= 1:
-            raise ValueError(
-                f'gt_label is {present.tolist()}{where}, which looks like a one-hot '
-                'vector. gt_label takes the indices of the labels that are present; '
-                'put a vector of 1 / 0 / -1 into gt_score instead.'
-            )
-        score = np.zeros(self.num_classes, dtype=np.float32)
-        for key in self.unknown_keys:
-            if results.get(key) is not None:
-                score[self._indices(results[key], key, where)] = -1
-        # Last: a label seen for sure stays present even if it is listed as unknown.
-        score[present] = 1
-        results['gt_score'] = score
+        present = read_label_indices(results['gt_label'], self.num_classes, where=where)
+        unknown = [
+            read_label_indices(results[key], self.num_classes, key, where)
+            for key in self.unknown_keys
+            if results.get(key) is not None
+        ]
+        targets = indices_to_targets(present, self.num_classes, unknown)
+        results['gt_score'] = targets.numpy()
         return results
-
-    def _indices(self, labels: Sequence[int], key: str, where: str) -> np.ndarray:
-        """Check a list of label indices and make it an integer array."""
-        indices = np.atleast_1d(np.asarray(labels))
-        if indices.size == 0:
-            return np.zeros(0, dtype=np.int64)
-        if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
-            raise ValueError(
-                f'{key} is {labels}{where}, expected a flat list of integers, the '
-                'indices of labels.'
-            )
-        wrong = indices[(indices < 0) | (indices >= self.num_classes)]
-        if wrong.size:
-            raise ValueError(
-                f'{key} holds label {wrong[0]}{where}, expected indices from 0 to '
-                f'{self.num_classes - 1} (num_classes={self.num_classes}). Set '
-                "num_classes to the number of the dataset's classes."
-            )
-        return indices
-
-    def _check_score(self, score: Sequence[float], where: str) -> None:
-        values = np.asarray(score)
-        if values.shape != (self.num_classes,):
-            raise ValueError(
-                f'gt_score has shape {values.shape}{where}, expected '
-                f'({self.num_classes},) (num_classes={self.num_classes}). Set '
-                "num_classes to the number of the dataset's classes."
-            )
-        wrong = values[~np.isin(values, (-1, 0, 1))]
-        if wrong.size:
-            raise ValueError(
-                f'gt_score holds {wrong[0]}{where}, expected 1 (present), 0 (absent) '
-                'or -1 (unknown).'
-            )
 
     def __repr__(self) -> str:
         return (

@@ -218,7 +218,8 @@ class StepwiseRunner:
 
     def _find_start(self, names: list[str]) -> tuple[int, str | None, bool]:
         """Index of the first step to train, its checkpoint, and whether it goes
-        on inside the step."""
+        on inside the step.
+        """
         load_from, resume = self.cfg.get('load_from'), self.cfg.get('resume', False)
         self.cfg.load_from, self.cfg.resume = None, False
         if load_from is not None:

@@ -13,6 +13,13 @@ from mmengine.logging import print_log
 from mmpretrain.registry import METRICS
 from torch import Tensor
 
+from ...targets import (
+    check_targets,
+    indices_to_targets,
+    read_label_indices,
+    read_label_lists,
+    read_target_vector,
+)
 from ..class_blocks import map_class_blocks
 from ..decisions import Decisions
 from ..sampler_padding import num_without_padding
@@ -33,20 +40,11 @@ def _as_scores(value: ArrayLike) -> Tensor:
     return scores if scores.is_floating_point() else scores.double()
 
 
-def _as_targets(value: ArrayLike, where: str = '') -> Tensor:
+def _as_targets(value: ArrayLike, name: str = 'targets', where: str = '') -> Tensor:
     """Tensor of int8 targets on the CPU, checked to be in {1, 0, -1}."""
-    raw = torch.as_tensor(value).detach().cpu()
-    targets = raw.to(torch.int8)
-    # The comparison promotes the types, so that what int8 cannot hold (0.9, 257,
-    # 255 in uint8, nan) differs from the value it came from.
-    bad = (targets != raw) | (targets < -1) | (targets > 1)
-    if bad.any():
-        raise ValueError(
-            'targets must be 1 (present), 0 (absent) or -1 (unknown), got '
-            f'{raw[bad].unique()[:5].tolist()}{where}. Map soft or remapped labels '
-            'to these three values before evaluating.'
-        )
-    return targets
+    targets = torch.as_tensor(value).detach().cpu()
+    check_targets(targets, name=name, where=where)
+    return targets.to(torch.int8)
 
 
 def _check_nan(scores: Tensor, where: str = '') -> None:
@@ -719,22 +717,23 @@ class MultiLabelRecognitionMetric(BaseMetric):
             given = [sample.get('gt_label') for sample in data_samples]
         try:
             scores = torch.stack([sample.get('pred_score') for sample in data_samples])
-            raw = torch.cat(given) if from_labels else torch.stack(given)
+            raw = None if from_labels else torch.stack(given)
         except (TypeError, RuntimeError):
             # A field is missing, is no tensor, or has another shape or device.
             return None
         if scores.ndim != 2 or not scores.is_floating_point() or not scores.numel():
             return None
         # Stacking has copied already.
-        scores, raw = scores.detach().cpu().float(), raw.detach().cpu()
+        scores = scores.detach().cpu().float()
         if scores.isnan().any():
             return None
         earlier = self.results[0]['scores'].shape[1] if self.results else None
         self._check_width(scores.shape[1], _where(data_samples[0], 0), earlier)
 
         if from_labels:
-            targets = _label_rows(given, raw, scores.shape[1])
+            targets = read_label_lists(given, scores.shape[1])
             return None if targets is None else (scores, targets)
+        raw = raw.detach().cpu()
         targets = raw.to(torch.int8)
         if raw.shape != scores.shape or not (targets.clamp(-1, 1) == raw).all():
             return None
@@ -775,17 +774,16 @@ class MultiLabelRecognitionMetric(BaseMetric):
         self._check_width(num_classes, where, earlier)
 
         if data_sample.get('gt_score') is not None:
-            targets = _as_targets(data_sample.get('gt_score'), where)
-            if targets.shape != scores.shape:
-                raise ValueError(
-                    f'gt_score must have the shape of pred_score, ({num_classes},), '
-                    f'got {tuple(targets.shape)}{where}. Set num_classes of the head '
-                    'to the number of classes of the dataset.'
-                )
+            targets = read_target_vector(
+                torch.as_tensor(data_sample.get('gt_score')).cpu(),
+                num_classes,
+                where=where,
+            ).to(torch.int8)
         elif data_sample.get('gt_label') is not None:
-            targets = _labels_to_targets(
-                data_sample.get('gt_label'), num_classes, where
+            present = read_label_indices(
+                data_sample.get('gt_label'), num_classes, where=where
             )
+            targets = indices_to_targets(present.cpu(), num_classes).to(torch.int8)
         else:
             raise ValueError(
                 f'There is neither gt_score nor gt_label{where}. Let the pipeline '
@@ -842,55 +840,3 @@ def _first_samples(results: Sequence[dict], number: int) -> list[dict]:
             kept.append({key: value[:number] for key, value in result.items()})
         number -= len(result['targets'])
     return kept
-
-
-def _label_rows(
-    labels: Sequence[Tensor], joined: Tensor, num_classes: int
-) -> Tensor | None:
-    """Targets (B, K) of int8 in {1, 0} from the present labels of each sample.
-
-    Returns:
-        Optional[Tensor]: None where :func:`_labels_to_targets` would complain.
-    """
-    targets = torch.zeros(len(labels), num_classes, dtype=torch.int8)
-    if joined.ndim != 1 or joined.is_floating_point():
-        return None
-    # Joining has made indices of what may be a vector with an entry per class.
-    if any(label.dtype == torch.bool for label in labels):
-        return None
-    if len(joined) == 0:
-        return targets
-    if joined.min() < 0 or joined.max() >= num_classes:
-        return None
-    lengths = torch.tensor([len(label) for label in labels])
-    rows = torch.arange(len(labels)).repeat_interleave(lengths)
-    targets[rows, joined.long()] = 1
-    # Fewer entries than labels if a sample names one twice.
-    return targets if int(targets.sum()) == len(joined) else None
-
-
-def _labels_to_targets(value: ArrayLike, num_classes: int, where: str) -> Tensor:
-    """Targets (K,) of int8 in {1, 0} from the indices of the present labels."""
-    labels = torch.as_tensor(value).detach().cpu()
-    labels = labels.reshape(1) if labels.ndim == 0 else labels
-    targets = torch.zeros(num_classes, dtype=torch.int8)
-    if labels.numel() == 0:
-        return targets
-    if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(
-            'gt_label must be a list of integer label indices, got '
-            f'{labels.dtype} of shape {tuple(labels.shape)}{where}. A vector with one '
-            'entry per class goes into gt_score.'
-        )
-    labels = labels.long()
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(
-            f'gt_label {labels.tolist()} has an index outside [0, {num_classes}), '
-            f'the range given by pred_score{where}.'
-        )
-    if len(labels.unique()) != len(labels):
-        raise ValueError(
-            f'gt_label {labels.tolist()} names a label twice{where}. It holds label '
-            'indices; a vector of 0 and 1 goes into gt_score.'
-        )
-    return targets.index_fill_(0, labels, 1)

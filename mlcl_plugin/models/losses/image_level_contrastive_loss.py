@@ -11,6 +11,7 @@ from mmengine.dist import is_distributed
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ...targets import check_targets
 from ..utils.gather import RaggedGather, scale_gradient
 
 
@@ -349,14 +350,8 @@ def _check_shapes(embeddings, targets, keys, key_targets, memory) -> None:
                 f'{tuple(vectors.shape)} and {tuple(labels.shape)}.'
             )
     for labels in (targets, key_targets):
-        if labels is None:
-            continue
-        valid = ((labels >= 0) & (labels <= 1)) | (labels == -1)
-        if not valid.all():
-            raise ValueError(
-                f'Targets hold {labels[~valid][0].item()}, expected 1 (present), 0 '
-                '(absent) or -1 (unknown).'
-            )
+        if labels is not None:
+            check_targets(labels, soft=True)
 
 
 def _of_all_processes(

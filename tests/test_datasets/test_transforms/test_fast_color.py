@@ -59,7 +59,7 @@ def both(name, options, img, seed):
         yield transform(dict(img=given, gt_label=[2])), np.random.rand(), given
 
 
-@pytest.mark.parametrize('name, options', CASES)
+@pytest.mark.parametrize(('name', 'options'), CASES)
 @pytest.mark.parametrize('img', IMAGES)
 def test_same_as_mmpretrain(name, options, img):
     changed = 0

@@ -24,7 +24,7 @@ def loop_targets(present, unknown, num_classes):
 
 @pytest.mark.parametrize('as_type', [list, tuple, np.array, torch.tensor])
 @pytest.mark.parametrize(
-    'present, unknown',
+    ('present', 'unknown'),
     [
         ([], []),
         ([0], []),
@@ -80,7 +80,7 @@ def test_given_score_is_left_alone():
 
 
 @pytest.mark.parametrize(
-    'score, message',
+    ('score', 'message'),
     [
         ([1, 0], r'shape \(2,\) \(image a\.jpg\), expected \(3,\)'),
         ([[1, 0, 1]], r'shape \(1, 3\)'),

@@ -123,7 +123,7 @@ def test_empty_file(write):
     'content', [b'<html>404</html>', encode('.png')[:90]], ids=['text', 'broken']
 )
 @pytest.mark.parametrize(
-    'backend, message',
+    ('backend', 'message'),
     [('cv2', 'damaged or not an image'), ('pillow', 'Cannot decode')],
 )
 def test_not_an_image(write, content, backend, message):

@@ -154,7 +154,7 @@ def test_calibration_does_not_touch_ap():
 
 
 @pytest.mark.parametrize(
-    'thr, message',
+    ('thr', 'message'),
     [
         ([0.5, 0.5], r'thr has 2 thresholds, expected .* each of the 4 classes'),
         ([[0.5] * 4], 'thr must be a finite number or K of them'),

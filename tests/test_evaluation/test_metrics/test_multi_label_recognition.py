@@ -319,7 +319,7 @@ class TestCalculate:
     @pytest.mark.parametrize('absent_classes', ['skip', 'zero'])
     @pytest.mark.parametrize('unknown', [0.0, 0.3])
     @pytest.mark.parametrize('ties', [False, True])
-    @pytest.mark.parametrize('thr, topk', [(0.5, 3), (0.25, 2), (0.9, 1)])
+    @pytest.mark.parametrize(('thr', 'topk'), [(0.5, 3), (0.25, 2), (0.9, 1)])
     def test_loop(self, thr, topk, ties, unknown, absent_classes):
         scores, targets = make_case(ties=ties, unknown=unknown, seed=6)
         targets[:, 2] = targets[:, 2].clamp(max=0)  # a class without positives
@@ -646,7 +646,7 @@ class TestEvaluator:
 
 class TestErrors:
     @pytest.mark.parametrize(
-        'kwargs, match',
+        ('kwargs', 'match'),
         [
             ({'thr': None}, 'thr must be'),
             ({'thr': '0.5'}, 'thr must be'),
@@ -672,7 +672,7 @@ class TestErrors:
             MultiLabelRecognitionMetric(classwise='no')
 
     @pytest.mark.parametrize(
-        'sample, match',
+        ('sample', 'match'),
         [
             ({'gt_score': [1, 0, 0]}, 'no pred_score'),
             ({'pred_score': [0.1, 0.2, 0.3]}, 'neither gt_score nor gt_label'),
@@ -714,7 +714,7 @@ class TestErrors:
             metric.process(None, [good, sample])
 
     @pytest.mark.parametrize(
-        'field, value, match',
+        ('field', 'value', 'match'),
         [
             ('pred_score', [0.1, math.nan, 0.3], '1 of 3 scores are nan'),
             ('pred_score', [0.1, 0.2], '2 entries.* but 3 in the samples before'),
@@ -812,7 +812,7 @@ class TestErrors:
             Evaluator(MultiLabelRecognitionMetric()).evaluate(0)
 
     @pytest.mark.parametrize(
-        'scores, targets, match',
+        ('scores', 'targets', 'match'),
         [
             ([0.1, 0.2], [1, 0], r'\(2,\) and \(2,\)'),
             ([[0.1, 0.2]], [[1]], r'\(1, 2\) and \(1, 1\)'),
@@ -827,7 +827,7 @@ class TestErrors:
                 function(scores, targets)
 
     @pytest.mark.parametrize(
-        'mask, targets, kwargs, match',
+        ('mask', 'targets', 'kwargs', 'match'),
         [
             ([True], [1], {}, 'one shape'),
             ([[True]], [[1, 0]], {}, 'one shape'),

@@ -371,7 +371,7 @@ def test_bad_targets():
 
 
 @pytest.mark.parametrize(
-    'option, value',
+    ('option', 'value'),
     [
         ('num_classes', 0),
         ('in_channels', 0),

@@ -119,7 +119,9 @@ def test_initialization():
 # --- losses ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('reduction, divisor', [('mean', 17), ('batch', 5), ('sum', 1)])
+@pytest.mark.parametrize(
+    ('reduction', 'divisor'), [('mean', 17), ('batch', 5), ('sum', 1)]
+)
 def test_losses_by_hand(reduction, divisor):
     head, x = build(contrast=True, loss_reduction=reduction), features()
     logits, z = head((x,)).tolist(), head.projector(x)
@@ -378,7 +380,7 @@ def test_training_steps(neck):
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (dict(num_classes=0), 'num_classes'),
         (dict(in_channels=-1), 'in_channels=-1'),

@@ -206,7 +206,9 @@ def entry_loss(cfg, logit, y):
     return bce(logit, y)
 
 
-@pytest.mark.parametrize('reduction, divisor', [('mean', 17), ('batch', 5), ('sum', 1)])
+@pytest.mark.parametrize(
+    ('reduction', 'divisor'), [('mean', 17), ('batch', 5), ('sum', 1)]
+)
 @pytest.mark.parametrize('cfg', LOSSES, ids=lambda cfg: cfg['type'])
 def test_losses_of_mmpretrain(cfg, reduction, divisor):
     head = build(loss=dict(cfg, loss_weight=2.0), loss_reduction=reduction)
@@ -689,7 +691,7 @@ LOGITS = [2.0, -1.0, 0.0, 0.5, -3.0]
 
 
 @pytest.mark.parametrize(
-    'options, expected',
+    ('options', 'expected'),
     [
         (dict(), [0, 2, 3]),
         (dict(thr=0.6), [0, 3]),
@@ -737,7 +739,7 @@ def test_predict_scores_of_half_logits_are_float32(dtype):
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (dict(num_classes=0), 'num_classes=0'),
         (dict(in_channels=-1), 'in_channels=-1'),
@@ -768,7 +770,7 @@ def test_bad_features(shape):
         assert f'got {shape}' in str(error.value)
 
 
-@pytest.mark.parametrize('of_neck, of_head', [(None, 2), (2, None), (3, 2)])
+@pytest.mark.parametrize(('of_neck', 'of_head'), [(None, 2), (2, None), (3, 2)])
 def test_groups_of_neck_and_head_disagree(of_neck, of_head):
     neck = LabelAttentionNeck(5, 8, embed_dims=6, num_heads=2, num_groups=of_neck)
     head = build(num_groups=of_head).float()
@@ -789,7 +791,7 @@ def test_number_of_samples(num_images):
 
 
 @pytest.mark.parametrize(
-    'sample, message',
+    ('sample', 'message'),
     [
         (DataSample().set_gt_label([0, 5]), 'label 5.*from 0 to 4'),
         (DataSample().set_gt_label([0, 1, 0, 1, 0]), 'one-hot'),

@@ -102,7 +102,9 @@ def test_logits_by_hand():
             assert logits[b, label].item() == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize('reduction, divisor', [('mean', 13), ('batch', 4), ('sum', 1)])
+@pytest.mark.parametrize(
+    ('reduction', 'divisor'), [('mean', 13), ('batch', 4), ('sum', 1)]
+)
 def test_unknown_labels(reduction, divisor):
     head, x = build(loss_reduction=reduction), features()
     logits = head((x,)).tolist()
@@ -199,7 +201,7 @@ def test_training_step():
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (dict(num_classes=0), 'num_classes'),
         (dict(in_channels=0), 'in_channels=0'),

@@ -116,7 +116,7 @@ def test_reference_of_the_contrast_between_samples():
     with np.load(DATA) as data:
         z, labels, temperature, expected, grad_z = (
             torch.from_numpy(np.asarray(data[f'sadcl_sscl_one_view/{name}']))
-            for name in 'z labels temperature loss_without_shift grad_z'.split()
+            for name in ['z', 'labels', 'temperature', 'loss_without_shift', 'grad_z']
         )
     assert len(z) == 12 and torch.equal(labels[:6], labels[6:])
     z.requires_grad_()
@@ -462,7 +462,7 @@ def test_resume(load_config, record):
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (dict(num_classes=0), 'num_classes=0'),
         (dict(num_slots=0), 'num_slots must be positive, got 0'),

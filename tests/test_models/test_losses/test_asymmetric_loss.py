@@ -56,7 +56,7 @@ def reference():
 # --- values ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('gamma_pos, gamma_neg, clip', SETTINGS)
+@pytest.mark.parametrize(('gamma_pos', 'gamma_neg', 'clip'), SETTINGS)
 def test_values(batch, gamma_pos, gamma_neg, clip):
     """Also of targets between 0 and 1, which mix the terms of 0 and 1."""
     expected = torch.tensor(
@@ -114,7 +114,7 @@ def test_is_bce_without_exponents_and_margin(batch, scale, detach_focal):
     torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-15)
 
 
-@pytest.mark.parametrize('gamma_pos, gamma_neg, clip', SETTINGS)
+@pytest.mark.parametrize(('gamma_pos', 'gamma_neg', 'clip'), SETTINGS)
 def test_same_as_mmpretrain(gamma_pos, gamma_neg, clip):
     """At logits that theirs can take, with the gradient through the focal factor."""
     options = dict(gamma_pos=gamma_pos, gamma_neg=gamma_neg, clip=clip)
@@ -211,7 +211,7 @@ def test_what_it_is_in_place_of():
     assert StableAsymmetricLoss(clip=0)(x, y).isfinite()
 
 
-@pytest.mark.parametrize('gamma_pos, gamma_neg, clip', SETTINGS)
+@pytest.mark.parametrize(('gamma_pos', 'gamma_neg', 'clip'), SETTINGS)
 @pytest.mark.parametrize('detach_focal', [True, False])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
 def test_finite_everywhere(gamma_pos, gamma_neg, clip, detach_focal, dtype):
@@ -259,7 +259,7 @@ def test_half_precision_and_autocast(batch, dtype):
     assert loss(batch[0], batch[1].float()).dtype == torch.float64
 
 
-@pytest.mark.parametrize('gamma_pos, gamma_neg, clip', SETTINGS)
+@pytest.mark.parametrize(('gamma_pos', 'gamma_neg', 'clip'), SETTINGS)
 def test_gradcheck(batch, gamma_pos, gamma_neg, clip):
     logits, targets = batch
     logits.requires_grad_()
@@ -269,7 +269,7 @@ def test_gradcheck(batch, gamma_pos, gamma_neg, clip):
     )
 
 
-@pytest.mark.parametrize('gamma_pos, gamma_neg, clip', SETTINGS)
+@pytest.mark.parametrize(('gamma_pos', 'gamma_neg', 'clip'), SETTINGS)
 def test_gradient_with_detached_focal(batch, gamma_pos, gamma_neg, clip):
     """That of the logarithms, times the factors."""
     logits, targets = batch
@@ -288,7 +288,7 @@ def test_gradient_with_detached_focal(batch, gamma_pos, gamma_neg, clip):
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (dict(gamma_pos=-1), 'gamma_pos must be finite and not negative, got -1'),
         (dict(gamma_neg=math.nan), 'gamma_neg must be .* got nan'),

@@ -106,7 +106,7 @@ def test_ema_does_not_average_it():
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (dict(size=0), 'size must be positive, got 0'),
         (dict(size=1, embed_dims=-1), 'embed_dims must be positive, got -1'),

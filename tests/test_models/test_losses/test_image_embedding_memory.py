@@ -89,7 +89,7 @@ def test_ema_does_not_average_it():
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (dict(size=0), 'size must be positive, got 0'),
         (dict(embed_dims=-1), 'embed_dims must be positive, got -1'),
@@ -103,7 +103,7 @@ def test_bad_options(options, message):
 
 
 @pytest.mark.parametrize(
-    'shape, target_shape',
+    ('shape', 'target_shape'),
     [((2, 4), (2, 4)), ((2, 3), (2, 3)), ((2, 3), (1, 4)), ((2, 3), (2,))],
 )
 def test_bad_content(shape, target_shape):

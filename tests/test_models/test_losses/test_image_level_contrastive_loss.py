@@ -251,7 +251,7 @@ def reference():
 
 
 @pytest.mark.parametrize(
-    'group, rule',
+    ('group', 'rule'),
     [
         ('supcon_any', 'any'),
         ('supcon_any_base', 'any'),
@@ -286,7 +286,7 @@ def test_image_level_reference(reference, group, rule):
 
 
 @pytest.mark.parametrize(
-    'group, rule, options',
+    ('group', 'rule', 'options'),
     [
         ('mulsupcon', 'mulsupcon', {}),
         ('mulsupcon_weighted', 'mulsupcon', dict(with_weight=True)),
@@ -723,7 +723,7 @@ def test_checkpoint_holds_the_memory():
 
 
 @pytest.mark.parametrize(
-    'options, message',
+    ('options', 'message'),
     [
         (dict(rule='some'), "rule must be one of any, all, .*got 'some'"),
         (dict(rule='any', threshold=2), "'any' has no option 'threshold'.*: none"),
@@ -760,7 +760,7 @@ def test_bad_loss_weight(loss_weight):
 
 
 @pytest.mark.parametrize(
-    'shape, target_shape',
+    ('shape', 'target_shape'),
     [((4,), (4, 2)), ((4, 3), (4,)), ((4, 3), (3, 2)), ((4, 2, 3), (4, 2))],
 )
 def test_bad_shapes(shape, target_shape):
@@ -770,7 +770,7 @@ def test_bad_shapes(shape, target_shape):
 
 @pytest.mark.parametrize('name', ['keys', 'memory'])
 @pytest.mark.parametrize(
-    'shape, target_shape',
+    ('shape', 'target_shape'),
     [((4,), (4, 2)), ((4, 5), (4, 2)), ((4, 3), (3, 2)), ((4, 3), (4, 5))],
 )
 def test_bad_keys(name, shape, target_shape):

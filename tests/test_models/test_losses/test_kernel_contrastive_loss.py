@@ -305,7 +305,7 @@ def test_bad_options(option, value):
 
 
 @pytest.mark.parametrize(
-    'means, variances, targets',
+    ('means', 'variances', 'targets'),
     [
         ((2, 3), (2, 4), (2, 3)),
         ((2, 4, 3), (2, 3), (2, 3)),

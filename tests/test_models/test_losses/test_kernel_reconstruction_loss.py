@@ -226,7 +226,8 @@ def test_gradient_steps_let_the_loss_fall():
 
 
 @pytest.mark.parametrize(
-    'option, value', [('kernel_floor', -1e-9), ('kernel_floor', 1), ('ratio_floor', 0)]
+    ('option', 'value'),
+    [('kernel_floor', -1e-9), ('kernel_floor', 1), ('ratio_floor', 0)],
 )
 def test_bad_floors(option, value):
     inputs = make([[1, 0]], 2)
@@ -237,7 +238,7 @@ def test_bad_floors(option, value):
 
 
 @pytest.mark.parametrize(
-    'features, logits, means',
+    ('features', 'logits', 'means'),
     [
         ((3, 4), (2, 3), (2, 3)),
         ((2, 4), (2, 4), (2, 3)),

@@ -189,7 +189,7 @@ def test_bad_temperature(temperature):
 
 
 @pytest.mark.parametrize(
-    'vectors, embeddings, targets',
+    ('vectors', 'embeddings', 'targets'),
     [
         ((2, 4), (3, 4), (2, 3)),  # not transposed
         ((2, 4), (4, 3), (3, 2)),

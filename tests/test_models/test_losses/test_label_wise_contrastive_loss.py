@@ -298,7 +298,7 @@ def test_bad_temperature(temperature):
 
 
 @pytest.mark.parametrize(
-    'shape, label_shape',
+    ('shape', 'label_shape'),
     [
         ((4,), (4,)),
         ((2, 4, 3), (2, 4)),
@@ -503,7 +503,9 @@ def test_bad_labels():
         label_wise_contrastive_loss(z, torch.tensor([0, -1, 1]))
 
 
-@pytest.mark.parametrize('keys, labels', [((4, 3), (3,)), ((4, 2), (4,)), ((4,), (4,))])
+@pytest.mark.parametrize(
+    ('keys', 'labels'), [((4, 3), (3,)), ((4, 2), (4,)), ((4,), (4,))]
+)
 def test_bad_memory(keys, labels):
     with pytest.raises(ValueError, match=r'a memory of \(K, 3\)'):
         label_wise_contrastive_loss(

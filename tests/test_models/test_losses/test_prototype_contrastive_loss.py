@@ -75,7 +75,9 @@ def test_reference(group):
     with np.load(DATA) as data:
         h, prototypes, labels, expected, grad_h, grad_prototypes = (
             torch.from_numpy(np.asarray(data[f'{group}/{name}']))
-            for name in ('h prototypes labels loss grad_h grad_prototypes'.split())
+            for name in (
+                ['h', 'prototypes', 'labels', 'loss', 'grad_h', 'grad_prototypes']
+            )
         )
         temperature = float(data[f'{group}/temperature'])
     # What the two are for.
@@ -254,7 +256,7 @@ def test_bad_loss_weight(loss_weight):
 
 
 @pytest.mark.parametrize(
-    'shapes, message',
+    ('shapes', 'message'),
     [
         (((2, 3), (3, 4), (2, 3)), r'embeddings \(B > 0, L, P\).*got \(2, 3\)'),
         (((0, 3, 4), (3, 4), (0, 3)), r'got \(0, 3, 4\)'),

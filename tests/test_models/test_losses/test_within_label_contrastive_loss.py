@@ -129,7 +129,7 @@ def test_in_the_head():
 
 
 @pytest.mark.parametrize(
-    'change, message',
+    ('change', 'message'),
     [
         (dict(temperature=0), 'temperature must be a positive'),
         (dict(labels=torch.zeros(2, dtype=torch.long)), r'labels \(N,\)'),

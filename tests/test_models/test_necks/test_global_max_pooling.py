@@ -11,7 +11,7 @@ def seed():
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize('dim, places', [(1, (5,)), (2, (4, 3)), (3, (2, 3, 2))])
+@pytest.mark.parametrize(('dim', 'places'), [(1, (5,)), (2, (4, 3)), (3, (2, 3, 2))])
 def test_values(dim, places):
     neck = MODELS.build(dict(type='GlobalMaxPooling', dim=dim))
     x = torch.randn(2, 6, *places)

@@ -39,7 +39,7 @@ def test_registered_with_the_paper_defaults():
     assert round(neck.queries.numel() / 1e6, 2) == 0.08
 
 
-@pytest.mark.parametrize('before, after', [(2, 1), (1, 1), (0, 0), (0, 2)])
+@pytest.mark.parametrize(('before', 'after'), [(2, 1), (1, 1), (0, 0), (0, 2)])
 def test_is_the_chain_of_its_blocks(before, after):
     neck = build(num_blocks_before=before, num_blocks_after=after).double()
     assert len(neck.blocks_before) == before and len(neck.blocks_after) == after
@@ -113,7 +113,7 @@ def test_several_stages(container):
     assert torch.equal(neck(stages)[0], neck(x)[0])
 
 
-@pytest.mark.parametrize('before, after', [(2, 1), (0, 0)])
+@pytest.mark.parametrize(('before', 'after'), [(2, 1), (0, 0)])
 def test_return_attention(before, after):
     neck = build(num_blocks_before=before, num_blocks_after=after)
     x = torch.randn(3, 8, 2, 4)
@@ -208,7 +208,8 @@ def test_many_labels_form_no_map(record_ops, num_groups, autocast):
 
 
 @pytest.mark.parametrize(
-    'memory_format, copies', [(torch.contiguous_format, 1), (torch.channels_last, 0)]
+    ('memory_format', 'copies'),
+    [(torch.contiguous_format, 1), (torch.channels_last, 0)],
 )
 def test_copies_of_a_feature_map(record_ops, memory_format, copies):
     """One for all projections; the tokens of a channels-last map lie in memory."""
@@ -287,7 +288,7 @@ def test_every_parameter_has_a_gradient():
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (dict(num_classes=0), 'num_classes must be positive, got 0'),
         (dict(in_channels=-8), 'in_channels must be positive, got -8'),

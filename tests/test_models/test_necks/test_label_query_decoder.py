@@ -70,7 +70,7 @@ def by_hand(neck, x, self_attention, with_code=True):
 
 
 @pytest.mark.parametrize('self_attention', [False, True])
-@pytest.mark.parametrize('encoder, decoder', [(1, 2), (0, 1), (2, 3)])
+@pytest.mark.parametrize(('encoder', 'decoder'), [(1, 2), (0, 1), (2, 3)])
 @pytest.mark.parametrize('in_channels', [6, 8])
 def test_by_hand(encoder, decoder, self_attention, in_channels):
     neck = build(
@@ -96,7 +96,7 @@ def test_by_hand(encoder, decoder, self_attention, in_channels):
     assert layers == [
         f'decoder.{number}.self_attention' for number in range(1, decoder)
     ] * int(self_attention)
-    assert any('input_proj.weight' == n for n, _ in neck.named_parameters()) == (
+    assert any(n == 'input_proj.weight' for n, _ in neck.named_parameters()) == (
         in_channels == 6
     )
 
@@ -146,7 +146,7 @@ def test_values_carry_no_code():
     torch.testing.assert_close(out, neck(x)[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('height, width', [(1, 1), (3, 5), (5, 3)])
+@pytest.mark.parametrize(('height', 'width'), [(1, 1), (3, 5), (5, 3)])
 def test_any_size(height, width):
     out, attention = build()(torch.randn(2, 6, height, width), return_attention=True)
     assert out.shape == (2, 5, 8) and attention.shape == (2, 2, 5, height, width)
@@ -257,7 +257,7 @@ def test_half_precision(dtype):
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (dict(num_classes=0), 'num_classes must be positive, got 0'),
         (dict(in_channels=-8), 'in_channels must be positive, got -8'),

@@ -234,7 +234,7 @@ def test_training_step():
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (dict(num_classes=0), 'num_classes must be positive, got 0'),
         (dict(in_channels=-8), 'in_channels must be positive, got -8'),

@@ -220,7 +220,7 @@ def test_no_data_samples(collate):
 
 
 @pytest.mark.parametrize('collate', COLLATE)
-@pytest.mark.parametrize('expected, got', [(2, 3), (3, 2), (1, 2)])
+@pytest.mark.parametrize(('expected', 'got'), [(2, 3), (3, 2), (1, 2)])
 def test_wrong_number_of_views(collate, expected, got):
     preprocessor = MultiViewDataPreprocessor(num_views=expected)
     with pytest.raises(ValueError, match=f'num_views={expected} views.*got {got}'):

@@ -5,7 +5,7 @@ from mlcl_plugin.models.utils import labels_per_group
 
 
 @pytest.mark.parametrize(
-    'num_classes, num_groups, size',
+    ('num_classes', 'num_groups', 'size'),
     [
         (6, 3, 2),
         (7, 3, 3),

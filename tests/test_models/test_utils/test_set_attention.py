@@ -112,7 +112,7 @@ def test_both_paths_have_equal_gradients():
 
 # Of width 8, for two images.
 @pytest.mark.parametrize(
-    'num_queries, num_tokens, num_heads, projected',
+    ('num_queries', 'num_tokens', 'num_heads', 'projected'),
     [
         (1, 9, 1, []),
         (2, 30, 2, []),
@@ -167,7 +167,7 @@ def test_adapters_are_not_bypassed(name):
 
 
 @pytest.mark.parametrize(
-    'dtype, autocast',
+    ('dtype', 'autocast'),
     [
         (torch.float64, False),
         (torch.float32, False),
@@ -236,7 +236,7 @@ def test_large_scores_stay_finite():
         assert out.isfinite().all()
 
 
-@pytest.mark.parametrize('embed_dims, num_heads', [(8, 3), (8, 0), (8, -2), (2, 4)])
+@pytest.mark.parametrize(('embed_dims', 'num_heads'), [(8, 3), (8, 0), (8, -2), (2, 4)])
 def test_bad_heads(embed_dims, num_heads):
     message = f'embed_dims={embed_dims} and num_heads={num_heads}'
     with pytest.raises(ValueError, match=message):

@@ -7,8 +7,8 @@ import torch
 from mlcl_plugin.models.utils.sine_position_code import sine_position_code
 
 
-@pytest.mark.parametrize('height, width', [(1, 1), (2, 5), (5, 2), (14, 14)])
-@pytest.mark.parametrize('embed_dims, temperature', [(4, 10000.0), (12, 20.0)])
+@pytest.mark.parametrize(('height', 'width'), [(1, 1), (2, 5), (5, 2), (14, 14)])
+@pytest.mark.parametrize(('embed_dims', 'temperature'), [(4, 10000.0), (12, 20.0)])
 def test_by_hand(height, width, embed_dims, temperature):
     code = sine_position_code(height, width, embed_dims, temperature)
     assert code.shape == (height * width, embed_dims) and code.dtype == torch.float32

@@ -69,7 +69,7 @@ def test_samples_stay_as_they_are():
 
 
 @pytest.mark.parametrize(
-    'label, message',
+    ('label', 'message'),
     [
         ([0, 4], 'label 4.*from 0 to 3.*num_classes=4'),
         ([-1, 2], 'label -1.*from 0 to 3'),

@@ -133,7 +133,7 @@ def test_dropout():
 
 
 @pytest.mark.parametrize(
-    'args, message',
+    ('args', 'message'),
     [
         (dict(num_heads=3), 'embed_dims=8 and num_heads=3'),
         (dict(num_heads=0), 'embed_dims=8 and num_heads=0'),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 
-from mlcl_plugin.evaluation.text_table import text_table
+from mlcl_plugin.text_table import text_table
 
 
 def test_table():

@@ -19,7 +19,7 @@ def warnings(monkeypatch):
     """What is logged: text and level."""
     logged = []
     monkeypatch.setattr(
-        'mlcl_plugin.engine.runner.step_options.print_log',
+        'mlcl_plugin.engine.steps.print_log',
         lambda text, logger, level: logged.append((text, level)),
     )
     return logged
@@ -39,7 +39,7 @@ def test_config_without_steps(warnings):
 
 
 @pytest.mark.parametrize(
-    'key, step',
+    ('key', 'step'),
     [
         ('train_cfg.max_epochs', 'step1'),
         # deleted with the rest of the dict

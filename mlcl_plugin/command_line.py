@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command-line tools share: options, ranges, errors in one line."""
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+USER_ERRORS = (OSError, ValueError, ImportError)
+"""Errors that a user can mend; others are bugs and keep their traceback."""
+
+
+def number(
+    kind: type = int,
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> Callable[[str], float]:
+    """Make an argparse type for finite numbers of a range.
+
+    Args:
+        kind (type): ``int`` or ``float``. Defaults to ``int``.
+        least (float): The smallest number allowed. Defaults to no bound.
+        most (float): The largest number allowed. Defaults to no bound.
+
+    Returns:
+        Callable: Reads the text of an option, or says which numbers are expected.
+
+    Examples:
+        >>> number(int, least=1)('3')
+        3
+    """
+    name = 'an integer' if kind is int else 'a number'
+    if least > -math.inf and most < math.inf:
+        name += f' from {least} to {most}'
+    elif least > -math.inf:
+        name += f' of at least {least}'
+    elif most < math.inf:
+        name += f' of at most {most}'
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most or math.isinf(value):
+            raise argparse.ArgumentTypeError(f'expected {name}, got {text!r}')
+        return value
+
+    return read
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher`` and ``--local-rank``, as MMPretrain's tools have them."""
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    # torch.distributed.launch sets it; torchrun has replaced that.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def to_flags(message: str, flags: Mapping[str, str]) -> str:
+    """Write arguments of the library as flags of a tool.
+
+    Args:
+        message (str): A message of the library that names arguments as ``name=value``.
+        flags (Mapping[str, str]): The flag of each argument.
+
+    Returns:
+        str: The message with ``flag value`` in place of ``name=value``.
+
+    Examples:
+        >>> to_flags("Set unknown='drop' or num_workers=0.",
+        ...          {'unknown': '--unknown', 'num_workers': '--workers'})
+        'Set --unknown drop or --workers 0.'
+    """
+    for name, flag in flags.items():
+        pattern = rf'(?<![\w.])({re.escape(name)})=(?:\'([^\']*)\'|([\w-]+(?:\.\w+)*))'
+        message = re.sub(pattern, lambda m, f=flag: f'{f} {m[2] or m[3]}', message)
+    return message
+
+
+@contextmanager
+def one_line_errors(
+    tool: str,
+    flags: Mapping[str, str] | None = None,
+    errors: tuple[type[Exception], ...] = USER_ERRORS,
+) -> Iterator[None]:
+    """End a tool with one line on stderr and exit code 2 where its input is wrong.
+
+    Args:
+        tool (str): The tool's name; the line starts with it.
+        flags (Mapping[str, str], optional): The flags of the library's arguments, see
+            :func:`to_flags`. Defaults to none.
+        errors (tuple[type]): Errors to end with. Defaults to :data:`USER_ERRORS`.
+
+    Raises:
+        SystemExit: With code 2 in place of one of ``errors``.
+    """
+    try:
+        yield
+    except errors as error:
+        text = to_flags(' '.join(str(error).split()), flags or {})
+        print(f'{tool}: {text}', file=sys.stderr)
+        raise SystemExit(2) from error
