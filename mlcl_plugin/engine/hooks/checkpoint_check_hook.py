@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hold a checkpoint against the model before its weights are used."""
+"""Check a checkpoint against the model before its weights are used."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmpretrain.registry import HOOKS
 from torch import nn
+
+from ...models.utils.training_only import is_part, training_only_prefixes
 
 
 @HOOKS.register_module()
@@ -18,9 +20,14 @@ class CheckpointCheckHook(Hook):
     random ones. A file of bare weights, without ``'state_dict'``, is taken as well,
     and what it holds beyond the model is left out.
 
+    Weights that may be missing stay as they are initialised.
+
     Args:
         optional (Sequence[str]): Beginnings of names of weights that may be missing.
-            They stay as they are initialised. Defaults to none.
+            Defaults to none.
+        training_parts (bool): Weights that the model itself declares as needed in
+            training only may be missing, see :func:`training_only_prefixes`.
+            Defaults to False.
 
     Raises:
         ValueError: If other weights are missing, or any have another shape.
@@ -29,8 +36,9 @@ class CheckpointCheckHook(Hook):
     # before the EMA hook
     priority = 'VERY_HIGH'
 
-    def __init__(self, optional: Sequence[str] = ()):
+    def __init__(self, optional: Sequence[str] = (), training_parts: bool = False):
         self.optional = tuple(optional)
+        self.training_parts = training_parts
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Check a checkpoint and complete it with what may be missing."""
@@ -46,6 +54,9 @@ class CheckpointCheckHook(Hook):
         unfit = _find_unfit(model, own, state)
         missing = [key for key in unfit if key not in state]
         fresh = [key for key in missing if key.startswith(self.optional)]
+        if self.training_parts:
+            parts = training_only_prefixes(model)
+            fresh += [k for k in missing if any(is_part(k, part) for part in parts)]
         unfit = [key for key in unfit if key not in fresh]
         if unfit:
             raise ValueError(

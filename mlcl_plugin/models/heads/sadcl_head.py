@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contrast label embeddings with those of the last batch and with prototypes."""
 
-from collections.abc import Sequence
-
 import torch
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from torch import nn
 
+from ...targets import is_present
+from ..losses.base import PresentLabelContrast
+from ..losses.contrast_inputs import Projections
 from .label_wise_cls_head import LabelWiseClsHead
 
 
@@ -84,6 +84,10 @@ class SADCLHead(LabelWiseClsHead):
             than the embeddings of present labels.
     """
 
+    training_only = ('prototypes', 'memory_bits')
+
+    accepts = PresentLabelContrast
+
     def __init__(
         self,
         num_classes: int,
@@ -130,14 +134,7 @@ class SADCLHead(LabelWiseClsHead):
             raise ValueError(f'num_slots must be positive, got {num_slots}.')
         if not 0 <= memory_thr <= 1:
             raise ValueError(f'memory_thr must lie between 0 and 1, got {memory_thr}.')
-        contrast = self.contrastive_module
-        if hasattr(contrast, 'select') or getattr(contrast, 'whole_images', False):
-            raise ValueError(
-                'SADCLHead contrasts the embeddings of present labels, which '
-                f'{type(contrast).__name__} does not. Use LabelWiseContrastiveLoss '
-                'here, or LabelWiseClsHead for the other.'
-            )
-        if getattr(self.contrastive_module, 'memory', None) is not None:
+        if self.contrastive_module.memory is not None:
             raise ValueError(
                 'SADCLHead has a memory of its own. Leave out loss_contrastive.memory, '
                 'or use LabelWiseClsHead.'
@@ -176,34 +173,30 @@ class SADCLHead(LabelWiseClsHead):
         self.prototypes.copy_(prototypes)
         self.memory.copy_(prototypes)
 
-    def loss(
-        self, feats: Sequence[torch.Tensor], data_samples: list[DataSample], **kwargs
+    def contrast_losses(
+        self,
+        embeddings: torch.Tensor,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        keys: Projections | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Compute the losses of a batch and, in training, remember it.
+        """Compute the losses of contrast and, in training, remember the batch.
 
         Args:
-            feats (Sequence[Tensor]): The neck's output, last item ``(B, L, D)``.
-            data_samples (list[DataSample]): B samples with ``gt_score`` (1
-                present, 0 absent, -1 unknown) or ``gt_label`` (indices).
-            **kwargs: Passed on to the classification loss.
+            embeddings (Tensor): ``(B, L, D)``.
+            logits (Tensor): ``(B, L)``.
+            targets (Tensor): ``(B, L)``.
+            keys (None): The head has no use for them.
 
         Returns:
-            dict[str, Tensor]: ``loss_cls``, ``loss_contrastive`` and
-            ``loss_prototype``, already weighted.
-
-        Raises:
-            ValueError: If a target is malformed, see
-                :func:`mlcl_plugin.models.utils.collect_targets`.
+            dict[str, Tensor]: ``loss_contrastive`` and ``loss_prototype``, already
+            weighted.
         """
-        embeddings = self.pre_logits(feats)
-        logits = self.classifier(embeddings)
-        targets = self.collect_targets(data_samples, logits)
-        projections = self.projector(embeddings)
+        projections = self.to_sphere(embeddings)
         losses = dict(
-            loss_cls=self.classification_loss(logits, targets, **kwargs),
             loss_contrastive=self._contrast_with_memory(projections, targets),
             loss_prototype=self.prototype_module(
-                projections, self.projector(self.prototypes), targets
+                projections, self.to_sphere(self.prototypes), targets
             ),
         )
         if self.training:
@@ -214,12 +207,12 @@ class SADCLHead(LabelWiseClsHead):
         self, projections: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
         """Contrast the present labels of the images ``(B, L, P)`` and of the slots."""
-        images, labels = (targets == 1).nonzero(as_tuple=True)
+        images, labels = is_present(targets).nonzero(as_tuple=True)
         in_memory = images < len(self.memory_bits)
         slots, slot_labels = images[in_memory], labels[in_memory]
         remembered = self.memory[slots, slot_labels].to(self.prototypes.dtype)
         return self.contrastive_module(
-            torch.cat([projections[images, labels], self.projector(remembered)]),
+            torch.cat([projections[images, labels], self.to_sphere(remembered)]),
             torch.cat([labels, slot_labels]),
         )
 
@@ -228,6 +221,6 @@ class SADCLHead(LabelWiseClsHead):
         self, embeddings: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor
     ) -> None:
         """Keep the embeddings of present labels that were recognised."""
-        sure = (targets == 1) & (logits.float().sigmoid() > self.memory_thr)
+        sure = is_present(targets) & (logits.float().sigmoid() > self.memory_thr)
         slots, labels = sure[: len(self.memory_bits)].nonzero(as_tuple=True)
         self.memory[slots, labels] = embeddings[slots, labels].float()

@@ -165,6 +165,7 @@ class StableAsymmetricLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return (
             f'gamma_pos={self.gamma_pos}, gamma_neg={self.gamma_neg}, '
             f'clip={self.clip}, detach_focal={self.detach_focal}, '

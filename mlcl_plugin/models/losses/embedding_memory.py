@@ -3,13 +3,13 @@
 
 import torch
 from mmpretrain.registry import MODELS
-from torch import nn
 
 from ..utils.gather import RaggedGather
+from .base import Memory
 
 
 @MODELS.register_module()
-class EmbeddingMemory(nn.Module):
+class EmbeddingMemory(Memory):
     """Keep the latest embeddings of present labels, with their labels.
 
     One queue for all (``num_classes=None``), in which frequent labels take most of
@@ -123,6 +123,7 @@ class EmbeddingMemory(nn.Module):
         self.num_writes += 1
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return (
             f'size={self.size}, embed_dims={self.bits.size(1)}, '
             f'num_classes={self.num_classes}, start={self.start}'

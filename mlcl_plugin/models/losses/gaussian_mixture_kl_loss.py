@@ -8,6 +8,9 @@ from mmengine.dist import all_reduce, get_world_size
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ...targets import is_present
+from .base import check_loss_weight
+
 
 def gaussian_mixture_kl_loss(
     z: torch.Tensor,
@@ -76,7 +79,7 @@ def gaussian_mixture_kl_loss(
         z, mean, log_var, label_means, label_log_vars = (
             t.to(dtype) for t in (z, mean, log_var, label_means, label_log_vars)
         )
-        present = targets == 1
+        present = is_present(targets)
         images, labels = present.nonzero(as_tuple=True)
         pairs = _log_density(z[images], label_means[labels], label_log_vars[labels])
         by_label = z.new_full(present.shape, -math.inf)
@@ -109,10 +112,7 @@ class GaussianMixtureKLLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(
-                f'loss_weight must be finite and not negative, got {loss_weight}.'
-            )
+        check_loss_weight(loss_weight)
         self.loss_weight = loss_weight
 
     def forward(
@@ -142,4 +142,5 @@ class GaussianMixtureKLLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return f'loss_weight={self.loss_weight}'

@@ -3,13 +3,14 @@
 
 import torch
 from mmpretrain.registry import MODELS
-from torch import nn
 
+from ...targets import is_known
+from .base import Memory
 from .embedding_memory import EmbeddingMemory
 
 
 @MODELS.register_module()
-class ImageEmbeddingMemory(nn.Module):
+class ImageEmbeddingMemory(Memory):
     """Keep the latest embeddings of images, with all their targets.
 
     One queue; when it is full, the oldest images go. Images without a known label
@@ -73,6 +74,6 @@ class ImageEmbeddingMemory(nn.Module):
                 f'{shapes[1]}. Set embed_dims of the memory to out_channels of the '
                 "projector and num_classes to the head's."
             )
-        known = (targets >= 0).any(dim=1)
+        known = is_known(targets).any(dim=1)
         entries = torch.cat([embeddings.float(), targets.float()], dim=1)[known]
         self.queue.write(entries, known.new_zeros(len(entries), dtype=torch.int64))

@@ -5,10 +5,10 @@ import math
 
 import torch
 from mmpretrain.registry import MODELS
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .label_wise_contrastive_loss import check_temperature
+from ...targets import is_known, is_present
+from .base import TemperatureLoss, check_temperature
 
 # What the authors' code adds to every standard deviation, and inside the logarithm.
 DEVIATION_EPS = 2.0**-26
@@ -93,7 +93,7 @@ def kernel_contrastive_loss(
     with torch.autocast(means.device.type, enabled=False):
         dtype = torch.promote_types(means.dtype, torch.float32)
         means, deviations = means.to(dtype), kernel_deviations(variances.to(dtype))
-        present = targets == 1
+        present = is_present(targets)
         # Without a second image, a label is shared with none.
         images, labels = (present & (present.sum(dim=0) > 1)).nonzero(as_tuple=True)
         if not len(images):
@@ -144,7 +144,7 @@ class _Batch:
     """
 
     def __init__(self, targets: torch.Tensor, dtype: torch.dtype):
-        self.present, self.known = targets == 1, targets >= 0
+        self.present, self.known = is_present(targets), is_known(targets)
         present, known = self.present.to(dtype), self.known.to(dtype)
         shared = present @ present.t()
         # Labels of one of the two images that are known of the other.
@@ -201,7 +201,7 @@ def check_kernels(
 
 
 @MODELS.register_module()
-class KernelContrastiveLoss(nn.Module):
+class KernelContrastiveLoss(TemperatureLoss):
     """Contrastive loss of KMCL, see :func:`kernel_contrastive_loss`.
 
     Args:
@@ -224,15 +224,8 @@ class KernelContrastiveLoss(nn.Module):
         times_dims: bool = True,
         loss_weight: float = 1.0,
     ):
-        super().__init__()
-        check_temperature(temperature)
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(
-                f'loss_weight must be finite and not negative, got {loss_weight}.'
-            )
-        self.temperature = temperature
+        super().__init__(temperature, loss_weight)
         self.times_dims = times_dims
-        self.loss_weight = loss_weight
 
     def forward(
         self,
@@ -259,6 +252,7 @@ class KernelContrastiveLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return (
             f'temperature={self.temperature}, times_dims={self.times_dims}, '
             f'loss_weight={self.loss_weight}'

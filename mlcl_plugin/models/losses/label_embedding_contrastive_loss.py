@@ -6,9 +6,9 @@ import math
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmpretrain.registry import MODELS
-from torch import nn
 
-from .label_wise_contrastive_loss import check_temperature
+from ...targets import is_known, is_present
+from .base import TemperatureLoss, check_temperature
 
 
 def label_embedding_contrastive_loss(
@@ -66,8 +66,8 @@ def label_embedding_contrastive_loss(
     with torch.autocast(vectors.device.type, enabled=False):
         dtype = torch.promote_types(vectors.dtype, torch.float32)
         scores = vectors.to(dtype) @ label_embeddings.to(dtype) / temperature
-        scores = scores.masked_fill(targets < 0, -math.inf)
-        present = targets == 1
+        scores = scores.where(is_known(targets), -math.inf)
+        present = is_present(targets)
         labelled = present.any(dim=1)
         scores, present = scores[labelled], present[labelled]
         positive = scores.where(present, 0).sum(dim=1) / present.sum(dim=1)
@@ -78,7 +78,7 @@ def label_embedding_contrastive_loss(
 
 
 @MODELS.register_module()
-class LabelEmbeddingContrastiveLoss(nn.Module):
+class LabelEmbeddingContrastiveLoss(TemperatureLoss):
     """Contrastive loss of C-GMVAE, see :func:`label_embedding_contrastive_loss`.
 
     Args:
@@ -91,14 +91,7 @@ class LabelEmbeddingContrastiveLoss(nn.Module):
     """
 
     def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0):
-        super().__init__()
-        check_temperature(temperature)
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(
-                f'loss_weight must be finite and not negative, got {loss_weight}.'
-            )
-        self.temperature = temperature
-        self.loss_weight = loss_weight
+        super().__init__(temperature, loss_weight)
 
     def forward(
         self,
@@ -119,6 +112,3 @@ class LabelEmbeddingContrastiveLoss(nn.Module):
         return self.loss_weight * label_embedding_contrastive_loss(
             vectors, label_embeddings, targets, self.temperature
         )
-
-    def extra_repr(self) -> str:
-        return f'temperature={self.temperature}, loss_weight={self.loss_weight}'

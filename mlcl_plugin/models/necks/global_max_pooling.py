@@ -58,4 +58,5 @@ class GlobalMaxPooling(BaseModule):
         return x.amax(dim=tuple(range(2, x.ndim)))
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return f'dim={self.dim}'

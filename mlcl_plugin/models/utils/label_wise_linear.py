@@ -57,6 +57,7 @@ class LabelWiseLinear(nn.Module):
         return logits.flatten(1)[:, : self.num_classes] + self.bias
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return (
             f'num_classes={self.num_classes}, in_channels={self.in_channels}, '
             f'num_groups={self.num_groups}'

@@ -34,4 +34,5 @@ class LabelWiseScale(nn.Module):
         return x * F.embedding(labels, self.weight)
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return f'num_classes={self.num_classes}, in_channels={self.in_channels}'
