@@ -9,6 +9,9 @@ from mmpretrain.models.losses.utils import weight_reduce_loss
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ...targets import check_targets
+from .base import at_least_float32
+
 
 def asymmetric_loss(
     logits: torch.Tensor,
@@ -62,15 +65,10 @@ def asymmetric_loss(
             'Expected logits and targets of one shape, got '
             f'{tuple(logits.shape)} and {tuple(targets.shape)}.'
         )
-    valid = (targets >= 0) & (targets <= 1)
-    if not valid.all():
-        raise ValueError(
-            f'Targets hold {targets[~valid][0].item()}, expected values from 0 to 1. '
-            "Unknown labels (-1) need a head of this project's, which leaves them out."
-        )
+    # A head of this project leaves unknown labels out before.
+    check_targets(targets, soft=True, unknown=False)
     with torch.autocast(logits.device.type, enabled=False):
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
+        logits = at_least_float32(logits)
         targets = targets.to(logits.dtype)
         log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
         # log(1 - p + m), without forming 1 - p; the log of no margin is -inf.

@@ -794,7 +794,7 @@ def test_number_of_samples(num_images):
     ('sample', 'message'),
     [
         (DataSample().set_gt_label([0, 5]), 'label 5.*from 0 to 4'),
-        (DataSample().set_gt_label([0, 1, 0, 1, 0]), 'one-hot'),
+        (DataSample().set_gt_label([0, 1, 0, 1, 0]), 'looks like a vector with one'),
         (DataSample().set_gt_score([0.0, 1.0]), r'\(2,\).*num_classes=5'),
         (DataSample().set_gt_score([0.0, 2.0, 0.0, 0.0, 1.0]), '2.0 for label 1'),
         (DataSample(), 'neither gt_score nor gt_label'),
