@@ -39,7 +39,11 @@ class MomentumClassifier(TrainingOnlyParts, ImageClassifier):
         ValueError: If the head has no memory, or ``momentum`` is not between 0 and 1.
     """
 
-    training_only = ('momentum_encoder',)
+    training_only: tuple[str, ...] = ('momentum_encoder',)
+
+    backbone: nn.Module
+    neck: nn.Module
+    head: ContrastiveHead
 
     def __init__(
         self, backbone: dict, neck: dict, head: dict, momentum: float = 0.001, **kwargs

@@ -26,7 +26,7 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
     Its arguments are those of :class:`PartialLabelHead`.
     """
 
-    training_only = ('projector', 'contrastive_module')
+    training_only: tuple[str, ...] = ('projector', 'contrastive_module')
 
     accepts: type[ContrastiveLoss] = ContrastiveLoss
     """The kind of contrastive losses that the head takes."""
@@ -58,13 +58,14 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
         self.contrastive_module = None
         if loss_contrastive is None:
             return
-        if not isinstance(loss_contrastive, nn.Module):
-            loss_contrastive = MODELS.build(loss_contrastive)
-        self._check_contrast(loss_contrastive)
-        self.contrastive_module = loss_contrastive
+        loss = loss_contrastive
+        if not isinstance(loss, nn.Module):
+            loss = MODELS.build(loss)
+        self.contrastive_module = self._check_contrast(loss)
         self.projector = ContrastiveProjector(in_channels, **projector)
 
-    def _check_contrast(self, loss: nn.Module) -> None:
+    def _check_contrast(self, loss: nn.Module) -> ContrastiveLoss:
+        """The loss itself, if the head takes it."""
         head, name = type(self).__name__, type(loss).__name__
         if not isinstance(loss, ContrastiveLoss):
             raise ValueError(
@@ -78,6 +79,11 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
                 f'contrasts {loss.consumes}. Use a loss that derives from '
                 f'{self.accepts.__name__}, or LabelWiseClsHead, which takes all kinds.'
             )
+        return loss
+
+    def pre_logits(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What is classified and projected, from the output of neck or backbone."""
+        raise NotImplementedError
 
     def classify(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, L)`` of what :meth:`pre_logits` returns."""

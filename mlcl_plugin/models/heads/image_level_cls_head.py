@@ -65,7 +65,7 @@ class ImageLevelClsHead(ContrastiveHead):
         projector: dict = dict(out_channels=128),  # noqa: B006
         thr: float | None = None,
         topk: int | None = None,
-        init_cfg: dict | list | None = (
+        init_cfg: dict | list | tuple | None = (
             dict(type='Normal', layer='Linear', std=0.01, bias=0.0),
         ),
     ):

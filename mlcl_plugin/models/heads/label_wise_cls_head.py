@@ -74,7 +74,7 @@ class LabelWiseClsHead(ContrastiveHead):
         ValueError: If an option has a value outside its range.
     """
 
-    training_only = ('label_scale',)
+    training_only: tuple[str, ...] = ('label_scale',)
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class LabelWiseClsHead(ContrastiveHead):
         thr: float | None = None,
         topk: int | None = None,
         num_groups: int | None = None,
-        init_cfg: dict | list | None = (
+        init_cfg: dict | list | tuple | None = (
             dict(
                 type='Normal', layer=['Linear', 'LabelWiseLinear'], std=0.02, bias=0.0
             ),

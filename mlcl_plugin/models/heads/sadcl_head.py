@@ -88,6 +88,9 @@ class SADCLHead(LabelWiseClsHead):
 
     accepts = PresentLabelContrast
 
+    memory_bits: torch.Tensor
+    contrastive_module: PresentLabelContrast
+
     def __init__(
         self,
         num_classes: int,
@@ -108,7 +111,7 @@ class SADCLHead(LabelWiseClsHead):
         memory_thr: float = 0.8,
         thr: float | None = None,
         topk: int | None = None,
-        init_cfg: dict | list | None = (
+        init_cfg: dict | list | tuple | None = (
             dict(
                 type='Normal', layer=['Linear', 'LabelWiseLinear'], std=0.02, bias=0.0
             ),
@@ -139,9 +142,11 @@ class SADCLHead(LabelWiseClsHead):
                 'SADCLHead has a memory of its own. Leave out loss_contrastive.memory, '
                 'or use LabelWiseClsHead.'
             )
-        if not isinstance(loss_prototype, nn.Module):
-            loss_prototype = MODELS.build(loss_prototype)
-        self.prototype_module = loss_prototype
+        self.prototype_module: nn.Module = (
+            loss_prototype
+            if isinstance(loss_prototype, nn.Module)
+            else MODELS.build(loss_prototype)
+        )
         self.memory_thr = memory_thr
         self.prototypes = nn.Parameter(torch.empty(num_classes, in_channels))
         self.register_buffer(

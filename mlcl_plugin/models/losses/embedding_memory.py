@@ -36,6 +36,11 @@ class EmbeddingMemory(Memory):
         ValueError: If a size is not positive or ``start`` is negative.
     """
 
+    bits: torch.Tensor
+    labels: torch.Tensor
+    heads: torch.Tensor
+    num_writes: torch.Tensor
+
     def __init__(
         self,
         size: int,

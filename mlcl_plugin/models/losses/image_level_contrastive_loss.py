@@ -134,7 +134,7 @@ def image_level_contrastive_loss(
         own = at_least_float32(embeddings)
         batch = own, targets.to(own.dtype)
         candidates = None
-        if keys is not None:
+        if keys is not None and key_targets is not None:
             candidates = keys.detach().to(own.dtype), key_targets.to(own.dtype)
         world_size = 1
         if across_processes and is_distributed():
@@ -177,10 +177,13 @@ def _check_shapes(embeddings, targets, keys, key_targets, memory) -> None:
         )
     if (keys is None) != (key_targets is None):
         raise ValueError('keys and key_targets come together, got only one of them.')
-    others = dict(keys=(keys, key_targets), memory=memory or (None, None))
-    for name, (vectors, labels) in others.items():
-        if vectors is None:
+    others = dict(memory=memory)
+    if keys is not None:
+        others['keys'] = keys, key_targets
+    for name, candidates in others.items():
+        if candidates is None:
             continue
+        vectors, labels = candidates
         expected = (
             (len(vectors), embeddings.size(1)),
             (len(vectors), targets.size(1)),
@@ -203,15 +206,15 @@ def _of_all_processes(
 
     Those of this process keep their gradient.
     """
-    gather = RaggedGather(len(rows[0]), rows[0].device)
+    embeddings, targets = rows
+    gather = RaggedGather(len(targets), targets.device)
     first = sum(gather.counts[: gather.rank])
-    joined = []
-    for own in rows:
+
+    def join(own: torch.Tensor) -> torch.Tensor:
         everything = gather.all(own)
-        joined.append(
-            torch.cat([everything[:first], own, everything[first + len(own) :]])
-        )
-    return tuple(joined), gather.world_size
+        return torch.cat([everything[:first], own, everything[first + len(own) :]])
+
+    return (join(embeddings), join(targets)), gather.world_size
 
 
 def _with_known_labels(rows) -> tuple[torch.Tensor, torch.Tensor]:

@@ -217,7 +217,7 @@ class _Pairs:
         factors = _factors(weights, lse)
         if exponentials is not None:
             return self._times_sum(exponentials, factors, factors) @ rows
-        other_factors = dict(keys=None, remote=None)
+        other_factors: dict[str, torch.Tensor | None] = dict(keys=None, remote=None)
         if self.remote is not None:
             other_factors['remote'] = _factors(remote_weights, remote_lse)
         grad = torch.zeros_like(rows)
@@ -233,12 +233,11 @@ class _Pairs:
             for name, others in self._others():
                 for j in self._starts(others):
                     block = self._similarities(i, others[j]).exp_()
-                    if other_factors[name] is None:
+                    others_own = other_factors[name]
+                    if others_own is None:
                         block.mul_(factors[i, None])
                     else:
-                        block = self._times_sum(
-                            block, factors[i], other_factors[name][j]
-                        )
+                        block = self._times_sum(block, factors[i], others_own[j])
                     grad[i].addmm_(block, others[j])
         return grad
 

@@ -71,7 +71,7 @@ class LabelAttentionNeck(BaseModule):
         num_blocks_after: int = 1,
         num_extra_tokens: int = 0,
         num_groups: int | None = None,
-        init_cfg: dict | list | None = (
+        init_cfg: dict | list | tuple | None = (
             dict(type='Normal', layer='Linear', std=0.02, bias=0.0),
         ),
     ):

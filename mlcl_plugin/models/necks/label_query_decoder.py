@@ -108,7 +108,7 @@ class LabelQueryDecoder(BaseModule):
         dropout: float = 0.1,
         self_attention: bool = True,
         num_extra_tokens: int = 0,
-        init_cfg: dict | list | None = (
+        init_cfg: dict | list | tuple | None = (
             dict(type='Xavier', layer='Linear', distribution='uniform', bias=0.0),
         ),
     ):
@@ -135,7 +135,7 @@ class LabelQueryDecoder(BaseModule):
         self.embed_dims = embed_dims
         self.num_extra_tokens = num_extra_tokens
 
-        self.input_proj = nn.Identity()
+        self.input_proj: nn.Module = nn.Identity()
         if in_channels != embed_dims:
             self.input_proj = nn.Linear(in_channels, embed_dims)
         options = (embed_dims, num_heads, feedforward_channels, dropout)

@@ -4,8 +4,8 @@
 from torch import nn
 
 
-class TrainingOnlyParts(nn.Module):
-    """Base of modules with parts that only training needs.
+class TrainingOnlyParts:
+    """Mixin of modules with parts that only training needs, named before the module.
 
     Such parts are projectors, prototypes and memories. A class names its own in
     ``training_only``; those of its parents count too. A later training step may add
@@ -36,14 +36,10 @@ class TrainingOnlyParts(nn.Module):
             *(kind._family_names() for kind in cls.__subclasses__())
         )
 
-    def _has_part(self, name: str) -> bool:
-        parts = (self._modules, self._parameters, self._buffers)
-        return any(named.get(name) is not None for named in parts)
-
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         """Load, without the training-only parts that this module does not have."""
         for name in self._family_names():
-            if not self._has_part(name):
+            if getattr(self, name, None) is None:
                 for key in [k for k in state_dict if is_part(k, f'{prefix}{name}')]:
                     del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
