@@ -29,9 +29,8 @@ class MomentumClassifier(TrainingOnlyParts, ImageClassifier):
         backbone (dict): Config of the backbone.
         neck (dict): Config of the neck.
         head (dict): Config of a :class:`LabelWiseClsHead` (or, for whole images, of an
-            :class:`ImageLevelClsHead`) whose ``loss_contrastive``
-            has a ``memory``.
-        momentum (float): What a step's weights count in the average; MoCo's 0.999 is
+            :class:`ImageLevelClsHead`) whose ``loss_contrastive`` has a ``memory``.
+        momentum (float): Weight of a step's weights in the average. MoCo's 0.999 is
             0.001 here, as in MMEngine. Defaults to 0.001.
         **kwargs: Other arguments of :class:`mmpretrain.models.ImageClassifier`.
 
@@ -75,8 +74,8 @@ class MomentumClassifier(TrainingOnlyParts, ImageClassifier):
 
     @torch.no_grad()
     def _average_embeddings(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Step the average, and let it embed the images: the neck's last output."""
-        # Its first step copies the weights, also those of a checkpoint.
+        """Update the average, and return the last output of its neck."""
+        # The first update copies the weights, also those of a checkpoint.
         self.momentum_encoder.update_parameters(self._encoder())
         encoder = self.momentum_encoder.module
         return encoder['neck'](encoder['backbone'](inputs))[-1]
@@ -84,7 +83,7 @@ class MomentumClassifier(TrainingOnlyParts, ImageClassifier):
     def loss(
         self, inputs: torch.Tensor, data_samples: list[DataSample]
     ) -> dict[str, torch.Tensor]:
-        """The head's losses, with embeddings of the average to be remembered.
+        """Compute the head's losses, with keys of the average for the memory.
 
         Args:
             inputs (Tensor): ``(B, C, H, W)``.

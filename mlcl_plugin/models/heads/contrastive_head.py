@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base of heads that train with contrast on request."""
+"""Base of heads with optional contrast."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classify every label from one vector of the image, with contrast on request."""
+"""Classify every label from one vector of the image, with optional contrast."""
 
 from collections.abc import Sequence
 
@@ -14,20 +14,20 @@ from .contrastive_head import ContrastiveHead
 
 @MODELS.register_module()
 class ImageLevelClsHead(ContrastiveHead):
-    """Linear classifier on pooled features; what label-wise heads are compared with.
+    """Linear classifier on pooled features, the baseline of label-wise heads.
 
     With a contrastive loss, the pooled feature of every image passes through a
     projector into that loss, together with all its targets; every view in the batch
     takes part as an image.
 
     Unknown labels (-1) take part in no classification loss: they get no gradient and
-    do not count in the mean. What they mean for contrast is said in
-    :func:`image_level_contrastive_loss`.
+    do not count in the mean. :func:`image_level_contrastive_loss` says what they mean
+    for contrast.
 
     The classifier has the parameter names of MMPretrain's
-    ``MultiLabelLinearClsHead``, whose checkpoints load. Sources: the contrastive
-    losses', see there. Deviation: one projector for all of them, that of MulCon;
-    MulSupCon's has batch normalisation and dropout.
+    ``MultiLabelLinearClsHead``, so that its checkpoints load. For the sources see the
+    contrastive losses. Deviation: all of them use the projector of MulCon; that of
+    MulSupCon has batch normalisation and dropout.
 
     Args:
         num_classes (int): Number of labels L.
@@ -45,7 +45,7 @@ class ImageLevelClsHead(ContrastiveHead):
             ``dict(out_channels=128)``.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
-            ``thr`` wins over it; without both, ``thr`` is 0.5.
+            ``thr`` has priority over it; without both, ``thr`` is 0.5.
         init_cfg (dict | list, optional): Initialization config. Defaults to
             N(0, 0.01) with zero bias for all linear layers, as MMPretrain.
 

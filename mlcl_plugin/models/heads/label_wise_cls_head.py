@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classify every label from its own embedding, with contrast on request."""
+"""Classify every label from its own embedding, with optional contrast."""
 
 from collections.abc import Sequence
 
@@ -22,14 +22,14 @@ class LabelWiseClsHead(ContrastiveHead):
     :class:`ImageLevelContrastiveLoss` the mean of all label embeddings of each image.
 
     Unknown labels (-1) take part in no loss: they get no gradient, do not count
-    in the mean, are neither anchors nor in any denominator.
+    in the mean, and are neither anchors nor in any denominator.
 
     With ``num_groups``, labels share the embeddings of G groups. Logits are
     :math:`w_l \cdot g_{b,g(l)} + b_l`, see :class:`LabelWiseLinear`. What enters the
     contrastive loss is :math:`g_{b,g(l)} \odot s_l`, with a learned factor for every
-    label and channel that starts as random signs, see :class:`LabelWiseScale`: labels
-    of one group would have one embedding otherwise. Groups of one label have no such
-    factors.
+    label and channel that starts as random signs, see :class:`LabelWiseScale`:
+    otherwise the labels of a group would have the same embedding. Groups of one label
+    have no such factors.
 
     Sources: `MulCon <https://arxiv.org/abs/2107.11626>`_; `ML-Decoder
     <https://arxiv.org/abs/2111.12933>`_ for the logits of groups. Deviation: neither
@@ -56,16 +56,16 @@ class LabelWiseClsHead(ContrastiveHead):
         projector (dict): Arguments of the projector: ``hidden_channels`` (None:
             ``in_channels``) and ``out_channels``. Defaults to MulCon's
             ``dict(out_channels=128)``.
-        min_contrast_size (int): If fewer label embeddings are present in the
-            batch, the embeddings of absent labels with the largest logits fill
-            up the denominators of the contrastive loss to this number (hardest
-            negatives). They are no anchors. The batch is that of all processes, if
-            the loss contrasts across them. 0 turns it off. Defaults to 0.
+        min_contrast_size (int): If fewer labels are present in the batch, the
+            embeddings of the absent labels with the largest logits (hardest
+            negatives) fill the denominators of the contrastive loss up to this number.
+            They are no anchors. If the loss contrasts across processes, the number is
+            that of all of them. 0 turns it off. Defaults to 0.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
-            ``thr`` wins over it; without both, ``thr`` is 0.5.
-        num_groups (int, optional): Number of groups G of the neck, where it decodes
-            groups of labels. None expects an embedding for every label.
+            ``thr`` has priority over it; without both, ``thr`` is 0.5.
+        num_groups (int, optional): Number of groups G of a neck that decodes groups
+            of labels. None expects an embedding for every label.
             Defaults to None.
         init_cfg (dict | list, optional): Initialization config. Defaults to
             N(0, 0.02) with zero bias for all linear layers, as MulCon.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contrast label embeddings with those of the last batch and with prototypes."""
+"""Contrast label embeddings with a memory and with prototypes."""
 
 import torch
 from mmpretrain.registry import MODELS
@@ -15,19 +15,20 @@ from .label_wise_cls_head import LabelWiseClsHead
 class SADCLHead(LabelWiseClsHead):
     r"""Head of SADCL: contrast between samples, and between samples and prototypes.
 
-    Logits are those of :class:`LabelWiseClsHead`. Beside the classification loss
+    Logits are those of :class:`LabelWiseClsHead`. The losses are the classification
+    loss and
 
-    - ``loss_contrastive``: the label-level contrast of :class:`LabelWiseClsHead`,
-      over the projections of the present labels of two views, that of the images and
-      that of a memory. Each slot of the memory holds an embedding for every label and
-      stands, with the labels of the batch's image of the same number, for a second
-      view of it, whatever image it comes from;
+    - ``loss_contrastive``: the label-level contrast of :class:`LabelWiseClsHead`
+      over the projections of the present labels of two views. The first view is the
+      images. The second is the memory: slot b holds an embedding for every label, of
+      which those of the present labels of image b count, whatever image they come
+      from;
     - ``loss_prototype``: :class:`PrototypeContrastiveLoss` between the projections of
-      all labels and of the prototypes, one learned vector a label.
+      all labels and of the prototypes, one learned vector per label.
 
     One projector serves embeddings, memory and prototypes. After the losses of a
-    training batch, the embedding of image b takes the place of that of slot b for each
-    label that is present and whose score exceeds ``memory_thr``. The memory carries no
+    training batch, the embedding of image b replaces that of slot b for each label
+    that is present and whose score exceeds ``memory_thr``. The memory carries no
     gradient. A batch of fewer images than slots leaves the other slots as they are;
     images beyond the last slot have no second view.
 
@@ -37,20 +38,20 @@ class SADCLHead(LabelWiseClsHead):
     Unknown labels (-1) take part in no loss.
 
     Every process has a memory of its own, and both contrasts are those of one process,
-    as in the method. DDP must not share buffers (``broadcast_buffers=False``, which is
-    what MMEngine sets), or all would have that of the first. A checkpoint holds that of
-    the first process, with which all go on when they resume. The memory is kept as the
-    bits of float32, which an EMA does not average.
+    as in the method. DDP must not share buffers (``broadcast_buffers=False``, which
+    MMEngine sets), or all processes would have the memory of the first. A checkpoint
+    holds the memory of the first process, and all processes resume with it. The memory
+    is kept as the bits of float32, since an EMA would average float buffers.
 
     Source: `SADCL <https://arxiv.org/abs/2307.09715>`_. The method weighs its losses
     1000 (a mean binary cross-entropy), 100 and 50; the defaults here are the same
     relative to 1. Deviations:
 
-    - The contrast between samples is the formula. The published code counts an anchor
-      only where a second, unrelated image of the batch has its label as well, and adds
-      1e-5 to a denominator; there is no switch for that.
-    - The published code clamps probabilities at 1e-5, beyond which a wrong logit has no
-      gradient; the binary cross-entropy here does not.
+    - The contrast between samples follows the formula. The published code counts an
+      anchor only where a second, unrelated image of the batch has its label as well,
+      and adds 1e-5 to a denominator; no option does that here.
+    - The published code clamps probabilities at 1e-5, so that a logit which is wrong by
+      more has no gradient; the binary cross-entropy here does not.
     - Batches need not have the size of the memory.
 
     Args:
@@ -74,7 +75,7 @@ class SADCLHead(LabelWiseClsHead):
             Defaults to 0.8.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
-            ``thr`` wins over it; without both, ``thr`` is 0.5.
+            ``thr`` has priority over it; without both, ``thr`` is 0.5.
         init_cfg (dict | list, optional): Initialization config. Defaults to
             N(0, 0.02) with zero bias for all linear layers.
 
@@ -225,7 +226,7 @@ class SADCLHead(LabelWiseClsHead):
     def _remember(
         self, embeddings: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor
     ) -> None:
-        """Keep the embeddings of present labels that were recognised."""
+        """Keep the embeddings of present labels whose score is high enough."""
         sure = is_present(targets) & (logits.float().sigmoid() > self.memory_thr)
         slots, labels = sure[: len(self.memory_bits)].nonzero(as_tuple=True)
         self.memory[slots, labels] = embeddings[slots, labels].float()

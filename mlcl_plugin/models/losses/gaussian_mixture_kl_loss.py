@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a Gaussian to the mixture of the Gaussians of an image's labels."""
+"""Divergence of a Gaussian from the mixture of the Gaussians of its labels."""
 
 import math
 
@@ -31,12 +31,12 @@ def gaussian_mixture_kl_loss(
         \log \frac{1}{|Y_b|} \sum_{l \in Y_b} N(z_b; \mu_l, \sigma_l^2) \Big]
 
     Source: `C-GMVAE <https://arxiv.org/abs/2112.00976>`_. Deviation: images without a
-    label that is known to be present are left out, also from :math:`B`; published,
-    one of them makes the loss infinite. Labels that are unknown are not in the
+    label that is known to be present are left out, also from :math:`B`; in the
+    published code one of them makes the loss infinite. Unknown labels are not in the
     mixture.
 
-    A single estimate may be negative. Densities are evaluated for labels that are
-    present only: memory is O(number of these x D), not O(B x L x D).
+    A single estimate may be negative. Densities are evaluated for present labels only:
+    memory is O(number of present labels x D), not O(B x L x D).
 
     In a run of several processes the mean is that over the images of all of them,
     whose gradients DDP averages; all must call the function. Each sends 4 bytes.
@@ -95,7 +95,7 @@ def gaussian_mixture_kl_loss(
 
 
 def _log_density(z, mean, log_var):
-    """Log of diagonal Gaussians ``(N, D)`` at ``z``, but for a term that cancels."""
+    """Log of diagonal Gaussians ``(N, D)`` at ``z``, without a term that cancels."""
     return -0.5 * ((z - mean).square() * (-log_var).exp() + log_var).sum(dim=1)
 
 

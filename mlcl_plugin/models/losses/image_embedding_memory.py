@@ -13,10 +13,10 @@ from .embedding_memory import EmbeddingMemory
 class ImageEmbeddingMemory(Memory):
     """Keep the latest embeddings of images, with all their targets.
 
-    One queue; when it is full, the oldest images go. Images without a known label
-    are not remembered. An entry is the embedding and the targets side by side, in the
-    queue of an :class:`EmbeddingMemory` with a single label: what is said there of
-    several processes, checkpoints and moving averages holds here.
+    There is one queue; when it is full, new images replace the oldest. Images without a
+    known label are not remembered. An entry is the embedding with the targets appended,
+    in the queue of an :class:`EmbeddingMemory` with a single label. So processes,
+    checkpoints and moving averages are treated as there.
 
     Source: the queue of MulSupCon (`arXiv 2402.01613
     <https://arxiv.org/abs/2402.01613>`_), which is that of MoCo (`arXiv 1911.05722

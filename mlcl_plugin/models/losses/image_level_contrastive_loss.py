@@ -27,7 +27,7 @@ def image_level_contrastive_loss(
 ) -> torch.Tensor:
     r"""Pull images of related label sets together, push others apart.
 
-    Every image is an anchor :math:`i` with label set :math:`S`, held against
+    Every image is an anchor :math:`i` with label set :math:`S`, compared with
     candidates :math:`p` with label sets :math:`T`:
 
     .. math::
@@ -55,21 +55,22 @@ def image_level_contrastive_loss(
       ``use_dissimilarity``, True, and ``inside_log``, False): :math:`P(i)` as ``any``,
       :math:`K = K^s K^d` with :math:`K^s = |S \cap T| / |S|` and :math:`K^d = 1 / (1 +
       |T \setminus S|)`; each can be switched off. ``inside_log`` multiplies the
-      numerator inside the logarithm by K in place of the logarithm. That adds a
-      number which no embedding changes: the gradient is that of ``any``.
+      numerator inside the logarithm by K, not the logarithm. That adds a number which
+      does not depend on the embeddings: the gradient is that of ``any``.
 
-    By default the candidates are the batch itself, of which every anchor leaves itself
-    out. With ``keys`` they are these alone and nothing is left out: the keys of a
-    momentum encoder, where the key of the anchor's own image is a positive. A
-    ``memory`` adds to either. Only ``embeddings`` get a gradient.
+    By default the candidates of an anchor are the other images of the batch. With
+    ``keys`` of a momentum encoder, the candidates are all keys, and that of the
+    anchor's own image is a positive. A ``memory`` adds to either. Only ``embeddings``
+    get a gradient.
 
     An unknown label (-1) is neither shared nor a difference: :math:`S \cap T`,
     :math:`S \setminus T` and :math:`T \setminus S` hold labels that are known in both
     images, and :math:`|S|` in :math:`K^s` and the union of ``jaccard`` are sums of
-    these. Two sets without a shared label pass for equal (``all``), and one for a part
-    of the other (``threshold``), only if every label of both (of the anchor) is known.
-    An image without a known label takes no part: it is no anchor, no candidate and
-    does not count in B. Values between 0 and 1 are known and not present.
+    these. Two sets without a shared label count as equal (``all``) only if every label
+    of both images is known; one counts as a part of the other (``threshold``) only if
+    every label of the anchor is known. An image without a known label takes no part: it
+    is no anchor, no candidate and does not count in B. Values between 0 and 1 are known
+    and not present.
 
     Sources: SupCon (`arXiv 2004.11362 <https://arxiv.org/abs/2004.11362>`_); the image
     level in the ablation of MulCon (`arXiv 2107.11626
@@ -78,14 +79,14 @@ def image_level_contrastive_loss(
     and ``all``; Similarity-Dissimilarity loss (`arXiv 2410.13439
     <https://arxiv.org/abs/2410.13439>`_). Deviations:
 
-    - unknown labels are this project's, as said;
+    - unknown labels, as described above;
     - the Jaccard weight of two images without label is 0, where MulCon has 0/0;
     - MulSupCon has keys only. Here its rule also takes the batch; a label that no
       other image of the batch carries adds 0 and still counts in the divisor;
     - ``any`` with keys gives 0 for an anchor without label, where MulSupCon's baseline
       is nan;
-    - where the Similarity-Dissimilarity loss has its weight is not settled: outside
-      the logarithm, the default here, it acts; inside, it does not.
+    - the place of the weight in the Similarity-Dissimilarity loss is not settled:
+      outside the logarithm, the default here, it has an effect; inside, it has none.
 
     With ``across_processes`` anchors and candidates are those of all processes of the
     run. Every process computes the whole loss, with a matrix of all anchors by all
@@ -106,7 +107,7 @@ def image_level_contrastive_loss(
         base_temperature (float, optional): :math:`\tau_0 > 0`; the loss is multiplied
             by :math:`\tau / \tau_0`. None leaves the factor out. Defaults to None.
         keys (Tensor, optional): ``(K, P)`` unit vectors without gradient, the
-            candidates in place of the batch. Defaults to None.
+            candidates instead of the batch. Defaults to None.
         key_targets (Tensor, optional): ``(K, L)`` their targets, needed with ``keys``.
             Defaults to None.
         memory (tuple[Tensor, Tensor], optional): ``(M, P)`` further candidates without
@@ -153,7 +154,7 @@ def image_level_contrastive_loss(
         positives = RULES[rule](pairs, **rule_options)
         anchors = (positives.weights > 0).any(dim=1)
         if not anchors.any():
-            # The graph stays whole for DDP.
+            # A live graph, since DDP waits for gradients.
             return own.sum() * 0
         weights = positives.weights[anchors]
         similarities = z[anchors] @ others.T / temperature

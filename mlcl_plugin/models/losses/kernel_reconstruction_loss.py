@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of a feature's likelihood the kernels of its labels explain."""
+"""Share of a feature's likelihood that the kernels of its labels explain."""
 
 import math
 
@@ -37,10 +37,10 @@ def kernel_reconstruction_loss(
     ``-log(ratio_floor)``.
 
     Source: `KMCL <https://github.com/mahdihosseini/KMCL>`_, whose clamps are the
-    defaults. Features of many dimensions, for which all kernels are below the floor
-    and get no gradient, can do without it: ``kernel_floor=0``, since everything is
-    computed in logarithms here. Deviation: labels that are unknown are in neither sum;
-    published, all are known.
+    defaults. For features of many dimensions all kernels may be below the floor and get
+    no gradient. ``kernel_floor=0`` removes the floor, since everything is computed in
+    logarithms here. Deviation: unknown labels are in neither sum; in the published code
+    all are known.
 
     Computed in float32 under any autocast (float64 stays float64).
 

@@ -25,13 +25,13 @@ def label_embedding_contrastive_loss(
         {\sum_{k \in K_n} \exp(u_n \cdot w_k / \tau)}
 
     with the labels :math:`Y_n` present in and :math:`K_n` known of the image of
-    vector :math:`u_n`. Neither side is normalised here. The batch plays no part:
-    vectors are not held against each other.
+    vector :math:`u_n`. Neither side is normalised here. Vectors are not compared with
+    one another.
 
     Source: `C-GMVAE <https://arxiv.org/abs/2112.00976>`_. Deviations: vectors of
     images without a label that is known to be present are left out, also from
-    :math:`N`; published, one of them makes the loss nan. Labels that are unknown are
-    neither in :math:`Y_n` nor in :math:`K_n`; published, all are known.
+    :math:`N`; in the published code one of them makes the loss nan. Unknown labels are
+    neither in :math:`Y_n` nor in :math:`K_n`; in the published code all are known.
 
     In a run of several processes the mean is that over the vectors of all of them,
     whose gradients DDP averages; all must call the function. Each sends 4 bytes.
@@ -40,7 +40,7 @@ def label_embedding_contrastive_loss(
 
     Args:
         vectors (Tensor): ``(N, D)``.
-        label_embeddings (Tensor): ``(D, L)``, one column a label.
+        label_embeddings (Tensor): ``(D, L)``, one column per label.
         targets (Tensor): ``(N, L)``: 1 present, 0 absent, -1 unknown.
         temperature (float): :math:`\tau > 0`. Defaults to 1.0.
 
@@ -103,7 +103,7 @@ class LabelEmbeddingContrastiveLoss(TemperatureLoss):
 
         Args:
             vectors (Tensor): ``(N, D)``.
-            label_embeddings (Tensor): ``(D, L)``, one column a label.
+            label_embeddings (Tensor): ``(D, L)``, one column per label.
             targets (Tensor): ``(N, L)``: 1 present, 0 absent, -1 unknown.
 
         Returns:

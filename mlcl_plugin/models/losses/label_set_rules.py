@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images are positives of an anchor, told by their label sets.
+"""Rules that choose the positives of an image by label sets.
 
 The rules and their sources are described in :func:`image_level_contrastive_loss`.
 """
@@ -57,7 +57,7 @@ class LabelSets:
         return self.present.sum(dim=1, keepdim=True)
 
     def jaccard(self) -> torch.Tensor:
-        """Shared labels in all labels of a pair; 0 for two images without label."""
+        """Shared labels over all labels of a pair; 0 for two images without label."""
         union = self.shared + self.missing + self.surplus
         return self.shared / union.clamp(min=1)
 

@@ -101,7 +101,7 @@ def label_wise_contrastive_loss(
 
         classes = _Classes(groups, memory is not None, z.dtype)
         if classes.num_anchors == 0:
-            # The graph stays whole for DDP.
+            # A live graph, since DDP waits for gradients.
             return rows.sum() * 0
         loss = pairwise_logsumexp(
             rows,
@@ -119,7 +119,7 @@ def label_wise_contrastive_loss(
 
 
 class _Classes:
-    """Who is a positive of whom, told by the sizes of the classes.
+    """Weights of anchors and positives, from the sizes of the classes.
 
     Args:
         groups (list[Tensor]): The labels ``(N,)`` of this process, those of the
@@ -142,14 +142,14 @@ class _Classes:
         positives = anchors - 1
         if has_memory:
             positives += self.index[-1].bincount(minlength=len(values))
-        # Also of labels that only the memory holds, which have no anchor.
+        # A label that only the memory holds has no anchor.
         active = (positives > 0) & (anchors > 0) & (values >= 0)
-        # What an anchor, and what a pair of it and a positive, counts in the loss.
+        # Weights in the loss of an anchor, and of a pair of anchor and positive.
         self.anchor_weights = active.to(dtype) / max(self.num_anchors, 1)
         self.pair_weights = self.anchor_weights / positives.clamp(min=1)
 
     def weights(self, group: int) -> torch.Tensor:
-        """What the log-sum-exp of each row counts in the loss."""
+        """Weights of the log-sum-exps of a group's rows in the loss."""
         return self.anchor_weights[self.index[group]]
 
     def pull(self, rows: torch.Tensor, others: list[torch.Tensor]) -> torch.Tensor:
@@ -168,7 +168,7 @@ class _Classes:
         ]
         remote = other_sums[: len(other_sums) - self.has_memory]
         memory = other_sums[-1] if self.has_memory else None
-        # Of a remote row with itself; those of the rows here are subtracted below.
+        # Similarities of remote rows to themselves; _Pull subtracts those of the rows.
         own = sum(
             (self.pair_weights[index] @ x.square().sum(dim=1))
             for index, x in zip(self.index[1:], others[: len(remote)])

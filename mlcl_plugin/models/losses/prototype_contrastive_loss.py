@@ -24,14 +24,14 @@ def prototype_contrastive_loss(
         \mathcal{L} = \frac{-1}{\sum_{bl} y_{bl}} \sum_l \Big[
         \log \sum_{b:\, y_{bl} = 1} \exp c_{bl} - \log \sum_b \exp c_{bl} \Big]
 
-    For a label that no image shows the first logarithm is :math:`\max_b c_{bl}`
+    For a label that no image shows, the first logarithm is :math:`\max_b c_{bl}`
     without gradient, so that the term pushes the nearest embeddings away from its
     prototype. Unknown labels are in neither sum, and a label that is unknown
     everywhere has no term.
 
     Source: `SADCL <https://arxiv.org/abs/2307.09715>`_, the prototype-to-sample loss.
-    Deviations: a batch that shows no label at all gives 0 in place of an error;
-    unknown labels are not in the method.
+    Deviations: a batch without any present label gives 0 instead of an error;
+    the method has no unknown labels.
 
     The batch is that of one process, as in the method: DDP averages the gradients of
     the processes' losses.
@@ -67,8 +67,8 @@ def prototype_contrastive_loss(
 
 
 def _logsumexp(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Of each column's entries in ``mask``; any finite value where it has none."""
-    # The gradient of a logarithm of nothing would be nan, even where it is left out.
+    """Log-sum-exp of each column's entries in ``mask``; finite if there are none."""
+    # The logarithm of an empty sum has the gradient nan, even if it is not used.
     return scores.where(mask | ~mask.any(dim=0), -torch.inf).logsumexp(dim=0)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contrast of a label's embeddings where it is present with those where it is not."""
+"""Contrast of the embeddings of each label, present against absent."""
 
 import math
 
@@ -21,10 +21,10 @@ def within_label_contrastive_loss(
 ) -> torch.Tensor:
     r"""Pull together where a label is present, push away where it is absent.
 
-    Embeddings of different labels are not compared: label queries set these apart by
-    themselves. With :math:`A_l` the embeddings of label :math:`l` in all images where
+    Embeddings of different labels are not compared, since label queries separate them
+    already. With :math:`A_l` the embeddings of label :math:`l` in all images where
     it is known, :math:`P_l` those where it is present, and N the number of all anchors,
-    which are the present ones that have another present one of their label:
+    the present embeddings that have another present one of their label:
 
     .. math::
         \mathcal{L} = \frac{1}{N} \sum_l \sum_{i \in P_l} \frac{-1}{|P_l| - 1}
@@ -32,7 +32,7 @@ def within_label_contrastive_loss(
         {\sum_{a \in A_l \setminus \{i\}} \exp(z_i \cdot z_a / \tau)}
 
     Source: this project. It is `SupCon <https://arxiv.org/abs/2004.11362>`_ within
-    each label with presence as the class, of which only the present one has anchors.
+    each label with the classes present and absent, of which only present has anchors.
 
     With ``across_processes`` the embeddings are those of all processes, and gradients
     after DDP are those of one process with the joined batch, see

@@ -52,7 +52,7 @@ class LabelWiseLinear(nn.Module):
         shape = (self.num_groups, self.group_size)
         missing = shape[0] * shape[1] - self.num_classes
         weight = F.pad(self.weight, (0, 0, 0, missing)) if missing else self.weight
-        # One product a group: one for all would form all pairs of unit and embedding.
+        # One product per group: a single one would pair all units and embeddings.
         logits = torch.einsum('bgd,gfd->bgf', x, weight.unflatten(0, shape))
         return logits.flatten(1)[:, : self.num_classes] + self.bias
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import nn
 
-# A projection of the tokens is left out where that takes so many times fewer products:
-# those that remain are slower and may need more memory.
+# The projection of the tokens is left out if that saves more than this factor of
+# products, since the others are slower and may need more memory.
 LEAVE_OUT = 1.5
 
 
@@ -57,7 +57,7 @@ class _AttentionBlock(BaseModule):
     def _attend(
         self, query: torch.Tensor, tokens: torch.Tensor, with_weights: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What projected queries see, and their attention weights if formed."""
+        """Attention output of projected queries, and the weights if they are formed."""
         q = self._split_heads(query)
         if self._few_shared_queries(query, tokens):
             weights = self._weights_of_raw_keys(q, tokens)
@@ -75,7 +75,7 @@ class _AttentionBlock(BaseModule):
         return attended.transpose(1, 2).flatten(2), None
 
     def _few_shared_queries(self, query: torch.Tensor, tokens: torch.Tensor) -> bool:
-        """Whether it pays to leave keys unprojected."""
+        """Whether it is faster not to project the keys."""
         batch, num_tokens, _ = tokens.shape
         products = batch * self.num_heads * num_tokens + self.embed_dims
         products *= query.size(1)
@@ -174,7 +174,7 @@ class MultiheadAttentionBlock(_AttentionBlock):
 
 
 class SetAttentionBlock(_AttentionBlock):
-    """Set attention block (SAB): a set of tokens attends itself.
+    """Set attention block (SAB): the tokens of a set attend one another.
 
     ``SAB(X) = MAB(X, X)`` at a constant width. Source: `Set Transformer
     <https://arxiv.org/abs/1810.00825>`_, Sec. 3.1.
