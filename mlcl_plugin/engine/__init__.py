@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from .allocator import keep_memory
 from .checkpoint_file import check_checkpoint
+from .checkpoint_fit import fit_checkpoint
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed
 from .hooks import (
@@ -36,6 +37,7 @@ __all__ = [
     'check_checkpoint',
     'check_step_options',
     'enable_amp',
+    'fit_checkpoint',
     'has_begun',
     'innermost_dataset',
     'keep_memory',
