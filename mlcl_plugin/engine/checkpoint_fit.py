@@ -4,8 +4,9 @@
 from collections.abc import Sequence
 
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
+
+from .unwrap import unwrap_model
 
 
 def fit_checkpoint(
@@ -29,8 +30,7 @@ def fit_checkpoint(
     Raises:
         ValueError: If other weights are missing, or any have another shape.
     """
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+    model = unwrap_model(model)
     # MMEngine's EMA hook expects a 'state_dict'.
     state = checkpoint.setdefault('state_dict', dict(checkpoint))
     for key in [key for key in state if key.startswith('module.')]:

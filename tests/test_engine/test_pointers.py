@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from mlcl_plugin.engine.runner.pointers import has_begun, read_pointer, write_pointer
+from mlcl_plugin.engine.pointers import has_begun, read_pointer, write_pointer
 
 
 @pytest.mark.parametrize(

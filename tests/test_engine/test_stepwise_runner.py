@@ -252,7 +252,7 @@ def test_resume_between_steps_in_moved_folder(load_config, record, tmp_path):
 
 
 def test_resume_of_nothing(load_config, record):
-    """``--resume`` may be given from the first start on."""
+    """``resume`` may be set from the first start on."""
     train(load_config, resume=True)
     assert record.epochs() == ALL_EPOCHS
 
@@ -285,7 +285,7 @@ def test_resume_same_as_uninterrupted(load_config, record, tmp_path):
 
 
 def test_all_finished(load_config, record, finished):
-    with pytest.raises(ValueError, match=r'finished \(step1, step2\).*--resume'):
+    with pytest.raises(ValueError, match=r'finished \(step1, step2\).*resume=False'):
         train(load_config, resume=True)
     assert record.events == []
 
