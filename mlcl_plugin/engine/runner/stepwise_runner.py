@@ -28,16 +28,6 @@ from ..unwrap import unwrap_model
 from .checked_runner import CheckedRunner
 from .start import Start, find_start, weights_for_step
 
-NEW_PARTS = (
-    'head.projector.',
-    'head.label_scale.',
-    'head.contrastive_module.',
-    'head.prototypes',
-    'head.memory_bits',
-    'momentum_encoder.',
-)
-"""What a later step may train in addition to the step before."""
-
 
 @RUNNERS.register_module()
 class StepwiseRunner:
@@ -202,7 +192,9 @@ class StepwiseRunner:
             runner.register_hook(StartHook(start.weights))
             if start.step != names[0]:
                 fresh_parts = self.steps[start.step].get('fresh_parts', ())
-                runner.register_hook(CheckpointCheckHook((*NEW_PARTS, *fresh_parts)))
+                runner.register_hook(
+                    CheckpointCheckHook(fresh_parts, training_parts=True)
+                )
         position = names.index(start.step) + 1
         runner.logger.info(f'Training step {position} of {len(names)}: {start.step}')
         runner.train()
