@@ -1,9 +1,9 @@
-# MulCon (arXiv 2107.11626): PASCAL VOC2007 train -> val with EfficientNet-Lite0 at
-# 224 px, for two CPU cores. docs/methods.md has the results and says how the rates and
-# the weight were chosen.
+# MulCon (arXiv 2107.11626), both steps, for two CPU cores. How its rates and the weight
+# of the contrast were chosen: docs/methods.md.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
 #     python tools/train.py configs/mlcl_efflite0_voc07.py
 _base_ = ['./_base_/settings/efflite0_voc07.py', './_base_/methods/mulcon.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     # The published neck has 44 M parameters, too many for 2,500 photographs: label

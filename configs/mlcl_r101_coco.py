@@ -1,4 +1,5 @@
-# MulCon (arXiv 2107.11626): MS-COCO 2014 with ResNet-101 at 448 px, both steps.
+# MulCon (arXiv 2107.11626), both steps.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
 #     python tools/train.py configs/mlcl_r101_coco.py
 _base_ = [
     './_base_/models/mlcl_r101.py',
@@ -7,7 +8,7 @@ _base_ = [
     './_base_/default_runtime.py',
     './_base_/methods/mulcon.py',
 ]
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(

@@ -1,8 +1,8 @@
-# MulCon (arXiv 2107.11626): scenes of handwritten digits with half a ResNet-18, minutes
-# on two CPU cores, nothing to download. `make demo` runs it.
+# MulCon (arXiv 2107.11626) in minutes on two CPU cores; `make demo` runs it.
+# Data: scenes of handwritten digits, with half a ResNet-18; nothing to download.
 #     python tools/train.py configs/mlcl_resnet_digits.py
 _base_ = ['./_base_/settings/resnet_digits.py', './_base_/methods/mulcon.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     neck=dict(

@@ -1,5 +1,5 @@
-# Maximum pooling and a linear classifier with binary cross-entropy: PASCAL VOC2007
-# train -> val with EfficientNet-Lite0 at 224 px.
+# Maximum pooling and a linear classifier with binary cross-entropy.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
 #     python tools/train.py configs/baselines/gmp_efflite0_voc07.py
 _base_ = ['../_base_/settings/efflite0_voc07.py', '../_base_/methods/gmp.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in

@@ -1,8 +1,8 @@
-# C-GMVAE (arXiv 2112.00976) on average pooling: PASCAL VOC2007 train -> val with
-# EfficientNet-Lite0 at 224 px.
+# C-GMVAE (arXiv 2112.00976) on average pooling.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
 #     python tools/train.py configs/cgmvae/cgmvae_efflite0_voc07.py
 _base_ = ['../_base_/settings/efflite0_voc07.py', '../_base_/methods/cgmvae.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     neck=dict(type='GlobalAveragePooling'),

@@ -1,7 +1,8 @@
-# C-GMVAE (arXiv 2112.00976) on average pooling: MS-COCO 2014 with ResNet-101 at 448 px.
+# C-GMVAE (arXiv 2112.00976) on average pooling.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
 #     python tools/train.py configs/cgmvae/cgmvae_r101_coco.py
 _base_ = ['../_base_/settings/r101_coco.py', '../_base_/methods/cgmvae.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     neck=dict(type='GlobalAveragePooling'),

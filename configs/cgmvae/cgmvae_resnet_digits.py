@@ -1,8 +1,8 @@
-# C-GMVAE (arXiv 2112.00976) on average pooling: scenes of handwritten digits with half
-# a ResNet-18.
+# C-GMVAE (arXiv 2112.00976) on average pooling.
+# Data: scenes of handwritten digits, with half a ResNet-18.
 #     python tools/train.py configs/cgmvae/cgmvae_resnet_digits.py
 _base_ = ['../_base_/settings/resnet_digits.py', '../_base_/methods/cgmvae.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     neck=dict(type='GlobalAveragePooling'),

@@ -1,13 +1,12 @@
-# C-GMVAE (arXiv 2112.00976): the feature vectors of Yeast. Schedule and loss weights
-# are those published for MIRFLICKR, another set of vectors. tools/test.py scores the
-# best epoch on the test split.
+# C-GMVAE (arXiv 2112.00976), with the schedule and weights published for MIRFLICKR.
+# Data: the feature vectors of Yeast. tools/test.py scores on the test split.
 #     python tools/train.py configs/cgmvae/cgmvae_yeast.py
 _base_ = [
     '../_base_/datasets/yeast.py',
     '../_base_/default_runtime.py',
     '../_base_/methods/cgmvae.py',
 ]
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     type='ImageClassifier',

@@ -1,4 +1,5 @@
-# One linear layer, the baseline of C-GMVAE, trained alike: the feature vectors of Yeast.
+# One linear layer, the baseline of C-GMVAE, trained alike.
+# Data: the feature vectors of Yeast.
 #     python tools/train.py configs/cgmvae/linear_yeast.py
 _base_ = ['./cgmvae_yeast.py']
 

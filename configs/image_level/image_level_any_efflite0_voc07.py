@@ -1,9 +1,9 @@
 # Contrast of whole images that share a label (SupCon, arXiv 2004.11362), on average
-# pooling: PASCAL VOC2007 train -> val with EfficientNet-Lite0 at 224 px.
-# Other rules: see _base_/methods/image_level.py.
+# pooling. _base_/methods/image_level.py names other rules.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
 #     python tools/train.py configs/image_level/image_level_any_efflite0_voc07.py
 _base_ = ['../baselines/gap_efflite0_voc07.py', '../_base_/methods/image_level.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(

@@ -1,8 +1,8 @@
-# ML-Decoder (arXiv 2111.12933) with one query per label: PASCAL VOC2007 train -> val
-# with EfficientNet-Lite0 at 224 px.
+# ML-Decoder (arXiv 2111.12933) with one query per label.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
 #     python tools/train.py configs/ml_decoder/ml_decoder_efflite0_voc07.py
 _base_ = ['../_base_/settings/efflite0_voc07.py', '../_base_/methods/ml_decoder.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     neck=dict(

@@ -1,5 +1,5 @@
-# MulCon (arXiv 2107.11626): MS-COCO 2014 with ConvNeXt-T at 448 px, both steps, as with
-# Swin-S.
+# MulCon (arXiv 2107.11626), both steps, as with Swin-S.
+# Data: MS-COCO 2014, with ConvNeXt-T at 448 px.
 #     python tools/train.py configs/mlcl/mlcl_convnext-t_coco.py
 _base_ = ['./mlcl_swin-s_coco.py']
 

@@ -1,10 +1,10 @@
-# MulCon (arXiv 2107.11626): your own photographs with EfficientNet-Lite0 at 224 px, for
-# two CPU cores. Copy this file, set what stands between the two lines, then run
+# MulCon (arXiv 2107.11626), both steps, for two CPU cores.
+# Data: your own photographs, with EfficientNet-Lite0 at 224 px. Copy this file and set
+# what stands between the two lines (docs/own_data.md shows it step by step), then run
 #     python tools/check_dataset.py configs/mlcl/YOURS.py
 #     python tools/train.py configs/mlcl/YOURS.py
-# docs/own_data.md shows it step by step.
 _base_ = ['../_base_/settings/efflite0_tabular.py', '../_base_/methods/mulcon.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 # ---- set this ---------------------------------------------------------------------
 # the number of labels
@@ -49,7 +49,7 @@ steps = dict(
         model=dict(head=dict(projector=dict(hidden_channels=512))),
     ),
 )
-# items of lists: the cosines end with the epochs
+# the ends of the cosines, and the EMA
 _base_.param_scheduler[1].update(T_max=epochs_step1, end=epochs_step1)
 _base_.steps.step2.param_scheduler[0].update(T_max=epochs_step2, end=epochs_step2)
 _base_.custom_hooks[0].update(momentum=ema_momentum)

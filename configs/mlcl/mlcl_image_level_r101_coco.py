@@ -1,9 +1,9 @@
 # Label attention with contrast of whole images that share a label (SupCon, arXiv
-# 2004.11362): MS-COCO 2014 with ResNet-101 at 448 px.
-# Other rules: see _base_/methods/image_level.py.
+# 2004.11362). _base_/methods/image_level.py names other rules.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
 #     python tools/train.py configs/mlcl/mlcl_image_level_r101_coco.py
 _base_ = ['./mlcl_bce_r101_coco.py', '../_base_/methods/image_level.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(

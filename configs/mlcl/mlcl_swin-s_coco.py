@@ -1,7 +1,8 @@
-# MulCon (arXiv 2107.11626): MS-COCO 2014 with Swin-S at 448 px, both steps.
+# MulCon (arXiv 2107.11626), both steps.
+# Data: MS-COCO 2014, with Swin-S at 448 px.
 #     python tools/train.py configs/mlcl/mlcl_swin-s_coco.py
 _base_ = ['../_base_/settings/r101_coco.py', '../_base_/methods/mulcon.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     backbone=dict(

@@ -1,5 +1,5 @@
-# MulCon (arXiv 2107.11626): MS-COCO 2014 with DINOv2 ViT-B/14 at 448 px, both steps, as
-# with Swin-S.
+# MulCon (arXiv 2107.11626), both steps, as with Swin-S.
+# Data: MS-COCO 2014, with DINOv2 ViT-B/14 at 448 px.
 #     python tools/train.py configs/mlcl/mlcl_vit-b-dinov2_coco.py
 _base_ = ['./mlcl_swin-s_coco.py']
 

@@ -1,8 +1,8 @@
-# Query2Label (arXiv 2107.10834) with binary cross-entropy: PASCAL VOC2007 train -> val
-# with EfficientNet-Lite0 at 224 px.
+# Query2Label (arXiv 2107.10834) with binary cross-entropy.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
 #     python tools/train.py configs/query2label/query2label_efflite0_voc07.py
 _base_ = ['../_base_/settings/efflite0_voc07.py', '../_base_/methods/query2label.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     neck=dict(

@@ -1,8 +1,8 @@
-# Query2Label (arXiv 2107.10834) with binary cross-entropy: MS-COCO 2014 with ResNet-101
-# at 448 px.
+# Query2Label (arXiv 2107.10834) with binary cross-entropy.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
 #     python tools/train.py configs/query2label/query2label_r101_coco.py
 _base_ = ['../_base_/settings/r101_coco.py', '../_base_/methods/query2label.py']
-_base_.update(_base_.pop('method'))
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     neck=dict(
