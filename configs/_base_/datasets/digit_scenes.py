@@ -14,8 +14,8 @@ data_preprocessor = dict(
     channels_last=True,
 )
 
-# RandAugment as in MulCon, two operations per call, without those that change labels: no
-# flip (a mirrored 2 is no 2), no cut-out and no crop (a digit could go missing).
+# RandAugment as in MulCon, two operations per call, without those that change labels:
+# no flip (a mirrored 2 is no 2), no cut-out and no crop (a digit could go missing).
 # Magnitudes reach 15 degrees, a shear of 0.2 and 5 of 64 px.
 rand_augment = dict(
     type='RandAugment',

@@ -1,5 +1,5 @@
-# PASCAL VOC2007 at 448 px, trained on trainval and tested on test. A label that has only
-# "difficult" boxes is unknown: it has no loss, and the metric ignores it.
+# PASCAL VOC2007 at 448 px, trained on trainval and tested on test. A label that has
+# only "difficult" boxes is unknown: it has no loss, and the metric ignores it.
 _base_ = ['./pipelines/mulcon_rand_aug.py']
 
 data_root = 'data/VOCdevkit/VOC2007/'
