@@ -16,13 +16,11 @@ from mmengine.registry import RUNNERS
 from mmpretrain import get_model
 from PIL import Image
 
-from mlcl_plugin.apis.multi_label_inferencer import (
-    MultiLabelInferencer,
-    load_model_config,
-)
+from mlcl_plugin.apis import MultiLabelInferencer
 from mlcl_plugin.datasets.transforms import LoadImage
 from mlcl_plugin.engine import enable_amp
 from mlcl_plugin.evaluation.decisions import Decisions
+from mlcl_plugin.inference import load_model_config
 from mlcl_plugin.visualization import label_attention_maps
 
 CLASSES = ('cat', 'dog', 'owl')
@@ -428,13 +426,13 @@ def test_decisions(config, checkpoint, inferencer, photos, tmp_path):
 
 
 def test_top_k(config, checkpoint, photos):
-    results = MultiLabelInferencer(config, checkpoint, thr=0, top_k=2)(
+    results = MultiLabelInferencer(config, checkpoint, thr=0, topk=2)(
         photos, return_scores=True
     )
     for result in results:
         best = sorted(result['scores'], key=result['scores'].get, reverse=True)[:2]
         assert [label['label'] for label in result['labels']] == best
-    results = MultiLabelInferencer(config, checkpoint, thr=1.0, top_k=2)(photos)
+    results = MultiLabelInferencer(config, checkpoint, thr=1.0, topk=2)(photos)
     assert [result['labels'] for result in results] == [[]] * 7
 
 
@@ -540,7 +538,7 @@ def test_classes(write_config, checkpoint, config, tmp_path, photos):
         (dict(thr=[0.5, 0.5]), 'thresholds must be 3 numbers'),
         (dict(thr=dict(cat=0.5)), "missing are .'dog', 'owl'"),
         (dict(thr=0.5, decisions='x.json'), 'either thr or decisions'),
-        (dict(top_k=0), 'top_k must be positive, got 0'),
+        (dict(topk=0), 'topk must be positive, got 0'),
         (dict(precision='half'), "precision must be 'float32'.*got 'half'"),
         (dict(pretrained=True), 'There are no weights'),
     ],
@@ -625,7 +623,7 @@ def test_pictures(inferencer, photos, tmp_path):
     assert again[1]['picture'] == str(out / 'one.png.jpg')
     before = (folder / 'two.jpg').read_bytes()
     for target in (folder, tmp_path):
-        with pytest.raises(ValueError, match='lies in .* Name another folder'):
+        with pytest.raises(ValueError, match='lies in .* Use another folder'):
             inferencer.stream(folder, out_dir=target, overwrite=True)
     assert (folder / 'two.jpg').read_bytes() == before
     twice = list(inferencer.stream([folder / 'two.jpg'] * 2, out_dir=tmp_path / 'same'))

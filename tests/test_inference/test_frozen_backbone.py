@@ -11,7 +11,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import RUNNERS
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
-from mlcl_plugin.apis.frozen_backbone import extract_features, freeze_backbone
+from mlcl_plugin.inference import extract_features, freeze_backbone
 from mlcl_plugin.engine import set_default_dataloader_cfg
 
 ROOT = Path(__file__).parents[2]
