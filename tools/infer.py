@@ -70,7 +70,6 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--top-k',
-        dest='topk',
         type=number(int, least=1),
         help='find at most the k labels with the highest scores; with --thr 0, exactly '
         'these',
@@ -160,7 +159,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
         precision=args.precision,
         thr=args.thr,
         decisions=args.decisions,
-        topk=args.topk,
+        top_k=args.top_k,
         classes=classes,
     )
     done = set() if file is None else file.done_images()

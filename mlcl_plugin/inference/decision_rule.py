@@ -32,7 +32,7 @@ def check_rule_options(
     if thr is not None and decisions is not None:
         raise ValueError('Give either thr or decisions, got both.')
     if topk is not None and topk < 1:
-        raise ValueError(f'topk must be positive, got {topk}.')
+        raise ValueError(f'top_k must be positive, got {topk}.')
 
 
 def find_rule(

@@ -79,7 +79,7 @@ class MultiLabelInferencer(BaseInferencer):
         decisions (Decisions | str | PathLike, optional): Thresholds, perhaps with
             temperatures, from ``tools/analysis_tools/thresholds.py``, instead of
             ``thr``. With temperatures all scores are calibrated. Defaults to None.
-        topk (int, optional): Find at most the k labels with the highest scores; with
+        top_k (int, optional): Find at most the k labels with the highest scores; with
             ``thr=0``, exactly these. Defaults to None.
         classes (Sequence[str] | str, optional): Names of the labels. None takes those
             in the checkpoint or else those of the config's test dataset;
@@ -101,11 +101,11 @@ class MultiLabelInferencer(BaseInferencer):
         precision: str = 'float32',
         thr: Thresholds | None = None,
         decisions: Decisions | str | PathLike | None = None,
-        topk: int | None = None,
+        top_k: int | None = None,
         classes: Sequence[str] | str | None = None,
     ):
         check_precision(precision)
-        check_rule_options(thr, decisions, topk)
+        check_rule_options(thr, decisions, top_k)
         if not isinstance(model, BaseModel):
             model = build_from_config(model, pretrained, precision)
             device = device or get_device()
@@ -117,7 +117,7 @@ class MultiLabelInferencer(BaseInferencer):
         head = multi_label_head(self.model)
         self.dtype = find_dtype(precision, self._device_type)
         self.classes = find_classes(self.model, head, self.config, classes)
-        self.rule = find_rule(self.classes, head, thr, decisions, topk)
+        self.rule = find_rule(self.classes, head, thr, decisions, top_k)
 
     def _init_pipeline(self, cfg: Config) -> list[BaseTransform]:
         return build_pipeline(cfg)
@@ -393,7 +393,7 @@ class MultiLabelInferencer(BaseInferencer):
         Raises:
             ValueError: If there is attention to tokens without places.
         """
-        # Preprocessors of other data than images have no channels to swap.
+        # MMEngine's BaseDataPreprocessor does not have it.
         bgr = bool(getattr(self.model.data_preprocessor, 'to_rgb', False))
         return pictures.write(
             item,

@@ -426,13 +426,13 @@ def test_decisions(config, checkpoint, inferencer, photos, tmp_path):
 
 
 def test_top_k(config, checkpoint, photos):
-    results = MultiLabelInferencer(config, checkpoint, thr=0, topk=2)(
+    results = MultiLabelInferencer(config, checkpoint, thr=0, top_k=2)(
         photos, return_scores=True
     )
     for result in results:
         best = sorted(result['scores'], key=result['scores'].get, reverse=True)[:2]
         assert [label['label'] for label in result['labels']] == best
-    results = MultiLabelInferencer(config, checkpoint, thr=1.0, topk=2)(photos)
+    results = MultiLabelInferencer(config, checkpoint, thr=1.0, top_k=2)(photos)
     assert [result['labels'] for result in results] == [[]] * 7
 
 
@@ -538,7 +538,7 @@ def test_classes(write_config, checkpoint, config, tmp_path, photos):
         (dict(thr=[0.5, 0.5]), 'thresholds must be 3 numbers'),
         (dict(thr=dict(cat=0.5)), "missing are .'dog', 'owl'"),
         (dict(thr=0.5, decisions='x.json'), 'either thr or decisions'),
-        (dict(topk=0), 'topk must be positive, got 0'),
+        (dict(top_k=0), 'top_k must be positive, got 0'),
         (dict(precision='half'), "precision must be 'float32'.*got 'half'"),
         (dict(pretrained=True), 'There are no weights'),
     ],
