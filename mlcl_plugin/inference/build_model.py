@@ -1,39 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model with the weights of a checkpoint."""
 
-from pathlib import Path
-from types import SimpleNamespace
-
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ..engine import CheckpointCheckHook
+from ..engine import check_checkpoint, fit_checkpoint
 
 
 def load_weights(model: nn.Module, path: str) -> dict:
     """Load a checkpoint under the same conditions as ``tools/test.py``.
 
-    What the model has no use for, such as the projector of a contrastive loss, is left
-    out.
+    Weights that the model does not have, such as those of the projector of a
+    contrastive loss, are left out.
 
     Args:
-        model (nn.Module): Takes the weights.
-        path (str): The checkpoint. Where it has EMA weights, they are its model's.
+        model (nn.Module): Gets the weights.
+        path (str): The checkpoint. If it has EMA weights, they are its model's.
 
     Returns:
-        dict: What the checkpoint says of its training, such as ``dataset_meta``.
+        dict: What the checkpoint says about its training, such as ``dataset_meta``.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If it is none, or lacks weights of the model.
+        ValueError: If the file is not a checkpoint, or lacks weights of the model.
     """
-    if '://' not in path and not Path(path).is_file():
-        raise FileNotFoundError(f'Checkpoint {path} does not exist.')
+    check_checkpoint(path)
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    # Of whatever class the unpickling of a file of another kind ends with.
+    # Unpickling may raise anything.
     except Exception as error:
         text = ' '.join(str(error).split())
         raise ValueError(
@@ -43,8 +39,7 @@ def load_weights(model: nn.Module, path: str) -> dict:
         raise ValueError(
             f'{path} is no checkpoint: expected a dict, got {type(checkpoint)}.'
         )
-    target = SimpleNamespace(model=model, _load_from=path)
-    CheckpointCheckHook().after_load_checkpoint(target, checkpoint)
+    fit_checkpoint(model, checkpoint, path)
     model.load_state_dict(checkpoint['state_dict'], strict=False)
     return checkpoint.get('meta') or {}
 
@@ -53,10 +48,9 @@ def build_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Module:
     """Build the config's model with the weights of a checkpoint.
 
     Args:
-        cfg (Config): The config. In a config in steps, the model is that of the config
-            as it stands.
-        checkpoint (str): The checkpoint. Where it has EMA weights, they are its
-            model's.
+        cfg (Config): The config. Steps are ignored: the model is that of the config
+            without their changes.
+        checkpoint (str): The checkpoint. If it has EMA weights, they are its model's.
         device (str): Where to put the model. Defaults to 'cpu'.
 
     Returns:
@@ -64,7 +58,7 @@ def build_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Module:
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If it is none, or lacks weights of the model.
+        ValueError: If the file is not a checkpoint, or lacks weights of the model.
     """
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     # Weights of the backbone come with the checkpoint.

@@ -5,15 +5,20 @@ import json
 import os.path as osp
 from copy import deepcopy
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
+from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from mmengine.utils import ProgressBar
 from mmpretrain.registry import MODELS
+from torch.utils.data import DataLoader
+
+from ..engine import changes_everywhere, check_checkpoint, innermost_dataset
 
 SPLITS = ('train', 'val', 'tune')
 
@@ -28,13 +33,12 @@ def extract_features(
     """Compute what the backbone of a recipe gives for fixed views of its images.
 
     For each split a file ``(N, V, ...)`` of float16 features is written, with an
-    annotation file in the form of MMPretrain's ``MultiLabelDataset``. Of training
-    images, V views are drawn from the training pipeline of the recipe; of validation
-    images there is one, and so there is, as split ``tune``, of training images as
-    the validation pipeline shows them: whoever tunes on a part of the training images
-    needs these. The backbone is in evaluation mode. A split whose files are
-    there is left as it is, so that the work can be cut off and taken up again; made
-    with other settings, it is an error.
+    annotation file in the form of MMPretrain's ``MultiLabelDataset``. Split ``train``
+    has V views per image, drawn from the training pipeline of the recipe. Split ``val``
+    has one view per image. Split ``tune`` has one view per training image by the
+    validation pipeline, for tuning on a part of the training images. The backbone is in
+    evaluation mode. A split whose files exist is not computed again, so that an
+    interrupted call can be repeated.
 
     Args:
         cfg (Config): The recipe. Its training pipeline must give one view.
@@ -42,9 +46,10 @@ def extract_features(
         num_views (int): Number of views V of each training image. Defaults to 8.
         checkpoint (str, optional): Weights of the model. None takes those that the
             recipe's backbone starts from. Defaults to None.
-        seed (int): Of the views. Defaults to 0.
+        seed (int): Seed of the views. Defaults to 0.
 
     Raises:
+        FileNotFoundError: If there is no such checkpoint.
         ValueError: If ``num_views`` is not positive, the training pipeline gives
             several views, or the folder holds features made with other settings.
     """
@@ -68,6 +73,8 @@ def extract_features(
     ]
     if not missing:
         return
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
     set_random_seed(seed)
     model = MODELS.build(
         dict(cfg.model, data_preprocessor=deepcopy(cfg.data_preprocessor))
@@ -80,8 +87,8 @@ def extract_features(
     for split in missing:
         loader_cfg = loaders[split]
         views = num_views if split == 'train' else 1
-        # Workers start from the seed of their loader: with one for all views, these
-        # would be drawn alike.
+        # The workers of a loader start from its seed. The same seed for all views would
+        # make them equal.
         passes = [
             Runner.build_dataloader(loader_cfg, seed=seed + 1000 * view)
             for view in range(views)
@@ -91,24 +98,27 @@ def extract_features(
 
 
 def _loader(cfg: Config, split: str) -> ConfigDict:
-    """Config of a loader of a split's images."""
+    """Make the config of a loader of a split's images, in order and complete."""
     loader = deepcopy(cfg.train_dataloader if split == 'train' else cfg.val_dataloader)
     if split == 'tune':
         pipeline = loader.dataset.pipeline
         loader.dataset = deepcopy(cfg.train_dataloader.dataset)
         loader.dataset.pipeline = pipeline
-    # In order and complete, whatever the recipe does.
     loader.update(sampler=dict(type='DefaultSampler', shuffle=False), drop_last=False)
     return loader
 
 
 def _settings(settings: dict, dataset: ConfigDict) -> dict:
-    """What features are made of, as JSON gives it back."""
+    """All settings of the features of a split, as they are read back from JSON."""
     return json.loads(json.dumps(dict(settings, dataset=dataset), default=str))
 
 
 def _is_made(path: Path, settings: dict, dataset: ConfigDict) -> bool:
-    """Whether features are there, and made with these settings."""
+    """Whether the features of a split exist.
+
+    Raises:
+        ValueError: If they were made with other settings.
+    """
     if not path.exists():
         return False
     found = json.loads(path.read_text()).get('settings') or {}
@@ -118,15 +128,18 @@ def _is_made(path: Path, settings: dict, dataset: ConfigDict) -> bool:
         raise ValueError(
             f'The features of {path} were made with another {", ".join(other)}: '
             + '; '.join(f'got {found.get(k)}, expected {expected[k]}' for k in other)
-            + '. Delete the folder, or write to another one.'
+            + '. Delete the folder, or use another one.'
         )
     return True
 
 
 @torch.no_grad()
-def _write(model, loaders: list, stem: Path, settings: dict) -> None:
-    """Write the features of a split, one loader a view, and its annotation file."""
-    dataset, features = loaders[0].dataset, None
+def _write(
+    model: BaseModel, loaders: list[DataLoader], stem: Path, settings: dict
+) -> None:
+    """Write the features of a split, one loader per view, and its annotation file."""
+    dataset: BaseDataset = loaders[0].dataset
+    features: np.memmap | None = None
     path = stem.with_suffix('.npy')
     progress = ProgressBar(len(loaders) * len(dataset))
     for view, loader in enumerate(loaders):
@@ -135,8 +148,8 @@ def _write(model, loaders: list, stem: Path, settings: dict) -> None:
             data = model.data_preprocessor(batch, False)
             if len(data['inputs']) != len(batch['data_samples']):
                 raise ValueError(
-                    'The training pipeline gives several views. Features are computed '
-                    'view by view: use the recipe of a step with one view.'
+                    'The training pipeline gives several views, but features are '
+                    'computed view by view. Use the recipe of a step with one view.'
                 )
             maps = model.backbone(data['inputs'])[-1].half().cpu().numpy()
             if features is None:
@@ -149,38 +162,40 @@ def _write(model, loaders: list, stem: Path, settings: dict) -> None:
             features[start : start + len(maps), view] = maps
             start += len(maps)
             progress.update(len(maps))
+    if features is None:
+        raise ValueError(f'The dataset of the features {stem} has no image.')
     features.flush()
     kept = ('img_path', 'gt_label', 'gt_label_difficult', 'gt_score')
     data_list = []
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
-        info = {key: _plain(info[key]) for key in kept if info.get(key) is not None}
+        info = {key: _to_json(info[key]) for key in kept if info.get(key) is not None}
         data_list.append(dict(info, feature_index=index))
     classes = list(dataset.metainfo['classes'])
     content = dict(
         metainfo=dict(classes=classes), settings=settings, data_list=data_list
     )
-    # Last: it says that the features are complete.
+    # Written last, because it says that the features are complete.
     stem.with_suffix('.json').write_text(json.dumps(content))
 
 
-def _plain(value):
-    """Arrays as lists, for JSON."""
+def _to_json(value: Any) -> Any:
+    """Convert arrays to lists."""
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Config:
-    """Turn a recipe into one that trains neck and head on features computed before.
+    """Turn a recipe into one that trains neck and head on stored features.
 
-    The backbone becomes an :class:`IdentityBackbone`; datasets read the files of
-    :func:`extract_features`; a pipeline with several views draws as many of the
+    The backbone becomes an :class:`IdentityBackbone`. Datasets read the files of
+    :func:`extract_features`. A pipeline with several views draws that many of the
     stored ones. Everything else stays as it is: steps, schedules, losses, metrics.
 
     Args:
         cfg (Config): The recipe, with steps or without.
         folder (str | Path): The folder of the features.
         num_tuning (int): Number of training images, the last ones, that are left out
-            of training and take the place of the validation images. Defaults to 0.
+            of training and replace the validation images. Defaults to 0.
 
     Returns:
         Config: A new config.
@@ -201,17 +216,18 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
     cfg.data_preprocessor = ConfigDict(
         type='MultiViewDataPreprocessor', channels_last=True
     )
-    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if cfg.get(field) is not None:
-            split = 'train' if field == 'train_dataloader' else 'val'
-            if num_tuning and split == 'val':
-                split = 'tune'
-            stored = _Stored(folder, split, cfg.model.head.num_classes, num_tuning)
-            _read(cfg[field], stored)
-            for changes in (cfg.get('steps') or {}).values():
+    fields = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    for field in [field for field in fields if cfg.get(field) is not None]:
+        if field == 'train_dataloader':
+            split = 'train'
+        else:
+            split = 'tune' if num_tuning else 'val'
+        stored = _Stored(folder, split, cfg.model.head.num_classes, num_tuning)
+        for changes in changes_everywhere(cfg):
+            loader = changes.get(field) or {}
+            if 'dataset' in loader:
                 views = changes.get('data_preprocessor', {}).get('num_views')
-                if 'dataset' in changes.get(field, {}):
-                    _read(changes[field], stored, views)
+                stored.replace_images(loader, views)
     return cfg
 
 
@@ -224,7 +240,7 @@ class _Stored(NamedTuple):
     num_tuning: int
 
     def pipeline(self, num_views: int | None) -> list[dict]:
-        """Pipeline of stored features; of training images with random views."""
+        """Make a pipeline of stored features; training images have random views."""
         return [
             dict(
                 type='LoadFeatureMap',
@@ -237,13 +253,7 @@ class _Stored(NamedTuple):
         ]
 
     def dataset(self, original: ConfigDict, num_views: int | None) -> ConfigDict:
-        """What takes the place of a dataset of images; wrappers around it stay."""
-        if 'dataset' in original:
-            inner = self.dataset(original.dataset, num_views)
-            return ConfigDict(original, dataset=inner)
-        if 'type' not in original:
-            # changes of a step
-            return ConfigDict(original, pipeline=self.pipeline(num_views))
+        """Make the config that replaces a dataset of images."""
         stored = ConfigDict(
             type='MultiLabelDataset',
             ann_file=osp.abspath(self.folder / f'{self.split}.json'),
@@ -259,10 +269,19 @@ class _Stored(NamedTuple):
             stored.indices = -self.num_tuning
         return stored
 
+    def replace_images(self, loader: ConfigDict, num_views: int | None) -> None:
+        """Let a dataloader, or a step's changes of it, read stored features.
 
-def _read(loader: ConfigDict, stored: _Stored, num_views: int | None = None) -> None:
-    """Let a dataloader, or a step's changes of it, read stored features."""
-    loader.dataset = stored.dataset(loader.dataset, num_views)
-    # Reading takes less than handing a batch from one process to another.
-    loader.num_workers = 0
-    loader.persistent_workers = False
+        Wrappers around the dataset stay.
+        """
+        inner = innermost_dataset(loader.dataset)
+        if 'type' in inner:
+            stored = self.dataset(inner, num_views)
+            inner.clear()
+            inner.update(stored)
+        else:
+            # A step changes the dataset, but not its type.
+            inner['pipeline'] = self.pipeline(num_views)
+        # Reading takes less time than sending a batch from one process to another.
+        loader.num_workers = 0
+        loader.persistent_workers = False

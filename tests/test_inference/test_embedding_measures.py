@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from mmpretrain.registry import MODELS
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
-from mlcl_plugin.apis.label_embeddings import embed, few_shot, linear_probe
+from mlcl_plugin.inference.embedding_measures import few_shot, linear_probe
 
 
 def separable(shift, number=60, dims=4, seed=0):
@@ -66,22 +65,3 @@ def test_few_shot():
     # few tell less than many
     draws = [few_shot(embeddings, targets, train, 1, generator) for _ in range(30)]
     assert len(set(draws)) > 5 and np.mean(draws) < value
-
-
-def test_other_tokens():
-    """Neither one for each label nor one for the image."""
-
-    class Model(torch.nn.Module):
-        head = MODELS.build(
-            dict(type='mmpretrain.LabelWiseClsHead', num_classes=3, in_channels=4)
-        )
-
-        def data_preprocessor(self, batch, training):
-            return batch
-
-        def extract_feat(self, inputs):
-            return (inputs,)
-
-    batch = dict(inputs=torch.zeros(2, 5, 4), data_samples=[])
-    with pytest.raises(ValueError, match=r'\(B, 3, D\).*got \(2, 5, 4\)'):
-        embed(Model(), [batch], projected=False)

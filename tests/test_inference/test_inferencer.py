@@ -16,13 +16,11 @@ from mmengine.registry import RUNNERS
 from mmpretrain import get_model
 from PIL import Image
 
-from mlcl_plugin.apis.multi_label_inferencer import (
-    MultiLabelInferencer,
-    load_model_config,
-)
+from mlcl_plugin.apis import MultiLabelInferencer
 from mlcl_plugin.datasets.transforms import LoadImage
 from mlcl_plugin.engine import enable_amp
 from mlcl_plugin.evaluation.decisions import Decisions
+from mlcl_plugin.inference import load_model_config
 from mlcl_plugin.visualization import label_attention_maps
 
 CLASSES = ('cat', 'dog', 'owl')
@@ -625,7 +623,7 @@ def test_pictures(inferencer, photos, tmp_path):
     assert again[1]['picture'] == str(out / 'one.png.jpg')
     before = (folder / 'two.jpg').read_bytes()
     for target in (folder, tmp_path):
-        with pytest.raises(ValueError, match='lies in .* Name another folder'):
+        with pytest.raises(ValueError, match='lies in .* Use another folder'):
             inferencer.stream(folder, out_dir=target, overwrite=True)
     assert (folder / 'two.jpg').read_bytes() == before
     twice = list(inferencer.stream([folder / 'two.jpg'] * 2, out_dir=tmp_path / 'same'))

@@ -19,8 +19,8 @@ def register_models() -> None:
         FileNotFoundError: If the installation carries no model index.
     """
     package = Path(mlcl_plugin.__file__).parent
-    # An installed package carries configs and index in `.mim`; a checkout that
-    # was put on the path without an installation has them beside the package.
+    # An installed package has configs and index in `.mim`. A checkout that is on the
+    # path without an installation has them beside the package.
     for root in (package / '.mim', package.parent):
         index = root / 'model-index.yml'
         if index.is_file():
@@ -28,7 +28,7 @@ def register_models() -> None:
     else:
         raise FileNotFoundError(
             f'No model-index.yml in {package / ".mim"} nor in {package.parent}. '
-            'Install the package anew: pip install -e ".[onedl]" in its checkout.'
+            'Reinstall the package: pip install -e ".[onedl]" in its checkout.'
         )
     if not ModelHub.has('mlcl_r101_coco'):
         ModelHub.register_model_index(index, config_prefix=root)

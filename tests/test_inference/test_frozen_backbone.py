@@ -11,8 +11,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import RUNNERS
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
-from mlcl_plugin.apis.frozen_backbone import extract_features, freeze_backbone
 from mlcl_plugin.engine import set_default_dataloader_cfg
+from mlcl_plugin.inference import extract_features, freeze_backbone
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,12 +63,21 @@ def test_other_settings(features):
         extract_features(changed, folder, num_views=3)
 
 
-def test_tool(write_config, tmp_path):
+def test_tool(write_config, tmp_path, capsys):
     path = write_config()
     module = runpy.run_path(str(ROOT / 'tools/extract_features.py'))
     module['main'].__globals__['keep_memory'] = lambda: None
     module['main']([str(path), str(tmp_path / 'out'), '--views', '2'])
     assert np.load(tmp_path / 'out/train.npy').shape[:2] == (7, 2)
+
+    # What is wrong is one line.
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as error:
+        module['main']([str(path), str(tmp_path / 'out'), '--views', '3'])
+    assert error.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith('extract_features: The features of ')
+    assert 'another num_views: got 2, expected 3' in line
 
 
 def test_features_are_those_of_the_backbone(features):
