@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The environment of the Makefile; nothing is installed here."""
+"""Tests of the environment of the Makefile. They install nothing."""
 
 import importlib.util
 import os
@@ -19,7 +19,7 @@ spec.loader.exec_module(tool)
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """What the environment is made from, to be changed."""
+    """A folder with the files that the environment is made from, to change."""
     folder = tmp_path / 'checkout'
     folder.mkdir()
     for name in tool.MADE_FROM:
@@ -32,9 +32,9 @@ def checkout(tmp_path, monkeypatch):
 def setup(checkout, monkeypatch, capsys):
     """Function that runs the script on a folder.
 
-    It returns what is done, a list of 'venv' and 'pip', and what is said. The missing
-    modules are ``setup.gone``, what is not to succeed is ``setup.fails``, and
-    ``setup.repairs`` tells whether pip brings missing modules back.
+    It returns the steps that ran, a list of 'venv' and 'pip', and the output.
+    ``setup.gone`` holds the missing modules, ``setup.fails`` names the step that fails,
+    and ``setup.repairs`` tells whether pip installs missing modules.
     """
 
     def run(command, **kwargs):
@@ -76,7 +76,7 @@ def venv(tmp_path, setup):
     """A complete environment."""
     folder = tmp_path / 'venv'
     done, said = setup(folder)
-    assert done == ['venv', 'pip'] and 'making' in said and 'tested' not in said
+    assert done == ['venv', 'pip'] and 'making' in said and 'tests run' not in said
     (folder / 'lib').mkdir()
     (folder / 'lib/old').write_text('')
     return folder
@@ -101,19 +101,19 @@ def test_made_from_something_else(setup, venv, checkout, name):
     assert setup(venv)[0] == []
 
 
-@pytest.mark.parametrize('name', ['pytest', 'ruff', 'xdist'])
+@pytest.mark.parametrize('name', tool.TOOLS)
 def test_tool_is_gone(setup, venv, name):
     setup.gone = {name}
     assert setup(venv)[0] == ['pip']
     assert (venv / 'lib/old').exists()
     assert setup(venv)[0] == []
-    # pip takes it to be there
+    # pip lists it as installed
     setup.gone, setup.repairs = {name}, False
     with pytest.raises(SystemExit, match='cannot be imported'):
         setup(venv)
     setup.repairs = True
     done, said = setup(venv)
-    assert done == ['venv', 'pip'] and 'half-made' in said
+    assert done == ['venv', 'pip'] and 'is incomplete' in said
 
 
 def test_moved(setup, venv, tmp_path):
@@ -153,13 +153,13 @@ def test_half_made(setup, tmp_path, fails):
     (folder / 'rest').write_text('')
     setup.fails = None
     done, said = setup(folder)
-    assert done == ['venv', 'pip'] and 'half-made' in said
+    assert done == ['venv', 'pip'] and 'is incomplete' in said
     assert not (folder / 'rest').exists()
     assert setup(folder)[0] == []
 
 
 @pytest.mark.parametrize('kind', ['folder', 'file', 'venv'])
-def test_folder_of_a_stranger(setup, tmp_path, kind):
+def test_folder_that_something_else_made(setup, tmp_path, kind):
     folder = tmp_path / 'theirs'
     if kind == 'file':
         folder.write_text('theirs')
@@ -167,7 +167,7 @@ def test_folder_of_a_stranger(setup, tmp_path, kind):
         folder.mkdir()
         (folder / ('pyvenv.cfg' if kind == 'venv' else 'thesis.tex')).write_text('')
     before = sorted(tmp_path.rglob('*'))
-    with pytest.raises(SystemExit, match='was not made by `make setup`'):
+    with pytest.raises(SystemExit, match='`make setup` did not make it'):
         setup(folder)
     assert setup.done == [] and sorted(tmp_path.rglob('*')) == before
 
@@ -179,7 +179,7 @@ def test_empty_folder(setup, tmp_path):
 
 def test_newer_python(setup, tmp_path, monkeypatch):
     monkeypatch.setattr(tool, 'NEWEST_TESTED', (3, 9))
-    assert 'tested up to Python 3.9.' in setup(tmp_path / 'venv')[1]
+    assert 'the tests run up to Python 3.9.' in setup(tmp_path / 'venv')[1]
 
 
 @pytest.mark.skipif(not shutil.which('make'), reason='needs make')
