@@ -8,6 +8,10 @@ PYTHON := $(shell for newest in 12 99; do \
 endif
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What the environment holds: onedl or openmmlab, and a file of versions (empty for the
+# newest). constraints.txt holds versions of onedl and does not go with openmmlab.
+FAMILY ?= onedl
+CONSTRAINTS ?= $(if $(filter onedl,$(FAMILY)),constraints.txt)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint format test test-slow coverage demo bench wheel clean
@@ -23,7 +27,8 @@ setup: ## make the virtual environment or bring it up to date
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "setup: no Python >= 3.10 found. Install one, or name it:" \
 			"make setup PYTHON=..." >&2; exit 1; fi
-	@"$(PYTHON)" .ci/setup_venv.py "$(VENV)"
+	@"$(PYTHON)" .ci/setup_venv.py "$(VENV)" --family "$(FAMILY)" \
+		--constraints "$(CONSTRAINTS)"
 
 lint: setup ## check style, format, types and the floors of the package
 	@echo "lint: ruff check, ruff format --check, mypy, lint-imports"

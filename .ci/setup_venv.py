@@ -22,11 +22,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MARK = 'mlcl_plugin.json'
 CONSTRAINTS = 'constraints.txt'
-TARGET = '.[onedl,demo,tools,dev]'
+EXTRAS = 'demo,tools,dev'
+FAMILIES = ('onedl', 'openmmlab')
 # The modules that the Makefile calls.
 TOOLS = ('importlinter', 'mypy', 'pytest', 'pytest_cov', 'ruff', 'xdist')
 NEWEST_TESTED = (3, 12)
-MADE_FROM = ('setup.cfg', 'setup.py', 'pyproject.toml', CONSTRAINTS)
+MADE_FROM = ('setup.cfg', 'setup.py', 'pyproject.toml')
 
 
 def say(message: str) -> None:
@@ -39,13 +40,19 @@ def describe_place(venv: Path) -> dict:
     return dict(python=base, version=sys.version, venv=str(venv))
 
 
-def describe_content() -> dict:
-    """Describe what pip can change in place."""
+def describe_content(target: str, constraints: str) -> dict:
+    """Describe what pip can change in place.
+
+    Args:
+        target (str): What to install.
+        constraints (str): A file of versions, relative to the checkout; empty for none.
+    """
     digests = {
         name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
-        for name in MADE_FROM
+        for name in (*MADE_FROM, constraints)
+        if name
     }
-    return dict(checkout=str(ROOT), target=TARGET, **digests)
+    return dict(checkout=str(ROOT), target=target, constraints=constraints, **digests)
 
 
 def python_of(venv: Path) -> Path:
@@ -118,10 +125,12 @@ def make(venv: Path) -> None:
 
 def install(venv: Path, content: dict) -> None:
     write_mark(venv, content, complete=False)
-    say(f'installing {TARGET} (takes a few minutes if torch must be downloaded)')
+    target, constraints = content['target'], content['constraints']
+    say(f'installing {target} (takes a few minutes if torch must be downloaded)')
     command = [python_of(venv), '-m', 'pip', 'install', '-qq']
-    command += ['--disable-pip-version-check', '--constraint', CONSTRAINTS]
-    code = subprocess.run([*command, '--editable', TARGET], cwd=ROOT).returncode
+    command += ['--disable-pip-version-check']
+    command += ['--constraint', constraints] if constraints else []
+    code = subprocess.run([*command, '--editable', target], cwd=ROOT).returncode
     if code:
         sys.exit('setup: pip failed, see above. The next run makes a new environment.')
     if not imports(python_of(venv), *TOOLS):
@@ -135,8 +144,17 @@ def install(venv: Path, content: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('venv', type=Path, help='the folder of the environment')
+    parser.add_argument(
+        '--family', choices=FAMILIES, default='onedl', help='the packages to stand on'
+    )
+    parser.add_argument(
+        '--constraints',
+        default=CONSTRAINTS,
+        help='a file of versions for pip, relative to the checkout; empty for none',
+    )
+    args = parser.parse_args()
     # Resolved, because the venv module refuses a link.
-    venv = parser.parse_args().venv.resolve()
+    venv = args.venv.resolve()
 
     if sys.version_info < (3, 10):  # noqa: UP036
         sys.exit(
@@ -154,7 +172,7 @@ def main() -> None:
             'Python: make setup PYTHON=...'
         )
 
-    content = describe_content()
+    content = describe_content(f'.[{args.family},{EXTRAS}]', args.constraints)
     found = read_mark(venv)
     reason = reason_to_remake(venv, found) if found else None
     if reason:

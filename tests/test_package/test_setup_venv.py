@@ -2,6 +2,7 @@
 """Tests of the environment of the Makefile. They install nothing."""
 
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ def checkout(tmp_path, monkeypatch):
     """A folder with the files that the environment is made from, to change."""
     folder = tmp_path / 'checkout'
     folder.mkdir()
-    for name in tool.MADE_FROM:
+    for name in (*tool.MADE_FROM, tool.CONSTRAINTS, 'oldest.txt'):
         (folder / name).write_text(name)
     monkeypatch.setattr(tool, 'ROOT', folder)
     return folder
@@ -50,18 +51,23 @@ def setup(checkout, monkeypatch, capsys):
             Path(rest[0], 'bin').mkdir()
             tool.python_of(Path(rest[0])).write_text('')
         else:
-            assert rest[0] == 'install' and rest[-1] == tool.TARGET
-            assert {'--constraint', tool.CONSTRAINTS, '--editable'} <= set(rest)
+            assert rest[0] == 'install' and rest[-2] == '--editable'
             assert kwargs['cwd'] == checkout
+            call.target = rest[-1]
+            call.constraints = [
+                value
+                for name, value in itertools.pairwise(rest)
+                if name == '--constraint'
+            ]
             if call.repairs:
                 call.gone = set()
         if call.fails == 'interrupted ' + argument:
             raise KeyboardInterrupt
         return SimpleNamespace(returncode=int(call.fails == argument))
 
-    def call(venv):
+    def call(venv, *options):
         call.done = []
-        monkeypatch.setattr(sys, 'argv', ['setup_venv.py', str(venv)])
+        monkeypatch.setattr(sys, 'argv', ['setup_venv.py', str(venv), *options])
         tool.main()
         return call.done, capsys.readouterr().out
 
@@ -93,7 +99,7 @@ def test_link(setup, venv, tmp_path):
     assert setup(tmp_path / 'link')[0] == []
 
 
-@pytest.mark.parametrize('name', tool.MADE_FROM)
+@pytest.mark.parametrize('name', [*tool.MADE_FROM, tool.CONSTRAINTS])
 def test_made_from_something_else(setup, venv, checkout, name):
     (checkout / name).write_text('other')
     assert setup(venv)[0] == ['pip']
@@ -114,6 +120,38 @@ def test_tool_is_gone(setup, venv, name):
     setup.repairs = True
     done, said = setup(venv)
     assert done == ['venv', 'pip'] and 'is incomplete' in said
+
+
+def test_family_and_constraints(setup, venv):
+    assert setup.target == '.[onedl,demo,tools,dev]'
+    assert setup.constraints == ['constraints.txt']
+    assert setup(venv, '--family', 'openmmlab', '--constraints', '')[0] == ['pip']
+    assert setup.target == '.[openmmlab,demo,tools,dev]'
+    assert setup.constraints == []
+    assert setup(venv, '--family', 'openmmlab', '--constraints', '')[0] == []
+    assert setup(venv, '--constraints', 'oldest.txt')[0] == ['pip']
+    assert setup.constraints == ['oldest.txt']
+
+
+@pytest.mark.skipif(not shutil.which('make'), reason='needs make')
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        ([], '--family "onedl" --constraints "constraints.txt"'),
+        (['FAMILY=openmmlab'], '--family "openmmlab" --constraints ""'),
+        (['CONSTRAINTS=a.txt'], '--family "onedl" --constraints "a.txt"'),
+    ],
+)
+def test_what_make_passes_on(options, expected):
+    call = subprocess.run(
+        [shutil.which('make'), '--dry-run', 'setup', 'PYTHON=python', *options],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if not k.startswith(('MAKE', 'MFL'))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert expected in ' '.join(call.stdout.replace('\\', ' ').split())
 
 
 def test_moved(setup, venv, tmp_path):
