@@ -2,9 +2,9 @@
 """Put configs, tools and model index where OpenMMLab's tools look for them.
 
 ``mim``, ``mmengine.hub`` and ``Config`` expect
-``<package>/.mim/{configs,tools,model-index.yml}``. A wheel gets copies, made in the build
-folder, so the checkout does not change. An editable install gets links in the checkout,
-so edits take effect at once. The metadata are in ``setup.cfg``.
+``<package>/.mim/{configs,tools,model-index.yml}``. A wheel gets copies, made in the
+build folder, so the checkout does not change. An editable install gets links in the
+checkout, so edits take effect at once. The metadata are in ``setup.cfg``.
 """
 
 import os

@@ -136,7 +136,7 @@ def test_more_targets_than_labels(load_config):
             dict(type='PackInputs'),
         ],
     }
-    message = r'gt_score has .*5.*train/\d+.png.* num_classes=3'
+    message = r'gt_score has the shape \(5,\).*train/\d+.png.*num_classes=3'
     with pytest.raises(ValueError, match=message):
         run(load_config, changes)
 
@@ -149,7 +149,7 @@ def test_more_targets_than_labels_in_evaluation(load_config):
             dict(type='PackInputs'),
         ],
     }
-    message = r'gt_score has .*5.*val/000.png.* num_classes=3'
+    message = r'gt_score has the shape \(5,\).*val/000.png.*num_classes=3'
     with pytest.raises(ValueError, match=message):
         run(load_config, changes, test=True)
 
@@ -160,7 +160,7 @@ def test_more_targets_than_labels_in_evaluation(load_config):
     [
         ([0, 7], r'label 7 .*train/\d+.png.* from 0 to 2'),
         ([-1], r'label -1 .*train/\d+.png.* from 0 to 2'),
-        ([1, 0, 1], r'\[1, 0, 1\].*train/\d+.png.*one-hot'),
+        ([1, 0, 1], r'\[1, 0, 1\].*train/\d+.png.*looks like a vector'),
     ],
     ids=['too_large', 'negative', 'one_hot'],
 )
@@ -175,8 +175,8 @@ def test_labels_out_of_range(load_config, data, transforms, labels, message):
     ('score', 'message'),
     [
         ([1, 0], r'2 entries|shape \(2,\)'),
-        ([1, 0, 3], 'gt_score holds 3'),
-        ([1, 0, -2], 'gt_score holds -2'),
+        ([1, 0, 3], r'gt_score hold 3(\.0)? .*train/00'),
+        ([1, 0, -2], r'gt_score hold -2(\.0)? .*train/00'),
     ],
 )
 @pytest.mark.parametrize('transforms', [(), (targets(3),)], ids=['head', 'pipeline'])
