@@ -17,7 +17,7 @@ PAGES = sorted(
 # The change log names files that have gone.
 PAGES_OF_TODAY = [page for page in PAGES if page != 'CHANGELOG.md']
 # Files that a reader of the docs makes, and placeholders.
-MADE_BY_READERS = re.compile(r'photos\.py|my_\w+\.py|[A-Z_]+\.\w+')
+MADE_BY_READERS = re.compile(r'(test_)?x\.py|photos\.py|my_\w+\.py|[A-Z_]+\.\w+')
 
 FENCE = re.compile(r'^(`{3,}|~{3,}).*?^\1[ \t]*$', re.M | re.S)
 INLINE_CODE = re.compile(r'(`+)(?!`).*?(?<!`)\1(?!`)', re.S)
