@@ -89,7 +89,7 @@ class LoadImage(LoadImageFromFile):
                 f"LoadImage needs 'img_path', got the keys {sorted(results)}."
             )
         try:
-            img = self._decode(self._read(path), path)
+            img = self.decode(self.read_file(path), path)
         except (FileNotFoundError, ValueError):
             if self.ignore_empty:
                 return None
@@ -102,7 +102,19 @@ class LoadImage(LoadImageFromFile):
         results['ori_shape'] = img.shape[:2]
         return results
 
-    def _read(self, path: str) -> bytes:
+    def read_file(self, path: str) -> bytes:
+        """Read the bytes of an image file.
+
+        Args:
+            path (str): The file.
+
+        Returns:
+            bytes: Its content.
+
+        Raises:
+            FileNotFoundError: If the file does not exist.
+            ValueError: If it cannot be read.
+        """
         try:
             if self.file_client_args is not None:
                 client = fileio.FileClient.infer_client(self.file_client_args, path)
@@ -117,7 +129,19 @@ class LoadImage(LoadImageFromFile):
         except OSError as error:
             raise ValueError(f"Cannot read the image file '{path}': {error}") from error
 
-    def _decode(self, content: bytes, path: str) -> np.ndarray:
+    def decode(self, content: bytes, path: str) -> np.ndarray:
+        """Decode the bytes of an image file.
+
+        Args:
+            content (bytes): The content of the file.
+            path (str): The file, for errors.
+
+        Returns:
+            np.ndarray: The image ``(H, W, C)``.
+
+        Raises:
+            ValueError: If the file is empty, not an image or incomplete.
+        """
         if not content:
             raise ValueError(
                 f"The image file '{path}' is empty. Fetch or extract it again."
