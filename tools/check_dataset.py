@@ -22,7 +22,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Read every data set that a config names, images included, and '
         'report what it holds and what is wrong with it: a table, a JSON and pictures. '
-        'Exit code 0: no error, maybe warnings. 1: a training would break or be spoilt. '
+        'Exit code 0: no error, maybe warnings. 1: training would break or be spoilt. '
         '2: command line or config are wrong.'
     )
     parser.add_argument('config', help='config file path')

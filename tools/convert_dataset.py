@@ -75,8 +75,8 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--classes',
         type=Path,
-        help='a file with one name per line: the labels to read, in this order (default: '
-        'those of the source)',
+        help='a file with one name per line: the labels to read, in this order '
+        '(default: those of the source)',
     )
     parser.add_argument(
         '--unknown',

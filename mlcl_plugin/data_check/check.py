@@ -57,7 +57,7 @@ def check_datasets(
 
     Examples:
         >>> from mmengine.config import Config
-        >>> from mlcl_plugin.apis import check_datasets
+        >>> from mlcl_plugin.data_check import check_datasets
         >>> cfg = Config.fromfile('configs/mlcl/photos.py')  # doctest: +SKIP
         >>> check_datasets(cfg, workers=4).ok  # doctest: +SKIP
         True

@@ -30,12 +30,7 @@ class Finding:
 
 
 def one_line(error: Exception) -> str:
-    """Write the message of an error on one line.
-
-    Examples:
-        >>> one_line(ValueError('first\\nsecond'))
-        'first second'
-    """
+    """Write the message of an error on one line."""
     # The text of a KeyError is the repr of its message.
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
     return ' '.join(str(text).split()) or 'no message'

@@ -201,10 +201,9 @@ def check_images(
         RuntimeError: If a process died or the dataset raised an unexpected error.
     """
     batches: list[BatchCheck] = []
-    faults: dict[str, list[str]] = {
-        kind: [] for kind in (MISSING, UNREADABLE, ANNOTATION)
-    }
-    problems = dict.fromkeys(faults, 0)
+    kinds = (MISSING, UNREADABLE, ANNOTATION)
+    faults: dict[str, list[str]] = {kind: [] for kind in kinds}
+    problems = dict.fromkeys(kinds, 0)
     unknown, start = np.zeros(images.num_classes, dtype=np.int64), 0
     loader = DataLoader(
         images,

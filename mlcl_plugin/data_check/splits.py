@@ -81,11 +81,7 @@ def find_splits(cfg: Config) -> list[SplitConfig]:
                 names.append(kind)
             else:
                 names += [f'{step}/{kind}' for step in sorted(steps)]
-        pipelines = [
-            pipeline
-            for _, _, dataset in group
-            for pipeline in _find(dataset, 'pipeline')
-        ]
+        pipelines = [found for *_, data in group for found in _find(data, 'pipeline')]
         splits.append(SplitConfig(tuple(names), group[0][2], tuple(pipelines)))
     return sorted(splits, key=lambda split: KINDS.index(split.name.split('/')[-1]))
 
