@@ -91,7 +91,7 @@ def _expected_numbers(cfg: Config, pipelines: Any) -> Iterator[tuple[str, int]]:
             yield 'LabelsToTargets.num_classes', options['num_classes']
     for step, config in configs_of_steps(cfg):
         for part in ('neck', 'head'):
-            options = (config.get('model') or {}).get(part)
-            if isinstance(options, dict) and options.get('num_classes') is not None:
+            module = (config.get('model') or {}).get(part)
+            if isinstance(module, dict) and module.get('num_classes') is not None:
                 where = f'model.{part}.num_classes'
-                yield f'steps.{step}.{where}' if step else where, options['num_classes']
+                yield f'steps.{step}.{where}' if step else where, module['num_classes']

@@ -65,14 +65,15 @@ def write_split(
         if options.image_format == 'jpg'
         else []
     )
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for image_id in range(1, num_images + 1):
         # A generator of its own for each scene, independent of all others.
         rng = np.random.default_rng([options.seed, SPLITS.index(split), image_id])
         image, digits = make_scene(rng, scans, labels, options)
         file_name = f'{image_id:06d}.{options.image_format}'
-        content = cv2.imencode(f'.{options.image_format}', image, params)[1]
-        (out_dir / split / file_name).write_bytes(content.tobytes())
+        encoded = cv2.imencode(f'.{options.image_format}', image, params)[1]
+        (out_dir / split / file_name).write_bytes(encoded.tobytes())
         images.append(
             {
                 'id': image_id,
