@@ -15,9 +15,14 @@ from .table import open_table
 LABEL_COLUMN = 'labels'
 # Targets of cells, text and numbers: as keys of a dict, 1.0 and True equal 1.
 VALUES: dict[object, int] = {
-    **{cell: PRESENT for cell in ('1', '1.0', 1)},
-    **{cell: ABSENT for cell in ('0', '0.0', 0)},
-    **{cell: UNKNOWN for cell in ('', None)},
+    '1': PRESENT,
+    '1.0': PRESENT,
+    1: PRESENT,
+    '0': ABSENT,
+    '0.0': ABSENT,
+    0: ABSENT,
+    '': UNKNOWN,
+    None: UNKNOWN,
 }
 
 
