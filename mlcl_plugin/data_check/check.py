@@ -136,7 +136,7 @@ def _check_split(
 
 
 def _faults(report: SplitReport, checked: CheckedImages) -> list[Finding]:
-    """Images at fault."""
+    """Images that are missing, unreadable or wrongly annotated."""
     return [
         Finding(
             'error',

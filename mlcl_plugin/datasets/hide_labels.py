@@ -71,6 +71,7 @@ class HideLabels(MultiLabelDataset):
             ``num_classes``, or an image has no labels or malformed ones.
 
     Examples:
+        >>> train_pipeline = [dict(type='LoadImage'), dict(type='PackInputs')]
         >>> train_dataloader = dict(
         ...     dataset=dict(
         ...         type='HideLabels',
