@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public functions and classes; this package only re-exports them."""
 
+from ..data_check import check_datasets
 from ..inference import (
     MultiLabelInferencer,
     build_loader,
@@ -16,6 +17,7 @@ __all__ = [
     'MultiLabelInferencer',
     'build_loader',
     'build_model',
+    'check_datasets',
     'embed',
     'extract_features',
     'freeze_backbone',

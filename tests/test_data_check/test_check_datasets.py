@@ -10,17 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mmengine.config import Config
 from torch.utils.data import get_worker_info
 
-from mlcl_plugin.apis.dataset_report import (
-    TOP_LABELS,
-    check_datasets,
-    duplicate_groups,
-    find_splits,
-)
+from mlcl_plugin.data_check import TOP_LABELS, check_datasets, find_splits
 from mlcl_plugin.datasets.coco_multi_label import CocoMultiLabel
 from mlcl_plugin.datasets.feature_vectors import FeatureVectors  # noqa: F401
 from mlcl_plugin.datasets.hide_labels import HideLabels  # noqa: F401
@@ -77,7 +70,7 @@ def test_sound_data(tiny_coco, workers):
     assert (train.num_images, val.num_images) == (7, 7)
     assert train.classes == ('cat', 'dog', 'owl')
     assert train.present.tolist() == [4, 4, 4] and train.absent.tolist() == [3, 3, 3]
-    assert sorted(train.labels_an_image) == [1, 1, 1, 2, 2, 2, 3]
+    assert sorted(train.labels_per_image) == [1, 1, 1, 2, 2, 2, 3]
     assert train.cooccurrence.tolist() == [[4, 2, 2], [2, 4, 2], [2, 2, 4]]
     expected = [[n >> label & 1 for label in range(3)] for n in range(1, 8)]
     assert (train.labels.toarray() * 1).tolist() == expected
@@ -139,18 +132,6 @@ def test_duplicates(damaged):
         f'{folder}/003.png = {damaged}/val/002.png',
     }
     assert across.message.startswith('2 of the 7 images of val are in train')
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 5), max_size=20))
-def test_duplicate_groups(values):
-    digests = np.array([[value % 2, value // 2] for value in values], dtype=np.uint64)
-    expected = {}
-    for place, value in enumerate(values):
-        expected.setdefault(value, []).append(place)
-    expected = sorted(group for group in expected.values() if len(group) > 1)
-    got = duplicate_groups(digests.reshape(-1, 2))
-    assert [group.tolist() for group in got] == expected
 
 
 def test_datasets_that_cannot_be_built(damaged):
@@ -388,7 +369,7 @@ def test_classes_that_nobody_tells(tmp_path, tiny_coco):
         data_prefix=f'{tiny_coco}/train',
     )
     (finding,) = check_datasets(config(dataset)).findings
-    assert finding.level == 'error' and 'does not tell its classes' in finding.message
+    assert finding.level == 'error' and 'does not name its classes' in finding.message
     report = check_datasets(config(dataset, model=dict(head=dict(num_classes=3))))
     assert report.ok and report.splits[0].classes == ('label 0', 'label 1', 'label 2')
 
@@ -513,5 +494,5 @@ def test_process_that_dies(tiny_coco):
     report = check_datasets(config(dataset, coco(tiny_coco, 'val')), workers=1)
     (finding,) = report.findings
     assert finding.level == 'error' and finding.splits == ('train',)
-    assert re.search('images 0 to 31 of 7.*--workers', finding.message)
+    assert re.search('images 0 to 31 of 7.*workers=0', finding.message)
     assert [split.names for split in report.splits] == [('val',)]
