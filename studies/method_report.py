@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What compare_methods.py found, as Markdown and as a plot."""
+"""Write the results of a suite as Markdown and as a plot."""
 
 from pathlib import Path
 from statistics import mean, stdev
@@ -8,14 +8,35 @@ import matplotlib
 
 matplotlib.use('agg')
 import matplotlib.pyplot as plt
-from report import COLOURS, markdown
 from scipy.stats import t
+
+from mlcl_plugin.text_table import table_of_rows
+
+# Colours that people with any colour vision can tell apart (Okabe and Ito).
+SEED_COLOUR, MEAN_COLOUR = '#0072b2', '#d55e00'
 
 METRICS = {
     'multi-label/mAP': 'mAP',
     'multi-label/CF1': 'CF1',
     'multi-label/OF1': 'OF1',
 }
+
+NOTES = (
+    '± is the standard deviation over seeds. Differences are taken seed by seed. In '
+    'brackets is their 95 % interval (Student), computed for each difference alone: of '
+    'many intervals, some exclude zero by chance. The metrics are those of the last '
+    'epoch, even if an earlier one was better. Images and minutes include the step that '
+    'a run started from. Minutes are those of training alone, with other runs at the '
+    'same time where more than one run at a time is stated.',
+    'Tables of embeddings measure the label embeddings of the validation images without '
+    'the classifier, in % except for alignment and uniformity. They show the mean over '
+    'seeds, and in brackets the difference to the reference ± half of its 95 % '
+    'interval. *between*: retrieval among the embeddings of all present labels. '
+    '*within*: retrieval of one label among all images. The linear probe, and the '
+    'centroids of K present and K absent images (K-shot), are learned on half of the '
+    'images and scored on the other half (`mlcl_plugin/evaluation/embedding_quality.py`).',
+)
+"""How to read the tables, for the page that shows them."""
 
 
 def runs_of(result: dict, name: str) -> dict[int, dict]:
@@ -28,23 +49,26 @@ def runs_of(result: dict, name: str) -> dict[int, dict]:
     return dict(sorted(runs.items()))
 
 
-def figures_of(result: dict, run: dict, group: str) -> dict:
-    """A run's metrics or, if measured by the suite's present options, embeddings."""
+def values_of(result: dict, run: dict, group: str) -> dict:
+    """A run's metrics, or the measures of its embeddings.
+
+    The latter only if they were measured with the suite's present options.
+    """
     if group == 'embeddings' and run.get('embeddings_by') != result['embeddings']:
         return {}
     return run[group]
 
 
 def interval(values: list[float], level: float = 0.95) -> tuple[float, float, float]:
-    """Mean of independent values and its confidence interval by Student's t.
+    """Compute the mean of independent values and its interval by Student's t.
 
     Args:
         values (list[float]): At least one.
-        level (float): Of confidence. Defaults to 0.95.
+        level (float): The confidence level. Defaults to 0.95.
 
     Returns:
-        tuple[float, float, float]: Mean, lower and upper end; infinite ends for a
-        single value.
+        tuple[float, float, float]: Mean, lower and upper end. The ends of a single
+        value are infinite.
     """
     centre = mean(values)
     if len(values) < 2:
@@ -55,53 +79,56 @@ def interval(values: list[float], level: float = 0.95) -> tuple[float, float, fl
 
 
 def reference_of(result: dict, name: str) -> str:
-    """The method that another is compared with."""
+    """The method that a method is compared with."""
     return result['methods'][name].get('reference', result['reference'])
 
 
 def differences(
     result: dict, name: str, metric: str, group: str = 'metrics'
 ) -> list[float]:
-    """What a method has more than its reference, for every seed that both have."""
+    """Subtract the reference from a method, for every seed that both have."""
     runs = runs_of(result, name)
     reference = runs_of(result, reference_of(result, name))
     pairs = [
-        (figures_of(result, run, group), figures_of(result, reference[seed], group))
+        (values_of(result, run, group), values_of(result, reference[seed], group))
         for seed, run in runs.items()
         if seed in reference
     ]
     return [mine[metric] - theirs[metric] for mine, theirs in pairs if mine and theirs]
 
 
-def format_spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
+def format_spread(values: list[float]) -> str | None:
+    """Mean and standard deviation; None without values."""
+    if not values:
+        return None
     spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
     return f'{mean(values):.2f}{spread}'
 
 
-def format_differences(deltas: list[float]) -> str:
-    """Mean and, of several, the interval."""
+def format_differences(deltas: list[float]) -> str | None:
+    """Mean and, of several, the interval; None without values."""
     if not deltas:
-        return ''
+        return None
     centre, low, high = interval(deltas)
     ends = f' ({low:+.2f} to {high:+.2f})' if len(deltas) > 1 else ''
     return f'{centre:+.2f}{ends}'
 
 
 def cost(result: dict, name: str, field: str) -> float:
-    """Mean over seeds of images or seconds, those of the start included."""
+    """Mean of images or seconds over seeds, with those of the run it starts from."""
     total = mean(run[field] for run in runs_of(result, name).values())
     start = result['methods'][name]['start']
     return total + (0 if start is None else cost(result, start, field))
 
 
 def first_steps(result: dict, name: str) -> list[float]:
-    """MAP of a method's runs after the first of several steps, their own or that of
-    the run they start from.
+    """List the mAP of a method's runs after the first of several steps.
+
+    That step is their own, or the run that they start from.
     """
     start = result['methods'][name]['start']
     if start is not None:
-        # They share it: only the seeds of this method count.
+        # Other methods start there, too: only the seeds of this one count.
         starts = runs_of(result, start)
         runs = [starts[seed] for seed in runs_of(result, name) if seed in starts]
         return [run['metrics']['multi-label/mAP'] for run in runs]
@@ -116,9 +143,9 @@ def first_steps(result: dict, name: str) -> list[float]:
 
 
 def method_table(result: dict) -> str:
-    """One row a method: metrics over seeds, difference to its reference, costs."""
+    """Write a row per method: metrics, difference to its reference, costs."""
     rows = []
-    # of methods that train both steps by themselves nothing else tells the first
+    # For methods that train both steps themselves, no other row shows the first.
     both = any(
         result['methods'][name]['start'] is None and first_steps(result, name)
         for name in result['methods']
@@ -132,8 +159,7 @@ def method_table(result: dict) -> str:
             continue
         row = {'': method['label'], 'seeds': str(len(runs))}
         if both:
-            values = first_steps(result, name)
-            row['mAP after step 1'] = format_spread(values) if values else ''
+            row['mAP after step 1'] = format_spread(first_steps(result, name))
         for metric, title in METRICS.items():
             values = [run['metrics'][metric] for run in runs.values()]
             row[title] = format_spread(values)
@@ -148,30 +174,30 @@ def method_table(result: dict) -> str:
         row['images seen'] = f'{cost(result, name, "images"):,.0f}'
         row['minutes'] = f'{cost(result, name, "seconds") / 60:.1f}'
         rows.append(row)
-    return markdown(rows)
+    return table_of_rows(rows)
 
 
 def embedding_table(result: dict) -> str:
-    """One row a method: what its embeddings are worth, and differences to reference."""
+    """Write a row per method: measures of its embeddings, differences to reference."""
     rows, group = [], 'embeddings'
     for name, method in result['methods'].items():
-        runs = runs_of(result, name).values()
-        runs = [figures for run in runs if (figures := figures_of(result, run, group))]
+        runs = [values_of(result, run, group) for run in runs_of(result, name).values()]
+        runs = [values for values in runs if values]
         if not runs:
             continue
         row = {'': method['label']}
-        for figure in runs[0]:
-            row[figure] = f'{mean(figures[figure] for figures in runs):.2f}'
-            deltas = differences(result, name, figure, group)
+        for measure in runs[0]:
+            row[measure] = f'{mean(values[measure] for values in runs):.2f}'
+            deltas = differences(result, name, measure, group)
             if name != reference_of(result, name) and len(deltas) > 1:
                 centre, _, high = interval(deltas)
-                row[figure] += f' ({centre:+.2f} ± {high - centre:.2f})'
+                row[measure] += f' ({centre:+.2f} ± {high - centre:.2f})'
         rows.append(row)
-    return markdown(rows)
+    return table_of_rows(rows)
 
 
 def format_methods(result: dict) -> str:
-    """Everything that is said of a suite but its plot.
+    """Write all about a suite except its plot.
 
     Args:
         result (dict): The content of a file of results.
@@ -190,7 +216,7 @@ def format_methods(result: dict) -> str:
         }
     )
     notes = [
-        f'`python benchmarks/compare_methods.py benchmarks/suites/{result["name"]}.py`',
+        f'`python studies/compare_methods.py studies/suites/{result["name"]}.py`',
         ' to '.join(dict.fromkeys((dates[0], dates[-1]))),
         f'commits {", ".join(commits)}',
         *machines,
@@ -198,27 +224,11 @@ def format_methods(result: dict) -> str:
     embeddings = []
     if result.get('embeddings'):
         shots = ' and '.join(map(str, result['embeddings']['shots']))
-        embeddings = [
-            "What the labels' embeddings of the validation images are worth without "
-            'the classifier, in % but for alignment and uniformity: mean over seeds, '
-            'and in brackets the difference to the reference with half its 95 % '
-            'interval. *between*: retrieval among the embeddings of present labels; '
-            '*within*: of a label among all images; linear probe, and centroids of '
-            f'{shots} present images and as many absent ones, are learned on half of '
-            'the images and scored on the other (`mlcl_plugin/evaluation/'
-            'embedding_quality.py`, `mlcl_plugin/apis/label_embeddings.py`).',
-            embedding_table(result),
-        ]
+        embeddings = [f'Embeddings, {shots} shots:', embedding_table(result)]
     return '\n\n'.join(
         [
             result['description'],
             method_table(result),
-            '± is the standard deviation over seeds. Differences are taken seed by '
-            'seed; in brackets their 95 % interval (Student), each for itself: of '
-            'many, some exclude zero by chance. The metrics are those of the last '
-            'epoch, whichever was best. Images and minutes count the step that a run '
-            'started from; minutes are of training alone, with other runs beside it '
-            'where several ran at a time.',
             *embeddings,
             '; '.join(notes) + '.',
         ]
@@ -226,7 +236,7 @@ def format_methods(result: dict) -> str:
 
 
 def draw_methods(result: dict, folder: Path) -> Path:
-    """Draw the mAP of every run, and the differences to the reference.
+    """Draw the mAP of every run and its difference to the reference.
 
     Args:
         result (dict): The content of a file of results.
@@ -249,16 +259,16 @@ def draw_methods(result: dict, folder: Path) -> Path:
         values = [
             run['metrics']['multi-label/mAP'] for run in runs_of(result, name).values()
         ]
-        left.plot(values, [row] * len(values), 'o', color=COLOURS[0], markersize=4)
-        left.plot(mean(values), row, '|', color=COLOURS[5], markersize=14, mew=2)
+        left.plot(values, [row] * len(values), 'o', color=SEED_COLOUR, markersize=4)
+        left.plot(mean(values), row, '|', color=MEAN_COLOUR, markersize=14, mew=2)
         deltas = differences(result, name, 'multi-label/mAP')
         if name == reference_of(result, name) or not deltas:
             continue
         centre, low, high = interval(deltas)
-        right.plot(deltas, [row] * len(deltas), 'o', color=COLOURS[0], markersize=4)
-        right.plot(centre, row, '|', color=COLOURS[5], markersize=14, mew=2)
+        right.plot(deltas, [row] * len(deltas), 'o', color=SEED_COLOUR, markersize=4)
+        right.plot(centre, row, '|', color=MEAN_COLOUR, markersize=14, mew=2)
         if len(deltas) > 1:
-            right.plot([low, high], [row, row], color=COLOURS[5], linewidth=1)
+            right.plot([low, high], [row, row], color=MEAN_COLOUR, linewidth=1)
     left.set_yticks(
         range(len(names)), [result['methods'][name]['label'] for name in names]
     )

@@ -1,20 +1,21 @@
-# Contrast of labels' embeddings and of whole images, on scenes of handwritten digits.
+"""Contrast of label embeddings and of whole images, on scenes of digits."""
+
 title = 'Contrast of labels and of images, digit scenes, all weights trained'
 description = (
-    'Scenes of handwritten digits (5,000 and 1,000; 64 px, ten labels), half a '
-    'ResNet-18 from random weights, the recipes `*_resnet_digits.py` at their full '
-    'size: step 1 of 16 epochs and, from its weights, step 2 of 4 epochs of two views. '
-    'All of step 2 share step 1 of their seed. Contrast of images acts on the mean '
-    'label embedding.'
+    'Scenes of handwritten digits (5,000 for training, 1,000 for validation; 64 px, '
+    'ten labels), half a ResNet-18 from random weights, the recipes '
+    '`*_resnet_digits.py` at their full size: 16 epochs of step 1 and, from its '
+    'weights, 4 epochs of step 2 with two views. All runs of step 2 start from step 1 '
+    'of their seed. Contrast of images acts on the mean label embedding.'
 )
 seeds = [0, 1, 2, 3, 4]
 reference = 'no_contrast'
-# once, at the end of each step
+# Validate once, at the end of each step.
 options = {
     'steps.step1.train_cfg.val_interval': 16,
     'steps.step2.train_cfg.val_interval': 4,
 }
-# what embeddings are worth, see mlcl_plugin/apis/label_embeddings.py
+# How label embeddings are measured: mlcl_plugin/evaluation/embedding_quality.py
 embeddings = dict(shots=[1, 5], repeats=5, seed=0)
 config = 'configs/mlcl_resnet_digits.py'
 contrast = 'steps.step2.model.head.loss_contrastive'

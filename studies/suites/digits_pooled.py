@@ -1,14 +1,14 @@
-# Contrast of whole images on pooled features, by every rule, on scenes of digits.
+"""Contrast of whole images on pooled features, by every rule, scenes of digits."""
+
 title = 'Contrast of images on average pooling, digit scenes, all weights trained'
 description = (
     'As contrast of labels and of images on the digit scenes, but with average pooling '
-    'in place of label attention: contrast acts on the pooled features and so trains '
-    'the backbone as nothing but the classifier does otherwise. All of step 2 share '
-    'step 1 of their seed.'
+    'instead of label attention: contrast acts on the pooled features, so that it '
+    'trains the backbone directly. All runs of step 2 start from step 1 of their seed.'
 )
 seeds = [0, 1, 2]
 reference = 'pooled'
-# once, at the end of each step
+# Validate once, at the end of each step.
 options = {
     'steps.step1.train_cfg.val_interval': 16,
     'steps.step2.train_cfg.val_interval': 4,

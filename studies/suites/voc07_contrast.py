@@ -1,13 +1,14 @@
-# Does step 2 of MulCon gain by its contrast? Full fine-tuning of the VOC2007 recipe.
+"""Step 2 of MulCon with and without contrast: VOC2007, full fine-tuning."""
+
 title = 'Step 2 of MulCon with and without contrast, VOC2007, full fine-tuning'
 description = (
     'PASCAL VOC2007 train -> val (2,500 and 1,508 photographs), EfficientNet-Lite0 at '
-    '224 px, all weights trained, the recipe `mlcl_efflite0_voc07.py`: step 1 of 4 '
-    'epochs and, from its weights, step 2 of 2 epochs with two views of every image. '
-    'All of step 2 share step 1 of their seed. SGD at 0.01, a tenth of it for the '
-    'neck, is what MulCon publishes; AdamW at 0.001, a tenth of it for the backbone, '
-    'was better on a split of train. Contrast of images acts on the mean label '
-    'embedding.'
+    '224 px, all weights trained, the recipe `mlcl_efflite0_voc07.py`: 4 epochs of '
+    'step 1 and, from its weights, 2 epochs of step 2 with two views of every image. '
+    'All runs of step 2 start from step 1 of their seed. MulCon publishes SGD at 0.01, '
+    'with a tenth of it for the neck. AdamW at 0.001, with a tenth of it for the '
+    'backbone, was better on a split of train. Contrast of images acts on the mean '
+    'label embedding.'
 )
 seeds = [0, 1, 2]
 reference = 'adamw_no_contrast'
@@ -15,12 +16,12 @@ config = 'configs/mlcl_efflite0_voc07.py'
 contrast = 'steps.step2.model.head.loss_contrastive'
 weight = f'{contrast}.loss_weight'
 within = {f'{contrast}.type': 'WithinLabelContrastiveLoss', weight: 0.1}
-# once, at the end of each step
+# Validate once, at the end of each step.
 options = {
     'steps.step1.train_cfg.val_interval': 4,
     'steps.step2.train_cfg.val_interval': 2,
 }
-# what embeddings are worth, see mlcl_plugin/apis/label_embeddings.py
+# How label embeddings are measured: mlcl_plugin/evaluation/embedding_quality.py
 embeddings = dict(shots=[1, 5], repeats=5, seed=0)
 sgd = {
     'steps.step2.optim_wrapper.optimizer': dict(

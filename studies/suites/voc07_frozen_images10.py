@@ -1,10 +1,11 @@
-# A tenth of the training images, seen ten times as often, frozen EfficientNet-Lite0.
+"""A tenth of the training images, seen ten times as often, frozen backbone."""
+
 _base_ = ['./_base_/voc07_frozen_part.py']
 
 title = 'A tenth of the photographs, frozen backbone, VOC2007'
 description = (
     'As the family on a frozen backbone, but with the first 250 training photographs '
-    'only and ten times the epochs. Whole batches make that 7 % fewer images seen.'
+    'only and ten times the epochs. With whole batches, 7 % fewer images are seen.'
 )
 options = {
     'train_dataloader.dataset.indices': 250,

@@ -1,19 +1,20 @@
-# The family on features of a frozen EfficientNet-Lite0, VOC2007: many seeds are cheap.
+"""All methods on a frozen backbone, VOC2007; many seeds are cheap there."""
+
 _base_ = ['./_base_/voc07_frozen.py']
 
 title = 'The family on a frozen backbone, VOC2007'
 description = (
     'PASCAL VOC2007 train -> val (2,500 and 1,508 photographs), EfficientNet-Lite0 '
-    'with ImageNet weights, frozen: its 7 x 7 feature maps of 8 random views of every '
-    'training photograph (224 px) were computed once, and neck and head are trained '
-    'on them, in bfloat16, by the VOC2007 recipes, step 1 for 8 epochs of one view '
-    'and step 2 for 4 epochs of two, both by AdamW. On a split of train no rate of '
-    'step 1 is more than half a point behind the best of those tried (ASL, CSRA, KMCL '
-    'and C-GMVAE have the 0.004 of average pooling, 0.1 to 0.5 behind); those of step '
-    '2 were tried for label attention and for average pooling, whose rate the other '
-    'methods on pooled features have. Methods that differ in step 2 only share step 1 '
-    'of their seed. Image-level contrast acts on the mean label embedding: behind '
-    'average pooling nothing of a frozen network is left for it to train but its '
+    'with frozen ImageNet weights. Its 7 x 7 feature maps of 8 random views of every '
+    'training photograph (224 px) were computed once. Neck and head are trained on '
+    'them in bfloat16 by the VOC2007 recipes: 8 epochs of step 1 with one view and 4 '
+    'epochs of step 2 with two, both with AdamW. On a split of train, no rate of step '
+    '1 is more than half a point behind the best of those tried (ASL, CSRA, KMCL and '
+    'C-GMVAE have the 0.004 of average pooling, 0.1 to 0.5 behind). Rates of step 2 '
+    'were tried for label attention and for average pooling; the other methods on '
+    'pooled features have the rate of the latter. Methods that differ in step 2 only '
+    'start from the same step 1 of their seed. Image-level contrast acts on the mean '
+    'label embedding: after average pooling of frozen features it could train only its '
     'projector.'
 )
 reference = 'label_attention'
@@ -130,7 +131,7 @@ methods = dict(
     kmcl=dict(label='KMCL', config='configs/kmcl/kmcl_efflite0_voc07.py'),
 )
 del attention, mulcon, within, gap, image, contrast, rates, decoder_rates
-# Behind pooling, the embedding is the frozen feature itself, the same for all heads.
+# After pooling, the embedding is the frozen feature itself, equal for all heads.
 for name in ('gap_step1', 'gap', 'mile', 'gmp', 'gap_asl', 'csra', 'cgmvae', 'kmcl'):
     methods[name]['embeddings'] = False
 del name

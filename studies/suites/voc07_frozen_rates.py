@@ -1,13 +1,14 @@
-# Learning rates on a split of train: frozen EfficientNet-Lite0, VOC2007.
+"""Learning rates on a split of train: VOC2007, frozen backbone."""
+
 _base_ = ['./_base_/voc07_frozen.py']
 
 title = 'Learning rates, on a split of VOC2007 train, frozen backbone'
 description = (
-    'As the family on a frozen backbone, but within train: 2,000 photographs to train '
-    'on, the other 500 for mAP. First the rates of step 1, then those of step 2, '
-    'after step 1 at 0.004 and, of label attention, at 0.001, where contrast in step '
+    'As the family on a frozen backbone, but within train: 2,000 photographs for '
+    'training, the other 500 for mAP. First the rates of step 1, then those of step 2: '
+    'after step 1 at 0.004 and, for label attention, at 0.001. There, contrast in step '
     '2 is tried, too, at 1e-4. Differences of half a point may be chance. SADCL takes '
-    "Query2Label's rate, whose decoder it shares."
+    'the rate of Query2Label, since the two share a decoder.'
 )
 seeds = [0]
 num_tuning = 500

@@ -1,15 +1,16 @@
-# Where MulCon's contrast helps and where it hurts: frozen EfficientNet-Lite0, VOC2007.
+"""Sweep of MulCon's contrast in step 2: VOC2007, frozen backbone."""
+
 _base_ = ['./_base_/voc07_frozen.py']
 
 title = 'Sweep of the contrast in step 2 of MulCon, frozen backbone, VOC2007'
 description = (
-    'As the family on a frozen backbone, for label attention only: step 1 is shared, '
-    'and step 2 differs in one thing at a time from weight 0.5, temperature 0.2, '
-    'projector 512 -> 128, 24 images and AdamW at 1e-4. Where the optimizer, the '
-    'number of images, the way to choose them or the number of steps is another, so is '
-    'the reference: the same without contrast. Groups: each image is followed by three '
+    'As the family on a frozen backbone, for label attention only. All runs start from '
+    'the same step 1, and step 2 differs in one thing at a time from weight 0.5, '
+    'temperature 0.2, projector 512 -> 128, 24 images and AdamW at 1e-4. A row with '
+    'another optimizer, number of images, choice of images or number of steps has its '
+    'own reference: the same without contrast. Groups: each image is followed by three '
     'that share one of its labels. One step: 8 epochs of two views from random weights '
-    'of neck and head, the contrast from the start.'
+    'of neck and head, with contrast from the start.'
 )
 reference = 'no_contrast'
 options = {
@@ -131,7 +132,7 @@ for key, (label, changes) in pairs.items():
     )
 two_views = {
     'steps.step1.data_preprocessor': dict(num_views=2),
-    # a frozen backbone's own pipeline takes this one's place
+    # The pipeline of the frozen backbone replaces this one.
     'steps.step1.train_dataloader': dict(batch_size=24, dataset=dict(pipeline=[])),
 }
 methods['one_step_no_contrast'] = dict(

@@ -1,10 +1,12 @@
-# Rates of step 2 on a split of train, VOC2007, full fine-tuning.
+"""Rates of step 2 on a split of train, VOC2007, full fine-tuning."""
+
 title = 'Rates of step 2, on a split of VOC2007 train, full fine-tuning'
 description = (
     'The recipe `mlcl_efflite0_voc07.py` as under full fine-tuning, but within train: '
-    '2,000 photographs to train on, the other 500 for mAP. All of step 2 share step 1. '
-    'AdamW trains neck and head at the rate that is named and the backbone at a tenth '
-    'of it; SGD at 0.01 is what MulCon publishes, a tenth of it for the neck.'
+    '2,000 photographs for training, the other 500 for mAP. All runs of step 2 start '
+    'from the same step 1. AdamW trains neck and head at the stated rate and the '
+    'backbone at a tenth of it. MulCon publishes SGD at 0.01, with a tenth of it for '
+    'the neck.'
 )
 seeds = [0]
 num_tuning = 500

@@ -1,8 +1,9 @@
-# C-GMVAE against a linear layer on plain feature vectors.
+"""C-GMVAE against a linear layer on plain feature vectors."""
+
 title = 'Plain feature vectors: Yeast'
 description = (
-    'Yeast (103 features, 14 labels), trained on train and scored on test by the '
-    'recipes `configs/cgmvae/*_yeast.py`, but for the choice of an epoch by val: the '
+    'Yeast (103 features, 14 labels), trained on train and scored on test with the '
+    'recipes `configs/cgmvae/*_yeast.py`, except that no epoch is chosen by val: the '
     'last of 90 epochs counts.'
 )
 seeds = [0, 1, 2, 3, 4]

@@ -1,5 +1,5 @@
-# Methods to be compared on a part of the labels or of the images: those that need no
-# transformer, step 1 shared where they differ in step 2 only.
+"""Methods to compare on a part of the labels or of the images."""
+
 _base_ = ['./voc07_frozen.py']
 
 reference = 'label_attention'
@@ -64,7 +64,7 @@ methods = dict(
     csra=dict(label='CSRA', config='configs/csra/csra_efflite0_voc07.py'),
 )
 del contrast, attention, mulcon, gap, rates
-# Behind pooling, the embedding is the frozen feature itself, the same for all heads.
+# After pooling, the embedding is the frozen feature itself, equal for all heads.
 for name in ('gap_step1', 'gap', 'mile', 'gap_asl', 'csra'):
     methods[name]['embeddings'] = False
 del name
