@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train recipes over seeds under one budget and compare their results.
 
-A suite (``studies/suites/*.py``) lists the recipes, the seeds and the options for all of
-them. Finished runs are kept in a file of results and are not trained again; a run that
-was interrupted continues from its last checkpoint.
+A suite (``studies/suites/*.py``) lists the recipes, the seeds and common options.
+Finished runs are kept in a file of results and are not trained again; a run that was
+interrupted continues from its last checkpoint.
 """
 
 import argparse

@@ -25,16 +25,17 @@ NOTES = (
     '± is the standard deviation over seeds. Differences are taken seed by seed. In '
     'brackets is their 95 % interval (Student), computed for each difference alone: of '
     'many intervals, some exclude zero by chance. The metrics are those of the last '
-    'epoch, even if an earlier one was better. Images and minutes include the step that '
-    'a run started from. Minutes are those of training alone, with other runs at the '
-    'same time where more than one run at a time is stated.',
-    'Tables of embeddings measure the label embeddings of the validation images without '
-    'the classifier, in % except for alignment and uniformity. They show the mean over '
-    'seeds, and in brackets the difference to the reference ± half of its 95 % '
-    'interval. *between*: retrieval among the embeddings of all present labels. '
+    'epoch, even if an earlier one was better. Images and minutes include the step '
+    'that a run started from. Minutes are those of training alone, with other runs at '
+    'the same time where more than one run at a time is stated.',
+    'Tables of embeddings measure the label embeddings of the validation images '
+    'without the classifier, in % except for alignment and uniformity. They show the '
+    'mean over seeds, and in brackets the difference to the reference ± half of its 95 '
+    '% interval. *between*: retrieval among the embeddings of all present labels. '
     '*within*: retrieval of one label among all images. The linear probe, and the '
     'centroids of K present and K absent images (K-shot), are learned on half of the '
-    'images and scored on the other half (`mlcl_plugin/evaluation/embedding_quality.py`).',
+    'images and scored on the other half '
+    '(`mlcl_plugin/evaluation/embedding_quality.py`).',
 )
 """How to read the tables, for the page that shows them."""
 
