@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training of a given size would need, on paper: memory, bytes, time of a step.
+"""Estimate the memory, the bytes and the time of a training step of a given size.
 
-A calculation from counted operations and from what the benchmarks measured on CPUs. No
-run of this size has been made.
+It comes from counted operations and from what the benchmarks measured on CPUs. No run of
+this size has been made.
 """
 
 import argparse
@@ -12,20 +12,22 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from report import format_bytes, format_seconds, markdown
+from report import format_bytes, format_seconds
+
+from mlcl_plugin.text_table import table_of_rows
 
 RESULTS = Path(__file__).parent / 'results'
 
 VIEWS, DIMS, WIDTH = 2, 128, 1024
-"""Views of an image, width of a projection and of a label embedding."""
+"""Views of an image, width of a projection, width of a label embedding."""
 BACKBONE = dict(parameters=42.5e6, macs=31.4e9, channels=2048, places=14 * 14)
 """ResNet-101 at 448 px."""
 
 
 class Work(NamedTuple):
-    """What is to be trained, and on what.
+    """The training to estimate.
 
-    ``flops`` and ``bandwidth`` are what a device really gives, not its peak.
+    ``flops`` and ``bandwidth`` are what a device sustains, not its peak.
     """
 
     labels: int
@@ -40,7 +42,7 @@ class Work(NamedTuple):
 
 
 def measured_loader(results: Path = RESULTS) -> float:
-    """Images a second of one core that the pipeline of two views was measured at.
+    """Read how many images per second one core loads, measured with two views.
 
     Raises:
         FileNotFoundError: If it was not measured.
@@ -56,7 +58,7 @@ def measured_loader(results: Path = RESULTS) -> float:
 
 
 def neck_parameters(work: Work) -> float:
-    """Of the released neck, the classifiers and the projector."""
+    """Count the parameters of the released neck, the classifiers and the projector."""
     channels, queries = BACKBONE['channels'], work.groups or work.labels
     before = 2 * 4 * channels**2
     attention = 2 * channels * WIDTH + 2 * WIDTH**2
@@ -73,11 +75,11 @@ def neck_parameters(work: Work) -> float:
 
 
 def neck_macs(work: Work) -> float:
-    """Multiplications and additions of neck and head for a view, forward."""
+    """Count the multiply-adds of neck and head for a view, forward."""
     channels, places = BACKBONE['channels'], BACKBONE['places']
     queries = work.groups or work.labels
     before = 2 * (4 * places * channels**2 + 2 * places**2 * channels)
-    # Keys and values of the places, queries and output of the labels.
+    # Keys and values of the places; queries and outputs of the labels.
     attention = 2 * places * channels * WIDTH + 2 * queries * WIDTH**2
     attention += 2 * queries * places * WIDTH
     after = 4 * queries * WIDTH**2 + 2 * queries**2 * WIDTH
@@ -86,40 +88,40 @@ def neck_macs(work: Work) -> float:
 
 
 def embeddings(work: Work) -> tuple[float, float]:
-    """Active embeddings of one process, and of all."""
+    """Count the embeddings of present labels of one process, and of all."""
     own = work.batch * VIEWS * work.positives
     return own, own * work.processes
 
 
-def plan(work: Work) -> list[dict[str, str]]:
-    """The rows of the plan.
+def estimate(work: Work) -> list[dict[str, str]]:
+    """Estimate what a training needs.
 
     Args:
-        work (Work): What is to be trained.
+        work (Work): The training.
 
     Returns:
-        list[dict[str, str]]: Each with ``''``, ``value`` and ``from``.
+        list[dict[str, str]]: Rows of a table with ``''``, ``value`` and ``from``.
     """
     views = work.batch * VIEWS
     own, everyone = embeddings(work)
     parameters = BACKBONE['parameters'] + neck_parameters(work)
     queries = work.groups or work.labels
-    # Weights, gradients, two moments, EMA, in float32.
+    # Weights, gradients, two moments and EMA in float32.
     state = 20 * parameters
-    # Tensors (views, queries, width) in half precision: of the label attention 4 and
-    # of the block after it 6 are kept for the backward pass.
+    # Tensors (views, queries, width) in half precision that the backward pass needs: 4
+    # of the label attention and 6 of the block after it.
     label_axis = 10 * views * queries * WIDTH * 2
-    # A block of pairs for rows and keys, as the loss makes them.
+    # The blocks of pairs of the loss.
     block = 2 * 1024**2 * 4 + 4 * everyone * (DIMS + 2)
     gradients = 2 * (work.processes - 1) / work.processes * 4 * parameters
     contrast = (work.processes - 1) * (4 * own * (DIMS + 1) + 8 * own)
     backbone = 6 * views * BACKBONE['macs'] / work.flops
     neck = 6 * views * neck_macs(work) / work.flops
-    # Of own rows and all: similarities twice, products once.
+    # Own rows with all: similarities twice, products once.
     loss = 3 * 2 * own * everyone * DIMS / work.flops
     reduce = gradients / work.bandwidth
     gather = contrast / work.bandwidth
-    # Gradients travel during the backward pass, as far as it is long enough.
+    # Gradients are exchanged during the backward pass, as far as it is long enough.
     hidden = min(reduce, 2 / 3 * (backbone + neck))
     step = backbone + neck + loss + gather + reduce - hidden
     rate = work.processes * work.batch / step
@@ -128,7 +130,7 @@ def plan(work: Work) -> list[dict[str, str]]:
         (
             'weights, gradients, moments, EMA',
             format_bytes(state),
-            '20 bytes a parameter',
+            '20 bytes per parameter',
         ),
         (
             'label axis in the backward pass',
@@ -141,39 +143,39 @@ def plan(work: Work) -> list[dict[str, str]]:
             f'{everyone:,.0f} embeddings of all processes, two blocks of pairs',
         ),
         (
-            'its matrices of pairs, were they made',
+            'matrices of all pairs, which it avoids',
             format_bytes(3 * 4 * own * everyone),
-            'three of own rows x all, float32',
+            'three of own rows x all rows, float32',
         ),
         (
-            'gradients on the wire',
+            'gradients sent by a process',
             format_bytes(gradients),
-            'sent by each process in a ring, float32',
+            'in a ring, float32',
         ),
         (
-            'contrast on the wire',
+            'embeddings sent by a process',
             format_bytes(contrast),
-            f'passed on by each process in a ring; {own:,.0f} own embeddings',
+            f'in a ring; {own:,.0f} own embeddings',
         ),
         ('backbone', format_seconds(backbone), f'{views} views, 6 x MACs'),
         ('neck and head', format_seconds(neck), f'{neck_macs(work) / 1e9:.1f} GMACs'),
-        ('contrastive loss', format_seconds(loss), 'own rows against all'),
+        ('contrastive loss', format_seconds(loss), 'own rows with all rows'),
         (
             'exchange of gradients',
             format_seconds(reduce),
             f'of which {format_seconds(hidden)} during the backward pass',
         ),
         ('exchange of embeddings', format_seconds(gather), 'in the forward pass'),
-        ('a step', format_seconds(step), 'the sum'),
+        ('step', format_seconds(step), 'the sum'),
         (
-            'an epoch of two views',
+            'epoch of two views',
             f'{work.images / rate / 3600:.2f} h',
-            f'{work.images:,} images at {rate:,.0f} a second',
+            f'{work.images:,} images at {rate:,.0f} per second',
         ),
         (
             'cores that load images',
-            f'{rate / work.processes / work.loader:.1f} a process',
-            f'{work.loader:.0f} images a second and core, measured, see Input pipeline',
+            f'{rate / work.processes / work.loader:.1f} per process',
+            f'{work.loader:.0f} images per second and core, measured: Input pipeline',
         ),
     ]
     return [dict(zip(('', 'value', 'from'), row)) for row in rows]
@@ -189,18 +191,18 @@ def parse_args(args: Sequence[str] | None = None) -> Work:
         '--positives', type=float, default=8, help='labels present in an image'
     )
     parser.add_argument(
-        '--groups', type=int, help='groups of labels (default: a query for every label)'
+        '--groups', type=int, help='groups of labels (default: a query per label)'
     )
     parser.add_argument(
-        '--flops', type=float, default=1e14, help='operations a second of a device'
+        '--flops', type=float, default=1e14, help='operations per second of a device'
     )
     parser.add_argument(
-        '--bandwidth', type=float, default=2e10, help='bytes a second between devices'
+        '--bandwidth', type=float, default=2e10, help='bytes per second between devices'
     )
     parser.add_argument(
         '--loader',
         type=float,
-        help='images a second and core (default: as measured by bench_pipeline.py)',
+        help='images per second and core (default: as measured by bench_pipeline.py)',
     )
     args = parser.parse_args(args)
     if args.loader is None:
@@ -209,7 +211,7 @@ def parse_args(args: Sequence[str] | None = None) -> Work:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    print(markdown(plan(parse_args(args))))
+    print(table_of_rows(estimate(parse_args(args))))
 
 
 if __name__ == '__main__':
