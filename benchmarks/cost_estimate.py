@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Estimate the memory, the bytes and the time of a training step of a given size.
 
-It comes from counted operations and from what the benchmarks measured on CPUs. No run of
-this size has been made.
+Operations and bytes are counted; the speed of loading images is measured on CPUs. No
+run of this size has been made.
 """
 
 import argparse
