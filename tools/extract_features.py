@@ -13,7 +13,7 @@ from mlcl_plugin.engine import keep_memory
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write the features that the backbone of a config gives for views '
-        'of its images. benchmarks/compare_methods.py trains on them.'
+        'of its images. studies/compare_methods.py trains on them.'
     )
     parser.add_argument('config', help='config file path')
     parser.add_argument('out', help='the folder to write to')
