@@ -49,6 +49,7 @@ def check_targets(
     soft: bool = False,
     name: str = 'Targets',
     where: str | Place = '',
+    unknown: bool = True,
 ) -> None:
     """Raise if a value is not a target.
 
@@ -60,16 +61,19 @@ def check_targets(
         where (str | Callable): Appended to the name in the message, such as
             ``' (image a.jpg)'``, or a function that makes this text from the index of
             the first wrong value. Defaults to ''.
+        unknown (bool): Accept -1. Defaults to True.
 
     Raises:
-        ValueError: If a value is neither 1, 0 nor -1 nor, with ``soft``, between 0
-            and 1.
+        ValueError: If a value is neither 1 nor 0 nor, with ``unknown``, -1 nor, with
+            ``soft``, between 0 and 1.
     """
-    # torch takes -1 for 255 when it compares with unsigned numbers, hence the sign.
-    unknown = (targets < ABSENT) & (targets == UNKNOWN)
-    valid = (targets == PRESENT) | (targets == ABSENT) | unknown
     if soft:
-        valid = valid | ((targets > ABSENT) & (targets < PRESENT))
+        valid = (targets >= ABSENT) & (targets <= PRESENT)
+    else:
+        valid = (targets == PRESENT) | (targets == ABSENT)
+    if unknown:
+        # torch takes -1 for 255 when it compares with unsigned numbers, hence the sign.
+        valid = valid | ((targets < ABSENT) & (targets == UNKNOWN))
     if valid.all():
         return
     wrong = ~np.asarray(torch.as_tensor(valid).cpu())
@@ -77,8 +81,12 @@ def check_targets(
     value = targets[place].item()
     text = where if isinstance(where, str) else where(place)
     expected = '1 (present), 0 (absent) or -1 (unknown)'
+    if not unknown:
+        expected = '1 (present) or 0 (absent)'
     if soft:
         expected += ', or a soft target between 0 and 1'
+    if value == UNKNOWN:
+        expected += '. Unknown labels are left out by the heads of this project'
     elif 0 < value < 1:
         expected += '; soft targets are not allowed here'
     raise ValueError(f'{name} hold {value}{text}, expected {expected}.')
@@ -104,12 +112,7 @@ def read_label_indices(
         ValueError: If ``labels`` is no flat list of integers, an index is out of range
             or comes twice, as it does in a vector with one entry per label.
     """
-    try:
-        indices = torch.as_tensor(
-            labels if isinstance(labels, Tensor) else np.asarray(labels)
-        )
-    except (TypeError, ValueError):
-        indices = None
+    indices = _to_tensor(labels)
     if indices is not None and indices.ndim == 0:
         indices = indices.reshape(1)
     if indices is not None and indices.numel() == 0:
@@ -169,9 +172,15 @@ def read_target_vector(
         Tensor: ``(L,)``, of the type and on the device of ``values``.
 
     Raises:
-        ValueError: If the length or a value is wrong.
+        ValueError: If ``values`` is no array of numbers, or its length or a value is
+            wrong.
     """
-    targets = torch.as_tensor(values)
+    targets = _to_tensor(values)
+    if targets is None:
+        raise ValueError(
+            f'{name} is {_shorten(values)}{where}, expected a vector of numbers, one '
+            'per label.'
+        )
     check_target_shape(targets, num_classes, name, where)
     check_targets(targets, soft, f'Values of {name}', where)
     return targets
@@ -180,7 +189,7 @@ def read_target_vector(
 def check_target_shape(
     targets: Tensor, num_classes: int, name: str = 'gt_score', where: str = ''
 ) -> None:
-    """Raise if a vector of targets has not one entry per label.
+    """Raise unless a vector of targets has one entry per label.
 
     Args:
         targets (Tensor): The vector, ``(L,)`` expected.
@@ -189,7 +198,7 @@ def check_target_shape(
         where (str): Appended to the name in the message. Defaults to ''.
 
     Raises:
-        ValueError: If the shape is another.
+        ValueError: If it has another shape.
     """
     if tuple(targets.shape) != (num_classes,):
         raise ValueError(
@@ -250,6 +259,18 @@ def read_label_lists(labels: Sequence[Tensor], num_classes: int) -> Tensor | Non
     return targets if int(targets.sum()) == len(joined) else None
 
 
+def _to_tensor(values: Any) -> Tensor | None:
+    """A tensor of array-like values; None if they are no array of numbers."""
+    if isinstance(values, Tensor):
+        return values
+    try:
+        # As an array first, since torch is slow to read a list. A copy, since torch
+        # refuses negative strides and warns about arrays that are not writable.
+        return torch.as_tensor(np.array(values))
+    except (TypeError, ValueError):
+        return None
+
+
 def _shorten(value: object, length: int = 200) -> str:
-    text = str(value)
+    text = str(value.tolist() if isinstance(value, (Tensor, np.ndarray)) else value)
     return text if len(text) <= length else f'{text[:length]} ...'

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Teach a model by its own earlier self, in turns with the given labels."""
+"""Train in turns on the given labels and on those that a copy of the model finds."""
 
 import copy
 import logging
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce_params
@@ -10,14 +11,16 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import weights_to_cpu
+from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from ...models.utils.targets import collect_targets
+from ...targets import is_present
 
 KEY = 'mile_teacher'
-"""Where a checkpoint keeps the teacher, in the middle of a student phase only."""
+"""Key of the teacher in checkpoints from the middle of a student phase."""
 
 
 @HOOKS.register_module()
@@ -25,71 +28,70 @@ class MILeHook(Hook):
     r"""Train in turns on the given labels and on those of a frozen copy.
 
     For ``teacher_iters`` iterations the model learns from the targets of the batch.
-    Then a copy of it is frozen, and for ``student_iters`` iterations the model learns
-    from what the copy finds in the very images of the batch:
+    Then a copy of it, the teacher, is frozen, and for ``student_iters`` iterations the
+    model learns from what the teacher finds in the images of the batch:
 
     .. math::
         t_{bl} = [\sigma(f_T(x_b)_l) > \rho]
 
-    After that the next teacher phase starts from the student. Labels that the data
-    miss are found in the student phase, and forgotten again where the images do not
-    bear them out, before the model has learned them by heart. Where ``gt_score`` is -1
-    (unknown), a label takes no part in the teacher phase; in the student phase every
-    label has a target. A teacher must have seen absent labels, too: where only present
-    ones are known, as with one label an image, take the others as absent
-    (``unknown_as=0`` of :class:`HideLabels`), which is what the method is made for.
+    After that the next teacher phase starts from the student. The student phase finds
+    labels that the data miss, and the phases are short so that the model does not
+    memorise wrong ones. A label whose ``gt_score`` is -1 (unknown) takes no part in the
+    teacher phase; in the student phase every label has a target. The teacher needs
+    absent labels, too: where only present ones are known, as with one label per image,
+    take the others as absent (``unknown_as=0`` of :class:`HideLabels`). The method is
+    made for this case.
 
     Source: `MILe <https://arxiv.org/abs/2111.12173>`_ (CVPR 2022), in the form of its
-    official code: one network and one optimizer throughout. There the losses of the
-    labels are summed, not averaged: give the head ``loss_reduction='batch'`` to
-    follow, since learning rates do not carry over. Its settings for ImageNet are 2,000
-    iterations in each phase and a threshold of 0.5. Deviations:
+    official code: one network and one optimizer throughout. That code sums the losses
+    of the labels and does not average them; ``loss_reduction='batch'`` of the head does
+    the same, and learning rates do not carry over otherwise. Its settings for ImageNet
+    are 2,000 iterations in each phase and a threshold of 0.5. Deviations:
 
-    - The copy looks at the images as they come from the pipeline, in evaluation mode.
+    - The teacher sees the images as they come from the pipeline, in evaluation mode.
       With several processes its buffers, such as the statistics of batch norm, are the
       mean over the processes, so that all of them have the same teacher.
-    - With several views of an image, all have the same targets, from the mean of the
-      views' scores.
+    - All views of an image have the same targets, from the mean of the views' scores.
     - Options that the official code has switched off are left out: drawing the
       targets at random, smoothing them, an entropy term, noise for the student.
 
-    The cost: while a student phase lasts, one more copy of the weights and buffers (no
-    gradients, no state of the optimizer), and in each iteration one more forward pass
-    that keeps no activations. A checkpoint from inside a student phase holds the copy
-    too, and a run resumed from it goes on as if it had not been interrupted. The copy
-    is always of the weights that are trained; next to an ``EMAHook`` it is not of
-    their average.
+    Costs during a student phase: one more copy of the weights and buffers (no
+    gradients, no state of the optimizer), and one more forward pass per iteration,
+    which keeps no activations. A checkpoint from inside a student phase holds the
+    teacher too, and a run that resumes from it gives the same result as one without
+    interruption. The teacher is a copy of the trained weights, not of their average by
+    an ``EMAHook``.
 
-    A phase is counted in iterations of the training loop, from the first one on; in a
+    Phases are counted in iterations of the training loop, from the first one on; in a
     config in steps, each step counts by itself.
 
     Args:
         teacher_iters (int): Length of a teacher phase. Defaults to 2000.
         student_iters (int): Length of a student phase. Defaults to 2000.
-        thr (float): Score above which the copy says that a label is present
+        thr (float): Score above which a label is present for the teacher
             (:math:`\rho`). Defaults to 0.5.
-        with_ground_truth (bool): In the student phase, take a label also as present
-            where the data say so. Defaults to False.
-        views (str): What the scores of an image with several views are:
-            'mean' over all of them, or those of the 'first', which saves the
-            copy the others. Defaults to 'mean'.
+        with_ground_truth (bool): In the student phase, also keep the labels that the
+            data say are present. Defaults to False.
+        views (str): The scores of an image with several views: the 'mean' over all of
+            them, or those of the 'first', the only one that the teacher sees then.
+            Defaults to 'mean'.
 
     Raises:
         ValueError: If an option has a value outside its range; at the start of a
             training, if the model has no head with ``num_classes``, its data
-            preprocessor mixes images, or the checkpoint that the run goes on from
-            does not hold the teacher of the phase.
+            preprocessor mixes images, or the checkpoint that the run resumes from does
+            not hold the teacher of the phase.
 
     Examples:
-        One present label of each image is known, as in a data set made for
-        classification into one class; the losses of its labels are summed.
+        One present label of each image is known, as in a data set for classification
+        into one class.
 
         >>> train_dataloader = dict(
         ...     dataset=dict(
         ...         type='HideLabels',
         ...         mode='single_positive',
         ...         unknown_as=0,
-        ...         dataset=dict(type='CocoMultiLabel', ...)))
+        ...         dataset=dict(type='CocoMultiLabel')))
         >>> model = dict(head=dict(loss_reduction='batch'))
         >>> custom_hooks = [dict(type='MILeHook', teacher_iters=2000)]
     """
@@ -117,11 +119,11 @@ class MILeHook(Hook):
         self.thr = thr
         self.with_ground_truth = with_ground_truth
         self.views = views
-        self.teacher: nn.Module | None = None
+        self.teacher: ImageClassifier | None = None
         self.taken_at: int | None = None
 
     def copied_at(self, iteration: int) -> int | None:
-        """When the copy is taken that teaches an iteration.
+        """When the teacher of an iteration is copied.
 
         Args:
             iteration (int): Number of iterations that have been trained before.
@@ -136,19 +138,21 @@ class MILeHook(Hook):
         return iteration - position + self.teacher_iters
 
     def before_train(self, runner) -> None:
-        """Check model and checkpoint, before any work is done."""
+        """Check model and checkpoint before the first iteration."""
         model = _unwrap(runner.model)
-        if getattr(getattr(model, 'head', None), 'num_classes', None) is None:
+        # MMPretrain's classifiers and heads have no common class with these attributes.
+        head = getattr(model, 'head', None)
+        if getattr(head, 'num_classes', None) is None:
             raise ValueError(
                 'MILeHook gives the head a target for each of its num_classes labels, '
-                f'got {type(model).__name__} with the head '
-                f'{type(getattr(model, "head", None)).__name__}, which does not have '
-                'num_classes. Use one of this project, or MultiLabelLinearClsHead.'
+                f'got {type(model).__name__} with the head {type(head).__name__}, '
+                'which does not have num_classes. Use one of this project, or '
+                'MultiLabelLinearClsHead.'
             )
         if getattr(model.data_preprocessor, 'batch_augments', None) is not None:
             raise ValueError(
                 'MILeHook labels the images of a batch, but batch_augments of the data '
-                'preprocessor mixes them later on. Train without batch_augments '
+                'preprocessor mixes them afterwards. Train without batch_augments '
                 '(Mixup, CutMix).'
             )
         start = self.copied_at(runner.iter)
@@ -176,16 +180,17 @@ class MILeHook(Hook):
     def before_train_iter(
         self, runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        """In a student phase, give the batch the labels that the copy finds."""
+        """In a student phase, replace the labels of the batch by the teacher's."""
         start = self.copied_at(runner.iter)
         if start is None:
-            # Its memory is free for as long as nobody is taught.
+            # A teacher phase needs no copy: free its memory.
             self.teacher = self.taken_at = None
             return
         if start == runner.iter:
-            self.teacher, self.taken_at = _freeze(runner.model), start
+            teacher = _freeze(runner.model)
+            self.teacher, self.taken_at = teacher, start
             all_reduce_params(
-                [x for x in self.teacher.buffers() if x.is_floating_point()], op='mean'
+                [x for x in teacher.buffers() if x.is_floating_point()], op='mean'
             )
             runner.logger.info(
                 f'MILe: iterations {start} to {start + self.student_iters - 1} learn '
@@ -196,17 +201,17 @@ class MILeHook(Hook):
                 'MILeHook expects batches with inputs and data_samples, got '
                 f'{type(data_batch).__name__}. Let the pipeline end with PackInputs.'
             )
-        # The dict is this iteration's alone; the samples may be the dataset's own.
-        data_batch['data_samples'] = self._label(runner, data_batch)
+        # The dict is new in each iteration; the samples may belong to the dataset.
+        data_batch['data_samples'] = self._label(runner, self.teacher, data_batch)
 
     @torch.no_grad()
-    def _label(self, runner, data_batch: dict) -> list[DataSample]:
+    def _label(self, runner, teacher: Any, data_batch: dict) -> list[DataSample]:
         """Copies of a batch's samples, with the labels that the teacher finds."""
         samples = data_batch['data_samples']
-        num_classes = self.teacher.head.num_classes
-        # As the model is about to be trained, with autocast or without.
-        with runner.optim_wrapper.optim_context(self.teacher):
-            inputs = self.teacher.data_preprocessor(
+        num_classes = teacher.head.num_classes
+        # With autocast if the model is trained with it.
+        with runner.optim_wrapper.optim_context(teacher):
+            inputs = teacher.data_preprocessor(
                 dict(inputs=data_batch['inputs']), False
             )['inputs']
             # View by view: row v * B + b is view v of image b.
@@ -217,46 +222,53 @@ class MILeHook(Hook):
                 )
             if self.views == 'first':
                 inputs = inputs[: len(samples)]
-            scores = [x.pred_score for x in self.teacher.predict(inputs)]
-        scores = torch.stack(scores).unflatten(0, (-1, len(samples))).mean(dim=0)
+            predictions = teacher.predict(inputs)
+        scores = (
+            torch.stack([x.pred_score for x in predictions])
+            .unflatten(0, (-1, len(samples)))
+            .mean(dim=0)
+        )
         if scores.size(1) != num_classes:
             raise ValueError(
-                f'{type(self.teacher.head).__name__} predicts {scores.size(1)} scores '
-                f'an image, expected one for each of its num_classes={num_classes}.'
+                f'{type(teacher.head).__name__} predicts {scores.size(1)} scores '
+                f'per image, expected one for each of its num_classes={num_classes}.'
             )
         targets = scores > self.thr
         if self.with_ground_truth:
-            targets |= collect_targets(samples, num_classes, scores.device) == 1
+            given = collect_targets(samples, num_classes, scores.device)
+            targets |= is_present(given)
         labelled = []
         for sample, row in zip(samples, targets.float()):
             sample = sample.clone()
-            # Not to contradict gt_score.
+            # gt_label would contradict the new gt_score.
             sample.pop('gt_label', None)
             labelled.append(sample.set_gt_score(row))
         return labelled
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Keep the copy, if the next iteration is to learn from it."""
+        """Save the teacher if the next iteration learns from it."""
         iteration = checkpoint['meta']['iter']
         start = self.copied_at(iteration)
-        if start not in (None, iteration) and self.taken_at == start:
+        needed = start not in (None, iteration) and self.taken_at == start
+        if needed and self.teacher is not None:
             checkpoint[KEY] = dict(
                 iter=start, state_dict=weights_to_cpu(self.teacher.state_dict())
             )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Take the copy over from the run that goes on."""
+        """Load the teacher of the run that is resumed."""
         saved = checkpoint.pop(KEY, None)
         if saved is None or not runner._resume:
             return
-        self.teacher, self.taken_at = _freeze(runner.model), saved['iter']
-        self.teacher.load_state_dict(saved['state_dict'])
+        teacher = _freeze(runner.model)
+        teacher.load_state_dict(saved['state_dict'])
+        self.teacher, self.taken_at = teacher, saved['iter']
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def _unwrap(model: Any) -> Any:
     return model.module if is_model_wrapper(model) else model
 
 
-def _freeze(model: nn.Module) -> nn.Module:
+def _freeze(model: nn.Module) -> ImageClassifier:
     """A copy in evaluation mode, without gradient."""
     return copy.deepcopy(_unwrap(model)).eval().requires_grad_(False)

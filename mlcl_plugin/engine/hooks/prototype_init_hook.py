@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start prototypes from what a trained network makes of the training set."""
+"""Start prototypes from the embeddings that a trained network gives."""
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,33 +13,35 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import HOOKS
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ...models.heads.sadcl_head import SADCLHead
+from ...targets import is_present
 
 
 @HOOKS.register_module()
 class PrototypeInitHook(Hook):
     """Set the prototypes of a :class:`SADCLHead` before training starts.
 
-    The model looks at every training image once, in evaluation mode and as the training
+    The model embeds every training image once, in evaluation mode, as the training
     pipeline gives it. A label's prototype is the mean embedding over the images that
-    show it and for which it scores more than ``thr``; without such an image, over those
-    that show it; without any, the prototype stays as it is. The memory is filled with
-    the prototypes. A training that goes on from a checkpoint has both already.
+    show it and in which it scores more than ``thr``. If there are none, it is the mean
+    over all images that show the label. If no image shows it, the prototype stays as it
+    is. The memory is filled with the prototypes. A resumed training has both already.
 
-    The weights must be trained ones: those of ``load_from``, or of the step before.
-    Weights of the model are used, not their average by an ``EMAHook``.
+    The weights must be trained: those of ``load_from``, or of the step before. The hook
+    uses the weights of the model, not their average by an ``EMAHook``.
 
     Source: `SADCL <https://arxiv.org/abs/2307.09715>`_, which reads the prototypes from
-    a file that a trained network made of embeddings with a score over 0.85. That a
-    prototype is their mean is a reading of this project, and so is what becomes of
-    labels without one.
+    a file that a trained network made of embeddings with a score over 0.85. The source
+    does not say that a prototype is their mean, nor what labels without one get: both
+    are choices of this project.
 
-    In a run of several processes each looks at its share of the images. The training's
-    own data loader and the state of the random generators stay as they are.
+    In a run of several processes each embeds its share of the images. The data loader
+    of the training and the state of the random generators are not changed.
 
     Args:
         thr (float): Score above which an embedding counts. Defaults to 0.85.
@@ -54,10 +57,11 @@ class PrototypeInitHook(Hook):
         self.thr = thr
 
     def before_train(self, runner) -> None:
-        """Set prototypes and memory, unless the training goes on."""
+        """Set prototypes and memory, unless the training is resumed."""
         if runner.iter > 0:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        # Only image classifiers of MMPretrain have a head.
         head = getattr(model, 'head', None)
         if not isinstance(head, SADCLHead):
             raise ValueError(
@@ -67,7 +71,7 @@ class PrototypeInitHook(Hook):
             )
         loader = _in_order(runner.train_dataloader)
         with _undisturbed(model):
-            sums, counts = self._collect(model, loader)
+            sums, counts = self._collect(model, head, loader)
         all_reduce(sums)
         all_reduce(counts)
 
@@ -88,22 +92,23 @@ class PrototypeInitHook(Hook):
 
     @torch.no_grad()
     def _collect(
-        self, model: nn.Module, loader: DataLoader
+        self, model: ImageClassifier, head: SADCLHead, loader: DataLoader
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sums ``(2, L, D)`` and numbers ``(2, L)`` of embeddings of this process.
+        """Sum and count the embeddings of this process.
 
-        The first are over images for which the label scores more than ``thr``, the
-        second over all that show it.
+        Returns:
+            tuple[Tensor, Tensor]: Sums ``(2, L, D)`` and numbers ``(2, L)``. The first
+            are over images in which the label is present and scores more than ``thr``,
+            the second over all in which it is present.
         """
-        head = model.head
         sums = torch.zeros(2, *head.prototypes.shape, dtype=torch.float64)
         counts = torch.zeros(2, head.num_classes, dtype=torch.int64)
         for data in loader:
             data = model.data_preprocessor(data, False)
             embeddings = head.pre_logits(model.extract_feat(data['inputs']))
-            logits = head.classifier(embeddings)
+            logits = head.classify(embeddings)
             targets = head.collect_targets(data['data_samples'], logits)
-            present = targets == 1
+            present = is_present(targets)
             sure = present & (logits.float().sigmoid() > self.thr)
             chosen = torch.stack([sure, present])
             sums += torch.einsum(
@@ -114,19 +119,21 @@ class PrototypeInitHook(Hook):
 
 
 def _in_order(loader: DataLoader) -> DataLoader:
-    """A loader of each image once, whatever the training's sampler does.
+    """A loader of each image once, with the options of the training's loader.
 
-    It leaves the workers of the training's loader alone.
+    It has workers of its own.
     """
-    options = {}
+    options: dict[str, Any] = {}
     if loader.num_workers > 0:
         options = dict(
             prefetch_factor=loader.prefetch_factor,
             multiprocessing_context=loader.multiprocessing_context,
         )
+    # A loader with a batch sampler has no batch size itself.
+    sampler: Any = loader.batch_sampler
     return DataLoader(
         loader.dataset,
-        batch_size=loader.batch_size or loader.batch_sampler.batch_size,
+        batch_size=loader.batch_size or sampler.batch_size,
         # No image twice: it would count twice.
         sampler=DefaultSampler(loader.dataset, shuffle=False, seed=0, round_up=False),
         num_workers=loader.num_workers,

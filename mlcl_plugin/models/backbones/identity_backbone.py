@@ -8,16 +8,16 @@ from mmpretrain.registry import MODELS
 
 @MODELS.register_module()
 class IdentityBackbone(BaseModule):
-    """Hand a batch on as it is, as the features of a backbone's only stage.
+    """Return a batch as it is, as the features of a single stage.
 
-    For features that were made beforehand, such as those of
-    :class:`mlcl_plugin.datasets.FeatureVectors`, which then pass through neck and head
-    of an ``ImageClassifier`` like those of any backbone. It has no parameters.
+    It serves features that were made beforehand, such as those of
+    :class:`mlcl_plugin.datasets.FeatureVectors`. They pass through neck and head of an
+    ``ImageClassifier`` like those of any backbone. It has no parameters.
 
     Args:
         init_cfg (dict | list, optional): Initialization config. Defaults to None.
     """
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        """Give ``x`` of any shape as a tuple of one, which necks and heads expect."""
+        """Return ``x`` of any shape as a tuple of one, which necks and heads expect."""
         return (x,)

@@ -8,27 +8,29 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from ..heads.contrastive_head import ContrastiveHead
+from ..utils.training_only import TrainingOnlyParts
+
 
 @MODELS.register_module()
-class MomentumClassifier(ImageClassifier):
+class MomentumClassifier(TrainingOnlyParts, ImageClassifier):
     """Image classifier with a momentum encoder for the contrastive memory.
 
     A memory holds embeddings that older weights made. If an average of the weights
     makes them, they age more slowly (`MoCo <https://arxiv.org/abs/1911.05722>`_). In
     training each batch passes through the average of backbone, neck and projector
-    too, without gradient, and those embeddings are remembered in place of the
+    too, without gradient, and those embeddings are remembered instead of the
     trained ones. Prediction uses the trained weights only.
 
-    Deviation from MoCo: anchors are also held against the trained embeddings of
-    their own batch, as MulCon has it; the memory comes in addition.
+    Deviation from MoCo: anchors are also compared with the trained embeddings of
+    their own batch, as in MulCon; the memory comes in addition.
 
     Args:
         backbone (dict): Config of the backbone.
         neck (dict): Config of the neck.
         head (dict): Config of a :class:`LabelWiseClsHead` (or, for whole images, of an
-            :class:`ImageLevelClsHead`) whose ``loss_contrastive``
-            has a ``memory``.
-        momentum (float): What a step's weights count in the average; MoCo's 0.999 is
+            :class:`ImageLevelClsHead`) whose ``loss_contrastive`` has a ``memory``.
+        momentum (float): Weight of a step's weights in the average. MoCo's 0.999 is
             0.001 here, as in MMEngine. Defaults to 0.001.
         **kwargs: Other arguments of :class:`mmpretrain.models.ImageClassifier`.
 
@@ -36,14 +38,22 @@ class MomentumClassifier(ImageClassifier):
         ValueError: If the head has no memory, or ``momentum`` is not between 0 and 1.
     """
 
+    training_only: tuple[str, ...] = ('momentum_encoder',)
+
+    backbone: nn.Module
+    neck: nn.Module
+    head: ContrastiveHead
+
     def __init__(
         self, backbone: dict, neck: dict, head: dict, momentum: float = 0.001, **kwargs
     ):
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
         if not 0 < momentum < 1:
             raise ValueError(f'momentum must lie between 0 and 1, got {momentum}.')
-        contrast = getattr(self.head, 'contrastive_module', None)
-        if getattr(contrast, 'memory', None) is None:
+        contrast = None
+        if isinstance(self.head, ContrastiveHead):
+            contrast = self.head.contrastive_module
+        if contrast is None or contrast.memory is None:
             raise ValueError(
                 'MomentumClassifier makes embeddings for a memory, but the head has '
                 "none. Set head.loss_contrastive.memory=dict(type='EmbeddingMemory', "
@@ -64,8 +74,8 @@ class MomentumClassifier(ImageClassifier):
 
     @torch.no_grad()
     def _average_embeddings(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Step the average, and let it embed the images: the neck's last output."""
-        # Its first step copies the weights, also those of a checkpoint.
+        """Update the average, and return the last output of its neck."""
+        # The first update copies the weights, also those of a checkpoint.
         self.momentum_encoder.update_parameters(self._encoder())
         encoder = self.momentum_encoder.module
         return encoder['neck'](encoder['backbone'](inputs))[-1]
@@ -73,7 +83,7 @@ class MomentumClassifier(ImageClassifier):
     def loss(
         self, inputs: torch.Tensor, data_samples: list[DataSample]
     ) -> dict[str, torch.Tensor]:
-        """The head's losses, with embeddings of the average to be remembered.
+        """Compute the head's losses, with keys of the average for the memory.
 
         Args:
             inputs (Tensor): ``(B, C, H, W)``.
@@ -83,11 +93,6 @@ class MomentumClassifier(ImageClassifier):
             dict[str, Tensor]: See :meth:`LabelWiseClsHead.loss`.
         """
         averages = self._average_embeddings(inputs)
-        head = self.momentum_encoder.module['head']
-
-        @torch.no_grad()
-        def make_keys(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            return head.project(averages, images, labels)
-
+        keys = self.momentum_encoder.module['head'].projections(averages)
         feats = self.extract_feat(inputs)
-        return self.head.loss(feats, data_samples, make_keys=make_keys)
+        return self.head.loss(feats, data_samples, keys=keys)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .cgmvae_head import CGMVAEHead
+from .contrastive_head import ContrastiveHead
 from .image_level_cls_head import ImageLevelClsHead
 from .kmcl_head import KMCLHead
 from .label_wise_cls_head import LabelWiseClsHead
@@ -9,6 +10,7 @@ from .sadcl_head import SADCLHead
 
 __all__ = [
     'CGMVAEHead',
+    'ContrastiveHead',
     'ImageLevelClsHead',
     'KMCLHead',
     'LabelWiseClsHead',

@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from ...targets import is_present
 from ..utils import to_vectors
 from .partial_label_head import PartialLabelHead
 
@@ -46,17 +47,18 @@ class CGMVAEHead(PartialLabelHead):
     Source: `C-GMVAE <https://arxiv.org/abs/2112.00976>`_ (ICML 2022), made for vectors;
     behind a backbone, :math:`x` is its pooled feature. Deviations:
 
-    - An image without a label that is known to be present has :math:`z = 0` in place
-      of the mean over none and takes part in the NLL only; published, it makes the
-      loss infinite or nan.
-    - The logarithms of variances are clamped to plus and minus 10, published they
-      are not.
-    - The NLL is computed from logits, published from probabilities.
+    - An image without a label that is known to be present has :math:`z = 0` instead
+      of the mean over none, and takes part in the NLL only. In the published code it
+      makes the loss infinite or nan.
+    - The logarithms of variances are clamped to plus and minus 10, which the published
+      code does not do.
+    - The NLL is computed from logits; the published code takes probabilities.
     - ReLU and dropout follow every hidden layer of the encoders, that with weight
-      :math:`W` included, and no dropout is in the decoder. Where the published model
-      has them has not been verified.
-    - Three terms of the published code that its total leaves out are not built: a
-      contrast of latent means, the reconstruction of single labels and of the input.
+      :math:`W` included; the decoder has no dropout. Where the published model has them
+      has not been verified.
+    - Three terms that the published code computes and leaves out of its total are not
+      built: a contrast of latent means, the reconstruction of single labels and of the
+      input.
 
     Args:
         num_classes (int): Number of labels L.
@@ -76,7 +78,7 @@ class CGMVAEHead(PartialLabelHead):
             weight 1, as published.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
-            ``thr`` wins over it; without both, ``thr`` is 0.5.
+            ``thr`` has priority over it; without both, ``thr`` is 0.5.
         init_cfg (dict | list, optional): Initialization config. Defaults to None,
             which is torch's initialization.
 
@@ -200,7 +202,7 @@ class CGMVAEHead(PartialLabelHead):
         mean, log_var = self._gaussian(self.feature_encoder(x))
         label_means, label_log_vars = self.encode_labels()
 
-        present = (targets == 1).to(label_means.dtype)
+        present = is_present(targets).to(label_means.dtype)
         z_y = present @ label_means / present.sum(dim=1, keepdim=True).clamp(min=1)
         w_y = self.decode(x, z_y)
         w_x1 = self.decode(x, _sample(mean, log_var))

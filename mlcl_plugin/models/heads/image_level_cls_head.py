@@ -1,35 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classify every label from one vector of the image, with contrast on request."""
+"""Classify every label from one vector of the image, with optional contrast."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from torch import nn
 
-from ..utils import ContrastiveProjector, to_vectors
-from .partial_label_head import PartialLabelHead
-
-KeyMaker = Callable[[torch.Tensor, None], torch.Tensor]
+from ..losses.base import ImageContrast
+from ..utils import to_vectors
+from .contrastive_head import ContrastiveHead
 
 
 @MODELS.register_module()
-class ImageLevelClsHead(PartialLabelHead):
-    """Linear classifier on pooled features; what label-wise heads are compared with.
+class ImageLevelClsHead(ContrastiveHead):
+    """Linear classifier on pooled features, the baseline of label-wise heads.
 
     With a contrastive loss, the pooled feature of every image passes through a
     projector into that loss, together with all its targets; every view in the batch
     takes part as an image.
 
     Unknown labels (-1) take part in no classification loss: they get no gradient and
-    do not count in the mean. What they mean for contrast is said in
-    :func:`image_level_contrastive_loss`.
+    do not count in the mean. :func:`image_level_contrastive_loss` says what they mean
+    for contrast.
 
     The classifier has the parameter names of MMPretrain's
-    ``MultiLabelLinearClsHead``, whose checkpoints load. Sources: the contrastive
-    losses', see there. Deviation: one projector for all of them, that of MulCon;
-    MulSupCon's has batch normalisation and dropout.
+    ``MultiLabelLinearClsHead``, so that its checkpoints load. For the sources see the
+    contrastive losses. Deviation: all of them use the projector of MulCon; that of
+    MulSupCon has batch normalisation and dropout.
 
     Args:
         num_classes (int): Number of labels L.
@@ -47,13 +45,15 @@ class ImageLevelClsHead(PartialLabelHead):
             ``dict(out_channels=128)``.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
-            ``thr`` wins over it; without both, ``thr`` is 0.5.
+            ``thr`` has priority over it; without both, ``thr`` is 0.5.
         init_cfg (dict | list, optional): Initialization config. Defaults to
             N(0, 0.01) with zero bias for all linear layers, as MMPretrain.
 
     Raises:
         ValueError: If an option has a value outside its range.
     """
+
+    accepts = ImageContrast
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class ImageLevelClsHead(PartialLabelHead):
         projector: dict = dict(out_channels=128),  # noqa: B006
         thr: float | None = None,
         topk: int | None = None,
-        init_cfg: dict | list | None = (
+        init_cfg: dict | list | tuple | None = (
             dict(type='Normal', layer='Linear', std=0.01, bias=0.0),
         ),
     ):
@@ -83,13 +83,7 @@ class ImageLevelClsHead(PartialLabelHead):
             )
         self.in_channels = in_channels
         self.fc = nn.Linear(in_channels, num_classes)
-        self.projector = None
-        self.contrastive_module = None
-        if loss_contrastive is not None:
-            if not isinstance(loss_contrastive, nn.Module):
-                loss_contrastive = MODELS.build(loss_contrastive)
-            self.contrastive_module = loss_contrastive
-            self.projector = ContrastiveProjector(in_channels, **projector)
+        self.add_contrast(loss_contrastive, in_channels, projector)
 
     def pre_logits(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
         """The pooled features ``(B, C)`` of the last stage.
@@ -99,71 +93,10 @@ class ImageLevelClsHead(PartialLabelHead):
         """
         return to_vectors(feats, self.in_channels)
 
-    def forward(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
+    def classify(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, L)`` of pooled features ``(B, C)``."""
-        return self.fc(self.pre_logits(feats))
+        return self.fc(embeddings)
 
-    def loss(
-        self,
-        feats: Sequence[torch.Tensor],
-        data_samples: list[DataSample],
-        make_keys: KeyMaker | None = None,
-        **kwargs,
-    ) -> dict[str, torch.Tensor]:
-        """Compute the losses of a batch.
-
-        Args:
-            feats (Sequence[Tensor]): The neck's output, last item ``(B, C)``.
-            data_samples (list[DataSample]): B samples with ``gt_score`` (1
-                present, 0 absent, -1 unknown) or ``gt_label`` (indices).
-            make_keys (Callable, optional): Gives, for the ``(B,)`` images (and None,
-                since they have no single label), ``(B, P)`` projections of a momentum
-                encoder, which serve the contrastive loss as keys. Defaults to None.
-            **kwargs: Passed on to the classification loss.
-
-        Returns:
-            dict[str, Tensor]: ``loss_cls`` and, with contrast,
-            ``loss_contrastive``, both already weighted.
-
-        Raises:
-            ValueError: If a target is malformed, see
-                :func:`mlcl_plugin.models.utils.collect_targets`.
-        """
-        features = self.pre_logits(feats)
-        logits = self.fc(features)
-        targets = self.collect_targets(data_samples, logits)
-        losses = dict(loss_cls=self.classification_loss(logits, targets, **kwargs))
-        if self.contrastive_module is not None:
-            images = torch.arange(len(features), device=features.device)
-            keys = None if make_keys is None else make_keys(images, None)
-            losses['loss_contrastive'] = self.contrastive_module(
-                self.project(features, images), targets, keys=keys
-            )
-        return losses
-
-    def project(
-        self, features: torch.Tensor, images: torch.Tensor, labels: None = None
-    ) -> torch.Tensor:
-        """Project the features of chosen images.
-
-        Args:
-            features (Tensor): ``(B, C)``.
-            images (Tensor): ``(N,)`` the chosen images.
-            labels (None): Takes the place of the labels of label-wise heads.
-
-        Returns:
-            Tensor: ``(N, P)`` unit vectors.
-        """
-        return self.projector(features[images])
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        """Ignore what only contrast needs where this head has none.
-
-        Projector and memory of the loss serve training with contrast only, so a model
-        without contrast takes such a checkpoint as it is.
-        """
-        if self.projector is None:
-            surplus = f'{prefix}projector.', f'{prefix}contrastive_module.'
-            for key in [k for k in state_dict if k.startswith(surplus)]:
-                del state_dict[key]
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    def project_images(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Project pooled features ``(B, C)`` to unit vectors ``(B, P)``."""
+        return self.to_sphere(embeddings)

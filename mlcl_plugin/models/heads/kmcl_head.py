@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classify by a mixture of kernels, and contrast these."""
+"""Classify by a mixture of kernels, and contrast the kernels."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from .partial_label_head import PartialLabelHead
 
 @MODELS.register_module()
 class KMCLHead(PartialLabelHead):
-    r"""Head on pooled features that gives every class a Gaussian kernel.
+    r"""Head on pooled features with a Gaussian kernel for every class.
 
     Three linear layers turn the feature :math:`f \in R^M` of an image into, for every
     class :math:`k`, the logit of :math:`\pi_k`, which is also the class's score, the
@@ -31,7 +31,7 @@ class KMCLHead(PartialLabelHead):
     defaults to anisotropic kernels. Deviations: kernels are isotropic by default,
     since anisotropic ones need two layers of M x M x K weights, together 671 M for
     2048 features and 80 classes; see :func:`kernel_contrastive_loss` and
-    :func:`kernel_reconstruction_loss` for those of the losses.
+    :func:`kernel_reconstruction_loss` for the deviations of the losses.
 
     Under any autocast the head computes in the precision of its weights.
 
@@ -51,7 +51,7 @@ class KMCLHead(PartialLabelHead):
             :class:`KernelContrastiveLoss` with the published temperature of 0.17.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
-            ``thr`` wins over it; without both, ``thr`` is 0.5.
+            ``thr`` has priority over it; without both, ``thr`` is 0.5.
         init_cfg (dict | list, optional): Initialization config. Defaults to None,
             which is torch's initialization.
 

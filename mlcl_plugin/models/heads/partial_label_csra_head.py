@@ -25,9 +25,9 @@ class PartialLabelCSRAHead(PartialLabelHead):
     Source: `CSRA <https://arxiv.org/abs/2108.02456>`_, as MMPretrain has it: modules,
     temperatures, logits and parameter names are the same, so that its checkpoints load.
     Deviations: unknown labels (-1) take part in no loss, the loss averages over known
-    entries by default (``loss_reduction='batch'`` is MMPretrain's), and the default of
-    ``init_cfg`` says what MMPretrain's does: nothing, since it names linear layers, of
-    which there are none.
+    entries by default (``loss_reduction='batch'`` is MMPretrain's), and ``init_cfg``
+    defaults to None. MMPretrain's default has no effect, since it names linear layers,
+    of which there are none.
 
     Args:
         num_classes (int): Number of labels L.
@@ -41,7 +41,7 @@ class PartialLabelCSRAHead(PartialLabelHead):
             Defaults to ``'mean'``.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
-            ``thr`` wins over it; without both, ``thr`` is 0.5.
+            ``thr`` has priority over it; without both, ``thr`` is 0.5.
         init_cfg (dict | list, optional): Initialization config. Defaults to None,
             which leaves torch's for convolutions.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MMPretrain's multi-label head for targets with unknown labels."""
+"""Base of multi-label heads for targets with unknown labels."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,12 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from ...targets import is_known
 from ..utils.targets import collect_targets
 
 
 class PartialLabelHead(MultiLabelClsHead):
-    """Base of this project's heads: checked targets, of which some may be unknown.
+    """Base of this project's heads: it checks targets and leaves unknown ones out.
 
     Unknown labels (-1) take part in no classification loss: they get no gradient and
     do not count in the mean. Scores are computed in float32.
@@ -33,7 +34,7 @@ class PartialLabelHead(MultiLabelClsHead):
             Defaults to ``'mean'``.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
-            ``thr`` wins over it; without both, ``thr`` is 0.5.
+            ``thr`` has priority over it; without both, ``thr`` is 0.5.
         init_cfg (dict | list, optional): Initialization config. Defaults to None.
 
     Raises:
@@ -54,11 +55,12 @@ class PartialLabelHead(MultiLabelClsHead):
             raise ValueError(
                 f'num_classes must be positive, got num_classes={num_classes}.'
             )
+        # Only some losses of MMPretrain have the option, and no base class tells which.
         if not getattr(self.loss_module, 'use_sigmoid', True):
             raise ValueError(
-                f'{type(self.loss_module).__name__} has use_sigmoid=False and scores '
-                'the labels of an image against one another, so that unknown ones '
-                'cannot be left out. Set use_sigmoid=True.'
+                f'{type(self.loss_module).__name__} has use_sigmoid=False: its softmax '
+                'compares the labels of an image, so that unknown ones cannot be left '
+                'out. Set use_sigmoid=True.'
             )
         if loss_reduction not in ('mean', 'batch', 'sum'):
             raise ValueError(
@@ -105,7 +107,7 @@ class PartialLabelHead(MultiLabelClsHead):
         if len(targets) != len(logits):
             raise ValueError(
                 f'Got {len(logits)} images but {len(targets)} data samples. With '
-                'several views an image, use MultiViewDataPreprocessor as the '
+                'several views per image, use MultiViewDataPreprocessor as the '
                 "model's data_preprocessor."
             )
         return targets
@@ -120,7 +122,7 @@ class PartialLabelHead(MultiLabelClsHead):
         """
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
-        known = targets >= 0
+        known = is_known(targets)
         losses = self.loss_module(
             logits,
             targets.clamp(min=0).to(logits.dtype),
@@ -141,8 +143,8 @@ class PartialLabelHead(MultiLabelClsHead):
             number = known.sum().to(total.dtype)
         else:
             number = total.new_tensor(len(logits))
-        # DDP averages the gradients: with the mean number of entries of a process
-        # they come out as those of the joined batch, also where numbers differ.
+        # DDP averages the gradients. Divided by the mean number of entries per process,
+        # they are those of the joined batch, also where numbers differ.
         all_reduce(number, op='mean')
         return total / number.clamp(min=1 / get_world_size())
 
@@ -156,14 +158,14 @@ class PartialLabelHead(MultiLabelClsHead):
     def _get_predictions(
         self, cls_score: torch.Tensor, data_samples: list[DataSample] | None
     ) -> list[DataSample]:
-        """Scores in float32: a half-precision sigmoid makes ties.
+        """Score in float32, since a half-precision sigmoid makes ties.
 
         Raises:
             ValueError: If a target has another number of labels.
         """
         targets = [sample for sample in data_samples or () if 'gt_score' in sample]
         if targets:
-            # MMPretrain's data sample would not say which image it is.
+            # The error of MMPretrain's data sample does not name the image.
             collect_targets(targets, self.num_classes, cls_score.device)
         if cls_score.dtype in (torch.float16, torch.bfloat16):
             cls_score = cls_score.float()

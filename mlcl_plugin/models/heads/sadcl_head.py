@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contrast label embeddings with those of the last batch and with prototypes."""
-
-from collections.abc import Sequence
+"""Contrast label embeddings with a memory and with prototypes."""
 
 import torch
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from torch import nn
 
+from ...targets import is_present
+from ..losses.base import PresentLabelContrast
+from ..losses.contrast_inputs import Projections
 from .label_wise_cls_head import LabelWiseClsHead
 
 
@@ -15,19 +15,20 @@ from .label_wise_cls_head import LabelWiseClsHead
 class SADCLHead(LabelWiseClsHead):
     r"""Head of SADCL: contrast between samples, and between samples and prototypes.
 
-    Logits are those of :class:`LabelWiseClsHead`. Beside the classification loss
+    Logits are those of :class:`LabelWiseClsHead`. The losses are the classification
+    loss and
 
-    - ``loss_contrastive``: the label-level contrast of :class:`LabelWiseClsHead`,
-      over the projections of the present labels of two views, that of the images and
-      that of a memory. Each slot of the memory holds an embedding for every label and
-      stands, with the labels of the batch's image of the same number, for a second
-      view of it, whatever image it comes from;
+    - ``loss_contrastive``: the label-level contrast of :class:`LabelWiseClsHead`
+      over the projections of the present labels of two views. The first view is the
+      images. The second is the memory: slot b holds an embedding for every label, of
+      which those of the present labels of image b count, whatever image they come
+      from;
     - ``loss_prototype``: :class:`PrototypeContrastiveLoss` between the projections of
-      all labels and of the prototypes, one learned vector a label.
+      all labels and of the prototypes, one learned vector per label.
 
     One projector serves embeddings, memory and prototypes. After the losses of a
-    training batch, the embedding of image b takes the place of that of slot b for each
-    label that is present and whose score exceeds ``memory_thr``. The memory carries no
+    training batch, the embedding of image b replaces that of slot b for each label
+    that is present and whose score exceeds ``memory_thr``. The memory carries no
     gradient. A batch of fewer images than slots leaves the other slots as they are;
     images beyond the last slot have no second view.
 
@@ -37,20 +38,20 @@ class SADCLHead(LabelWiseClsHead):
     Unknown labels (-1) take part in no loss.
 
     Every process has a memory of its own, and both contrasts are those of one process,
-    as in the method. DDP must not share buffers (``broadcast_buffers=False``, which is
-    what MMEngine sets), or all would have that of the first. A checkpoint holds that of
-    the first process, with which all go on when they resume. The memory is kept as the
-    bits of float32, which an EMA does not average.
+    as in the method. DDP must not share buffers (``broadcast_buffers=False``, which
+    MMEngine sets), or all processes would have the memory of the first. A checkpoint
+    holds the memory of the first process, and all processes resume with it. The memory
+    is kept as the bits of float32, since an EMA would average float buffers.
 
     Source: `SADCL <https://arxiv.org/abs/2307.09715>`_. The method weighs its losses
     1000 (a mean binary cross-entropy), 100 and 50; the defaults here are the same
     relative to 1. Deviations:
 
-    - The contrast between samples is the formula. The published code counts an anchor
-      only where a second, unrelated image of the batch has its label as well, and adds
-      1e-5 to a denominator; there is no switch for that.
-    - The published code clamps probabilities at 1e-5, beyond which a wrong logit has no
-      gradient; the binary cross-entropy here does not.
+    - The contrast between samples follows the formula. The published code counts an
+      anchor only where a second, unrelated image of the batch has its label as well,
+      and adds 1e-5 to a denominator; no option does that here.
+    - The published code clamps probabilities at 1e-5, so that a logit which is wrong by
+      more has no gradient; the binary cross-entropy here does not.
     - Batches need not have the size of the memory.
 
     Args:
@@ -74,7 +75,7 @@ class SADCLHead(LabelWiseClsHead):
             Defaults to 0.8.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
-            ``thr`` wins over it; without both, ``thr`` is 0.5.
+            ``thr`` has priority over it; without both, ``thr`` is 0.5.
         init_cfg (dict | list, optional): Initialization config. Defaults to
             N(0, 0.02) with zero bias for all linear layers.
 
@@ -83,6 +84,13 @@ class SADCLHead(LabelWiseClsHead):
             or ``loss_contrastive`` has a memory of its own or contrasts something else
             than the embeddings of present labels.
     """
+
+    training_only = ('prototypes', 'memory_bits')
+
+    accepts = PresentLabelContrast
+
+    memory_bits: torch.Tensor
+    contrastive_module: PresentLabelContrast
 
     def __init__(
         self,
@@ -104,7 +112,7 @@ class SADCLHead(LabelWiseClsHead):
         memory_thr: float = 0.8,
         thr: float | None = None,
         topk: int | None = None,
-        init_cfg: dict | list | None = (
+        init_cfg: dict | list | tuple | None = (
             dict(
                 type='Normal', layer=['Linear', 'LabelWiseLinear'], std=0.02, bias=0.0
             ),
@@ -130,21 +138,16 @@ class SADCLHead(LabelWiseClsHead):
             raise ValueError(f'num_slots must be positive, got {num_slots}.')
         if not 0 <= memory_thr <= 1:
             raise ValueError(f'memory_thr must lie between 0 and 1, got {memory_thr}.')
-        contrast = self.contrastive_module
-        if hasattr(contrast, 'select') or getattr(contrast, 'whole_images', False):
-            raise ValueError(
-                'SADCLHead contrasts the embeddings of present labels, which '
-                f'{type(contrast).__name__} does not. Use LabelWiseContrastiveLoss '
-                'here, or LabelWiseClsHead for the other.'
-            )
-        if getattr(self.contrastive_module, 'memory', None) is not None:
+        if self.contrastive_module.memory is not None:
             raise ValueError(
                 'SADCLHead has a memory of its own. Leave out loss_contrastive.memory, '
                 'or use LabelWiseClsHead.'
             )
-        if not isinstance(loss_prototype, nn.Module):
-            loss_prototype = MODELS.build(loss_prototype)
-        self.prototype_module = loss_prototype
+        self.prototype_module: nn.Module = (
+            loss_prototype
+            if isinstance(loss_prototype, nn.Module)
+            else MODELS.build(loss_prototype)
+        )
         self.memory_thr = memory_thr
         self.prototypes = nn.Parameter(torch.empty(num_classes, in_channels))
         self.register_buffer(
@@ -176,34 +179,30 @@ class SADCLHead(LabelWiseClsHead):
         self.prototypes.copy_(prototypes)
         self.memory.copy_(prototypes)
 
-    def loss(
-        self, feats: Sequence[torch.Tensor], data_samples: list[DataSample], **kwargs
+    def contrast_losses(
+        self,
+        embeddings: torch.Tensor,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        keys: Projections | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Compute the losses of a batch and, in training, remember it.
+        """Compute the losses of contrast and, in training, remember the batch.
 
         Args:
-            feats (Sequence[Tensor]): The neck's output, last item ``(B, L, D)``.
-            data_samples (list[DataSample]): B samples with ``gt_score`` (1
-                present, 0 absent, -1 unknown) or ``gt_label`` (indices).
-            **kwargs: Passed on to the classification loss.
+            embeddings (Tensor): ``(B, L, D)``.
+            logits (Tensor): ``(B, L)``.
+            targets (Tensor): ``(B, L)``.
+            keys (None): The head has no use for them.
 
         Returns:
-            dict[str, Tensor]: ``loss_cls``, ``loss_contrastive`` and
-            ``loss_prototype``, already weighted.
-
-        Raises:
-            ValueError: If a target is malformed, see
-                :func:`mlcl_plugin.models.utils.collect_targets`.
+            dict[str, Tensor]: ``loss_contrastive`` and ``loss_prototype``, already
+            weighted.
         """
-        embeddings = self.pre_logits(feats)
-        logits = self.classifier(embeddings)
-        targets = self.collect_targets(data_samples, logits)
-        projections = self.projector(embeddings)
+        projections = self.to_sphere(embeddings)
         losses = dict(
-            loss_cls=self.classification_loss(logits, targets, **kwargs),
             loss_contrastive=self._contrast_with_memory(projections, targets),
             loss_prototype=self.prototype_module(
-                projections, self.projector(self.prototypes), targets
+                projections, self.to_sphere(self.prototypes), targets
             ),
         )
         if self.training:
@@ -214,12 +213,12 @@ class SADCLHead(LabelWiseClsHead):
         self, projections: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
         """Contrast the present labels of the images ``(B, L, P)`` and of the slots."""
-        images, labels = (targets == 1).nonzero(as_tuple=True)
+        images, labels = is_present(targets).nonzero(as_tuple=True)
         in_memory = images < len(self.memory_bits)
         slots, slot_labels = images[in_memory], labels[in_memory]
         remembered = self.memory[slots, slot_labels].to(self.prototypes.dtype)
         return self.contrastive_module(
-            torch.cat([projections[images, labels], self.projector(remembered)]),
+            torch.cat([projections[images, labels], self.to_sphere(remembered)]),
             torch.cat([labels, slot_labels]),
         )
 
@@ -227,7 +226,7 @@ class SADCLHead(LabelWiseClsHead):
     def _remember(
         self, embeddings: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor
     ) -> None:
-        """Keep the embeddings of present labels that were recognised."""
-        sure = (targets == 1) & (logits.float().sigmoid() > self.memory_thr)
+        """Keep the embeddings of present labels whose score is high enough."""
+        sure = is_present(targets) & (logits.float().sigmoid() > self.memory_thr)
         slots, labels = sure[: len(self.memory_bits)].nonzero(as_tuple=True)
         self.memory[slots, labels] = embeddings[slots, labels].float()

@@ -1,6 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from .asymmetric_loss import StableAsymmetricLoss, asymmetric_loss
+from .base import (
+    ContrastiveLoss,
+    ImageContrast,
+    KnownLabelContrast,
+    Memory,
+    PresentLabelContrast,
+    TemperatureLoss,
+)
 from .binary_cross_entropy_loss import BinaryCrossEntropyLoss
+from .contrast_inputs import ContrastInputs, Projections
 from .embedding_memory import EmbeddingMemory
 from .gaussian_mixture_kl_loss import GaussianMixtureKLLoss, gaussian_mixture_kl_loss
 from .image_embedding_memory import ImageEmbeddingMemory
@@ -33,16 +42,24 @@ from .within_label_contrastive_loss import (
 
 __all__ = [
     'BinaryCrossEntropyLoss',
+    'ContrastInputs',
+    'ContrastiveLoss',
     'EmbeddingMemory',
     'GaussianMixtureKLLoss',
+    'ImageContrast',
     'ImageEmbeddingMemory',
     'ImageLevelContrastiveLoss',
     'KernelContrastiveLoss',
     'KernelReconstructionLoss',
+    'KnownLabelContrast',
     'LabelEmbeddingContrastiveLoss',
     'LabelWiseContrastiveLoss',
+    'Memory',
+    'PresentLabelContrast',
+    'Projections',
     'PrototypeContrastiveLoss',
     'StableAsymmetricLoss',
+    'TemperatureLoss',
     'WithinLabelContrastiveLoss',
     'asymmetric_loss',
     'gaussian_mixture_kl_loss',

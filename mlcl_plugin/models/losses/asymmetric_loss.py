@@ -9,6 +9,9 @@ from mmpretrain.models.losses.utils import weight_reduce_loss
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ...targets import check_targets
+from .base import at_least_float32
+
 
 def asymmetric_loss(
     logits: torch.Tensor,
@@ -18,7 +21,7 @@ def asymmetric_loss(
     clip: float = 0.05,
     detach_focal: bool = True,
 ) -> torch.Tensor:
-    r"""Binary cross-entropy that weighs easy negatives down.
+    r"""Binary cross-entropy with lower weights for easy negatives.
 
     With :math:`p = \sigma(x)` and :math:`q = \min(1 - p + m, 1)`, for each entry
 
@@ -26,16 +29,16 @@ def asymmetric_loss(
         -y\,(1 - p)^{\gamma_+} \log p - (1 - y)\,(1 - q)^{\gamma_-} \log q
 
     Negatives with :math:`p \le m` add nothing. Targets between 0 and 1 mix the two
-    terms, each with its own exponent, as binary cross-entropy does, which the loss is
-    with both exponents and the margin 0.
+    terms, each with its own exponent, as in binary cross-entropy. With both exponents
+    and the margin 0 the loss is binary cross-entropy.
 
     Source: `ASL <https://arxiv.org/abs/2009.14119>`_. Deviations: probabilities are not
-    cut off at a least value (1e-8 there). From :math:`|x| = 18` on the wrong side the
-    loss goes on rising and keeps its gradient, where it is constant there (positives,
-    and negatives without margin). The logarithms are formed from log-sigmoids, which
-    differ from those of :math:`1 - \sigma(x)` by rounding (1e-10 at :math:`x = 14` in
-    float64). For targets between 0 and 1 the authors' code interpolates probability
-    and exponent in place of the two terms.
+    clamped (the source clamps them at 1e-8). From :math:`|x| = 18` on the wrong side
+    the loss still rises and has a gradient, where that of the source is constant
+    (positives, and negatives without margin). The logarithms are formed from
+    log-sigmoids, which differ from those of :math:`1 - \sigma(x)` by rounding (1e-10
+    at :math:`x = 14` in float64). For targets between 0 and 1 the authors' code
+    interpolates probability and exponent instead of the two terms.
 
     Computed in float32 under any autocast (float64 stays float64).
 
@@ -62,15 +65,10 @@ def asymmetric_loss(
             'Expected logits and targets of one shape, got '
             f'{tuple(logits.shape)} and {tuple(targets.shape)}.'
         )
-    valid = (targets >= 0) & (targets <= 1)
-    if not valid.all():
-        raise ValueError(
-            f'Targets hold {targets[~valid][0].item()}, expected values from 0 to 1. '
-            "Unknown labels (-1) need a head of this project's, which leaves them out."
-        )
+    # A head of this project leaves unknown labels out before.
+    check_targets(targets, soft=True, unknown=False)
     with torch.autocast(logits.device.type, enabled=False):
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
+        logits = at_least_float32(logits)
         targets = targets.to(logits.dtype)
         log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)
         # log(1 - p + m), without forming 1 - p; the log of no margin is -inf.
@@ -78,7 +76,7 @@ def asymmetric_loss(
         log_q = torch.logaddexp(log_not_p, log_margin).clamp(max=0)
         excess = logits.sigmoid() - clip
         counts = excess > 0
-        # Where it is 0 a power has no finite gradient, which no factor could mend.
+        # The gradient of a power at 0 may be infinite: keep the 0 out of it.
         focal_neg = excess.where(counts, 1).pow(gamma_neg).where(counts, 0)
         focal_pos = (gamma_pos * log_not_p).exp()
         if detach_focal:
@@ -98,9 +96,9 @@ def _check_options(gamma_pos: float, gamma_neg: float, clip: float) -> None:
 class StableAsymmetricLoss(nn.Module):
     """Asymmetric loss, see :func:`asymmetric_loss`.
 
-    In place of MMPretrain's ``AsymmetricLoss``, which is not finite in float16 and has
-    no gradient at a logit of 20 in float32. With ``detach_focal=False`` it is the same
-    at the logits that the other can take.
+    It replaces MMPretrain's ``AsymmetricLoss``, which is not finite in float16 and has
+    no gradient at a logit of 20 in float32. With ``detach_focal=False`` both agree
+    where MMPretrain's is finite and has a gradient.
 
     Args:
         gamma_pos (float): Exponent of positives. Defaults to 0.
@@ -143,7 +141,7 @@ class StableAsymmetricLoss(nn.Module):
             cls_score (Tensor): Logits ``(B, L)``.
             label (Tensor): Targets ``(B, L)`` from 0 to 1.
             weight (Tensor, optional): Weights that broadcast to ``(B, L)``.
-            avg_factor (int, optional): Divisor in place of the number of
+            avg_factor (int, optional): Divisor instead of the number of
                 entries.
             reduction_override (str, optional): ``'none'``, ``'mean'`` (the
                 default) or ``'sum'``.
@@ -165,6 +163,7 @@ class StableAsymmetricLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return (
             f'gamma_pos={self.gamma_pos}, gamma_neg={self.gamma_neg}, '
             f'clip={self.clip}, detach_focal={self.detach_focal}, '

@@ -12,12 +12,12 @@ from torch import nn
 class BinaryCrossEntropyLoss(nn.Module):
     """Binary cross-entropy of every label, the classification loss of MulCon.
 
-    The same numbers as MMPretrain's ``CrossEntropyLoss(use_sigmoid=True)``,
-    which casts targets to float32 and with them the loss of float64 logits.
+    It equals MMPretrain's ``CrossEntropyLoss(use_sigmoid=True)``, except that float64
+    logits give a float64 loss. MMPretrain's casts targets to float32 and so the loss.
 
     Args:
         loss_weight (float): Weight of the loss. Defaults to 1.0.
-        pos_weight (list[float], optional): One weight a label for its positive
+        pos_weight (list[float], optional): One weight per label for its positive
             entries. Defaults to None.
     """
 
@@ -40,7 +40,7 @@ class BinaryCrossEntropyLoss(nn.Module):
             cls_score (Tensor): Logits ``(B, L)``.
             label (Tensor): Targets ``(B, L)`` from 0 to 1.
             weight (Tensor, optional): Weights that broadcast to ``(B, L)``.
-            avg_factor (int, optional): Divisor in place of the number of
+            avg_factor (int, optional): Divisor instead of the number of
                 entries.
             reduction_override (str, optional): ``'none'``, ``'mean'`` (the
                 default) or ``'sum'``.

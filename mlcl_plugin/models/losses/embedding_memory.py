@@ -3,22 +3,22 @@
 
 import torch
 from mmpretrain.registry import MODELS
-from torch import nn
 
 from ..utils.gather import RaggedGather
+from .base import Memory
 
 
 @MODELS.register_module()
-class EmbeddingMemory(nn.Module):
+class EmbeddingMemory(Memory):
     """Keep the latest embeddings of present labels, with their labels.
 
-    One queue for all (``num_classes=None``), in which frequent labels take most of
-    the room, or one of equal size for every label. When a queue is full, the oldest
-    entries go.
+    There is one queue for all labels (``num_classes=None``), most of which frequent
+    labels fill, or one of equal size for every label. When a queue is full, new entries
+    replace the oldest.
 
-    In a run of several processes all of them remember the embeddings of all, in the
-    same order, so that their memories are equal and a checkpoint of one holds for
-    all. The memory is part of the checkpoint and goes on with ``--resume``.
+    In a run of several processes, each remembers the embeddings of all processes in
+    the same order. So all memories are equal, and a checkpoint of one serves all. The
+    memory is part of the checkpoint and of a resumed run.
 
     Sources: XBM (`arXiv 1912.06798 <https://arxiv.org/abs/1912.06798>`_), the queue
     of MoCo (`arXiv 1911.05722 <https://arxiv.org/abs/1911.05722>`_). Deviation from
@@ -27,7 +27,7 @@ class EmbeddingMemory(nn.Module):
     Args:
         size (int): Entries of the queue, or of each label's queue.
         embed_dims (int): Width D of an embedding. Defaults to 128.
-        num_classes (int, optional): Number of labels L, for one queue a label. None
+        num_classes (int, optional): Number of labels L, for one queue per label. None
             has one queue for all. Defaults to None.
         start (int): Number of batches to remember before the memory is used, since
             embeddings change fast at first. Defaults to 0.
@@ -35,6 +35,11 @@ class EmbeddingMemory(nn.Module):
     Raises:
         ValueError: If a size is not positive or ``start`` is negative.
     """
+
+    bits: torch.Tensor
+    labels: torch.Tensor
+    heads: torch.Tensor
+    num_writes: torch.Tensor
 
     def __init__(
         self,
@@ -61,11 +66,11 @@ class EmbeddingMemory(nn.Module):
         self.register_buffer(
             'bits', torch.zeros(num_queues * size, embed_dims, dtype=torch.int32)
         )
-        # -1: an empty entry
+        # -1 is an empty entry.
         self.register_buffer(
             'labels', torch.full((num_queues * size,), -1, dtype=torch.int64)
         )
-        # where each queue is written to next
+        # Where each queue is written to next.
         self.register_buffer('heads', torch.zeros(num_queues, dtype=torch.int64))
         self.register_buffer('num_writes', torch.zeros((), dtype=torch.int64))
 
@@ -108,12 +113,12 @@ class EmbeddingMemory(nn.Module):
                     f'Got label {int(labels.max())}, but the memory has num_classes='
                     f'{self.num_classes}.'
                 )
-        # Stable, so that the order of arrival is kept in every queue.
+        # Stable, to keep the order of arrival in every queue.
         queues, order = queues.sort(stable=True)
         counts = queues.bincount(minlength=len(self.heads))
         arrival = torch.arange(len(queues), device=queues.device)
         arrival -= (counts.cumsum(0) - counts)[queues]
-        # Of more than a queue can hold the latest are kept.
+        # Keep the latest if there are more than a queue can hold.
         kept = arrival >= counts[queues] - self.size
         slots = (self.heads[queues] + arrival) % self.size + queues * self.size
         self.bits[slots[kept]] = embeddings[order[kept]].view(torch.int32)
@@ -123,6 +128,7 @@ class EmbeddingMemory(nn.Module):
         self.num_writes += 1
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return (
             f'size={self.size}, embed_dims={self.bits.size(1)}, '
             f'num_classes={self.num_classes}, start={self.start}'

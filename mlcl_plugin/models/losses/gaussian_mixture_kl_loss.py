@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a Gaussian to the mixture of the Gaussians of an image's labels."""
+"""Divergence of a Gaussian from the mixture of the Gaussians of its labels."""
 
 import math
 
@@ -7,6 +7,9 @@ import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmpretrain.registry import MODELS
 from torch import nn
+
+from ...targets import is_present
+from .base import check_loss_weight
 
 
 def gaussian_mixture_kl_loss(
@@ -28,12 +31,12 @@ def gaussian_mixture_kl_loss(
         \log \frac{1}{|Y_b|} \sum_{l \in Y_b} N(z_b; \mu_l, \sigma_l^2) \Big]
 
     Source: `C-GMVAE <https://arxiv.org/abs/2112.00976>`_. Deviation: images without a
-    label that is known to be present are left out, also from :math:`B`; published,
-    one of them makes the loss infinite. Labels that are unknown are not in the
+    label that is known to be present are left out, also from :math:`B`; in the
+    published code one of them makes the loss infinite. Unknown labels are not in the
     mixture.
 
-    A single estimate may be negative. Densities are evaluated for labels that are
-    present only: memory is O(number of these x D), not O(B x L x D).
+    A single estimate may be negative. Densities are evaluated for present labels only:
+    memory is O(number of present labels x D), not O(B x L x D).
 
     In a run of several processes the mean is that over the images of all of them,
     whose gradients DDP averages; all must call the function. Each sends 4 bytes.
@@ -76,7 +79,7 @@ def gaussian_mixture_kl_loss(
         z, mean, log_var, label_means, label_log_vars = (
             t.to(dtype) for t in (z, mean, log_var, label_means, label_log_vars)
         )
-        present = targets == 1
+        present = is_present(targets)
         images, labels = present.nonzero(as_tuple=True)
         pairs = _log_density(z[images], label_means[labels], label_log_vars[labels])
         by_label = z.new_full(present.shape, -math.inf)
@@ -92,7 +95,7 @@ def gaussian_mixture_kl_loss(
 
 
 def _log_density(z, mean, log_var):
-    """Log of diagonal Gaussians ``(N, D)`` at ``z``, but for a term that cancels."""
+    """Log of diagonal Gaussians ``(N, D)`` at ``z``, without a term that cancels."""
     return -0.5 * ((z - mean).square() * (-log_var).exp() + log_var).sum(dim=1)
 
 
@@ -109,10 +112,7 @@ class GaussianMixtureKLLoss(nn.Module):
 
     def __init__(self, loss_weight: float = 1.0):
         super().__init__()
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(
-                f'loss_weight must be finite and not negative, got {loss_weight}.'
-            )
+        check_loss_weight(loss_weight)
         self.loss_weight = loss_weight
 
     def forward(
@@ -142,4 +142,5 @@ class GaussianMixtureKLLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return f'loss_weight={self.loss_weight}'

@@ -3,19 +3,20 @@
 
 import torch
 from mmpretrain.registry import MODELS
-from torch import nn
 
+from ...targets import is_known
+from .base import Memory
 from .embedding_memory import EmbeddingMemory
 
 
 @MODELS.register_module()
-class ImageEmbeddingMemory(nn.Module):
+class ImageEmbeddingMemory(Memory):
     """Keep the latest embeddings of images, with all their targets.
 
-    One queue; when it is full, the oldest images go. Images without a known label
-    are not remembered. An entry is the embedding and the targets side by side, in the
-    queue of an :class:`EmbeddingMemory` with a single label: what is said there of
-    several processes, checkpoints and moving averages holds here.
+    There is one queue; when it is full, new images replace the oldest. Images without a
+    known label are not remembered. An entry is the embedding with the targets appended,
+    in the queue of an :class:`EmbeddingMemory` with a single label. So processes,
+    checkpoints and moving averages are treated as there.
 
     Source: the queue of MulSupCon (`arXiv 2402.01613
     <https://arxiv.org/abs/2402.01613>`_), which is that of MoCo (`arXiv 1911.05722
@@ -73,6 +74,6 @@ class ImageEmbeddingMemory(nn.Module):
                 f'{shapes[1]}. Set embed_dims of the memory to out_channels of the '
                 "projector and num_classes to the head's."
             )
-        known = (targets >= 0).any(dim=1)
+        known = is_known(targets).any(dim=1)
         entries = torch.cat([embeddings.float(), targets.float()], dim=1)[known]
         self.queue.write(entries, known.new_zeros(len(entries), dtype=torch.int64))

@@ -5,12 +5,12 @@ import math
 
 import torch
 from mmpretrain.registry import MODELS
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .label_wise_contrastive_loss import check_temperature
+from ...targets import is_known, is_present
+from .base import TemperatureLoss, check_temperature
 
-# What the authors' code adds to every standard deviation, and inside the logarithm.
+# The authors' code adds these to standard deviations and inside the logarithm.
 DEVIATION_EPS = 2.0**-26
 LOG_EPS = 1e-7
 # Entries of the largest tensor: 16 MB in float32.
@@ -25,7 +25,7 @@ def kernel_contrastive_loss(
     distance_factor: float = 1.0,
     chunk_entries: int = CHUNK_ENTRIES,
 ) -> torch.Tensor:
-    r"""Let the kernels of images with shared labels overlap, class by class.
+    r"""Make the kernels of images with shared labels overlap, class by class.
 
     Image :math:`n` has a Gaussian kernel for every class :math:`k`. The Bhattacharyya
     coefficient of those of two images is :math:`\rho_{nik} = \exp(-d_{nik})`,
@@ -47,20 +47,19 @@ def kernel_contrastive_loss(
         {\sum_{a \ne n} \exp(\rho_{nak} / \tau)} + 10^{-7} \Big]
 
     An image without a partner adds 0 and still counts in B. :math:`J` is inside the
-    logarithm, so that, but for the :math:`10^{-7}`, it moves the value and not the
+    logarithm: apart from the :math:`10^{-7}`, it changes the value and not the
     gradient.
 
     Source: `KMCL <https://github.com/mahdihosseini/KMCL>`_. As there,
     1.49e-8 is added to every standard deviation. For anisotropic kernels the
     published distance has :math:`\kappa = M`, M times that of Bhattacharyya
-    (:math:`\kappa = 1`). Deviations: labels that are unknown are not in :math:`Y`; an
-    image is not in the denominators of a class that is unknown of it; :math:`J` is
-    taken over the labels that are known of both images; published, all are known.
+    (:math:`\kappa = 1`). Deviations: unknown labels are not in :math:`Y`; an image is
+    not in the denominators of a class that is unknown in it; :math:`J` is taken over
+    the labels that are known in both images. In the published code all are known.
 
-    Published, all B x B x K pairs are formed, times M. Here only labels that are
-    present are held against the batch, in chunks that are computed once more in the
-    backward pass: memory is O(``chunk_entries``), next to the inputs and, per chunk,
-    their gradient.
+    The published code forms all B x B x K pairs, times M. Here only present labels are
+    compared with the batch, in chunks that the backward pass computes once more. Apart
+    from the inputs and, per chunk, their gradient, memory is O(``chunk_entries``).
 
     In a run of several processes each contrasts its own images.
 
@@ -93,8 +92,8 @@ def kernel_contrastive_loss(
     with torch.autocast(means.device.type, enabled=False):
         dtype = torch.promote_types(means.dtype, torch.float32)
         means, deviations = means.to(dtype), kernel_deviations(variances.to(dtype))
-        present = targets == 1
-        # Without a second image, a label is shared with none.
+        present = is_present(targets)
+        # A label of a single image is shared with none.
         images, labels = (present & (present.sum(dim=0) > 1)).nonzero(as_tuple=True)
         if not len(images):
             return means.sum() * 0 + deviations.sum() * 0
@@ -136,7 +135,7 @@ def kernel_contrastive_loss(
 
 
 class _Batch:
-    """What the labels of a batch say of its pairs of images.
+    """Pairs of images of a batch, and the loss of some anchors.
 
     Args:
         targets (Tensor): ``(B, K)``.
@@ -144,7 +143,7 @@ class _Batch:
     """
 
     def __init__(self, targets: torch.Tensor, dtype: torch.dtype):
-        self.present, self.known = targets == 1, targets >= 0
+        self.present, self.known = is_present(targets), is_known(targets)
         present, known = self.present.to(dtype), self.known.to(dtype)
         shared = present @ present.t()
         # Labels of one of the two images that are known of the other.
@@ -155,7 +154,7 @@ class _Batch:
     def loss(
         self, similarities: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
-        """The share of ``(R,)`` anchors, held ``(R, B)`` against the batch."""
+        """Part of the loss: ``(R,)`` anchors, with ``(R, B)`` similarities."""
         own = torch.zeros_like(similarities, dtype=torch.bool)
         own = own.scatter(1, images.unsqueeze(1), True)
         partner = self.present.t()[labels] & ~own
@@ -201,7 +200,7 @@ def check_kernels(
 
 
 @MODELS.register_module()
-class KernelContrastiveLoss(nn.Module):
+class KernelContrastiveLoss(TemperatureLoss):
     """Contrastive loss of KMCL, see :func:`kernel_contrastive_loss`.
 
     Args:
@@ -224,15 +223,8 @@ class KernelContrastiveLoss(nn.Module):
         times_dims: bool = True,
         loss_weight: float = 1.0,
     ):
-        super().__init__()
-        check_temperature(temperature)
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(
-                f'loss_weight must be finite and not negative, got {loss_weight}.'
-            )
-        self.temperature = temperature
+        super().__init__(temperature, loss_weight)
         self.times_dims = times_dims
-        self.loss_weight = loss_weight
 
     def forward(
         self,
@@ -259,6 +251,7 @@ class KernelContrastiveLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return (
             f'temperature={self.temperature}, times_dims={self.times_dims}, '
             f'loss_weight={self.loss_weight}'

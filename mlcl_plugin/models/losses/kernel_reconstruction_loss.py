@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of a feature's likelihood the kernels of its labels explain."""
+"""Share of a feature's likelihood that the kernels of its labels explain."""
 
 import math
 
@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ...targets import is_known, is_present
+from .base import check_loss_weight
 from .kernel_contrastive_loss import check_kernels, kernel_deviations
 
 
@@ -35,10 +37,10 @@ def kernel_reconstruction_loss(
     ``-log(ratio_floor)``.
 
     Source: `KMCL <https://github.com/mahdihosseini/KMCL>`_, whose clamps are the
-    defaults. Features of many dimensions, for which all kernels are below the floor
-    and get no gradient, can do without it: ``kernel_floor=0``, since everything is
-    computed in logarithms here. Deviation: labels that are unknown are in neither sum;
-    published, all are known.
+    defaults. For features of many dimensions all kernels may be below the floor and get
+    no gradient. ``kernel_floor=0`` removes the floor, since everything is computed in
+    logarithms here. Deviation: unknown labels are in neither sum; in the published code
+    all are known.
 
     Computed in float32 under any autocast (float64 stays float64).
 
@@ -80,13 +82,12 @@ def kernel_reconstruction_loss(
         log_kernels = -0.5 * squares
         if kernel_floor:
             log_kernels = log_kernels.clamp(min=math.log(kernel_floor))
-        present = targets == 1
+        present = is_present(targets)
         labelled = present.any(dim=1)
         parts = (F.logsigmoid(logits) + log_kernels)[labelled]
         explained = parts.masked_fill(~present[labelled], -math.inf).logsumexp(dim=1)
-        everything = parts.masked_fill(targets[labelled] < 0, -math.inf).logsumexp(
-            dim=1
-        )
+        known = is_known(targets[labelled])
+        everything = parts.where(known, -math.inf).logsumexp(dim=1)
         log_floor = math.log(ratio_floor)
         log_ratios = (explained - everything).clamp(min=log_floor)
         total = log_ratios.sum() + (~labelled).to(dtype).sum() * log_floor
@@ -135,10 +136,7 @@ class KernelReconstructionLoss(nn.Module):
     ):
         super().__init__()
         _check_floors(kernel_floor, ratio_floor)
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(
-                f'loss_weight must be finite and not negative, got {loss_weight}.'
-            )
+        check_loss_weight(loss_weight)
         self.kernel_floor = kernel_floor
         self.ratio_floor = ratio_floor
         self.loss_weight = loss_weight
@@ -175,6 +173,7 @@ class KernelReconstructionLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return (
             f'kernel_floor={self.kernel_floor:.4g}, ratio_floor={self.ratio_floor}, '
             f'loss_weight={self.loss_weight}'

@@ -6,9 +6,9 @@ import math
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmpretrain.registry import MODELS
-from torch import nn
 
-from .label_wise_contrastive_loss import check_temperature
+from ...targets import is_known, is_present
+from .base import TemperatureLoss, check_temperature
 
 
 def label_embedding_contrastive_loss(
@@ -25,13 +25,13 @@ def label_embedding_contrastive_loss(
         {\sum_{k \in K_n} \exp(u_n \cdot w_k / \tau)}
 
     with the labels :math:`Y_n` present in and :math:`K_n` known of the image of
-    vector :math:`u_n`. Neither side is normalised here. The batch plays no part:
-    vectors are not held against each other.
+    vector :math:`u_n`. Neither side is normalised here. Vectors are not compared with
+    one another.
 
     Source: `C-GMVAE <https://arxiv.org/abs/2112.00976>`_. Deviations: vectors of
     images without a label that is known to be present are left out, also from
-    :math:`N`; published, one of them makes the loss nan. Labels that are unknown are
-    neither in :math:`Y_n` nor in :math:`K_n`; published, all are known.
+    :math:`N`; in the published code one of them makes the loss nan. Unknown labels are
+    neither in :math:`Y_n` nor in :math:`K_n`; in the published code all are known.
 
     In a run of several processes the mean is that over the vectors of all of them,
     whose gradients DDP averages; all must call the function. Each sends 4 bytes.
@@ -40,7 +40,7 @@ def label_embedding_contrastive_loss(
 
     Args:
         vectors (Tensor): ``(N, D)``.
-        label_embeddings (Tensor): ``(D, L)``, one column a label.
+        label_embeddings (Tensor): ``(D, L)``, one column per label.
         targets (Tensor): ``(N, L)``: 1 present, 0 absent, -1 unknown.
         temperature (float): :math:`\tau > 0`. Defaults to 1.0.
 
@@ -66,8 +66,8 @@ def label_embedding_contrastive_loss(
     with torch.autocast(vectors.device.type, enabled=False):
         dtype = torch.promote_types(vectors.dtype, torch.float32)
         scores = vectors.to(dtype) @ label_embeddings.to(dtype) / temperature
-        scores = scores.masked_fill(targets < 0, -math.inf)
-        present = targets == 1
+        scores = scores.where(is_known(targets), -math.inf)
+        present = is_present(targets)
         labelled = present.any(dim=1)
         scores, present = scores[labelled], present[labelled]
         positive = scores.where(present, 0).sum(dim=1) / present.sum(dim=1)
@@ -78,7 +78,7 @@ def label_embedding_contrastive_loss(
 
 
 @MODELS.register_module()
-class LabelEmbeddingContrastiveLoss(nn.Module):
+class LabelEmbeddingContrastiveLoss(TemperatureLoss):
     """Contrastive loss of C-GMVAE, see :func:`label_embedding_contrastive_loss`.
 
     Args:
@@ -91,14 +91,7 @@ class LabelEmbeddingContrastiveLoss(nn.Module):
     """
 
     def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0):
-        super().__init__()
-        check_temperature(temperature)
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(
-                f'loss_weight must be finite and not negative, got {loss_weight}.'
-            )
-        self.temperature = temperature
-        self.loss_weight = loss_weight
+        super().__init__(temperature, loss_weight)
 
     def forward(
         self,
@@ -110,7 +103,7 @@ class LabelEmbeddingContrastiveLoss(nn.Module):
 
         Args:
             vectors (Tensor): ``(N, D)``.
-            label_embeddings (Tensor): ``(D, L)``, one column a label.
+            label_embeddings (Tensor): ``(D, L)``, one column per label.
             targets (Tensor): ``(N, L)``: 1 present, 0 absent, -1 unknown.
 
         Returns:
@@ -119,6 +112,3 @@ class LabelEmbeddingContrastiveLoss(nn.Module):
         return self.loss_weight * label_embedding_contrastive_loss(
             vectors, label_embeddings, targets, self.temperature
         )
-
-    def extra_repr(self) -> str:
-        return f'temperature={self.temperature}, loss_weight={self.loss_weight}'

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The label-level contrastive loss of MulCon."""
 
-import math
-from numbers import Real
-
 import torch
 from mmengine.dist import is_distributed
 from mmpretrain.registry import MODELS
-from torch import nn
 from torch.autograd.function import once_differentiable
 
 from ..utils.gather import RaggedGather, scale_gradient
+from .base import PresentLabelContrast, at_least_float32, check_temperature
 from .pairwise_logsumexp import BLOCK_SIZE, pairwise_logsumexp
 
 
@@ -85,7 +82,7 @@ def label_wise_contrastive_loss(
     if block_size < 1:
         raise ValueError(f'block_size must be positive, got {block_size}.')
     with torch.autocast(embeddings.device.type, enabled=False):
-        z = _at_least_float32(embeddings)
+        z = at_least_float32(embeddings)
         rows = z
         # Negatives are rows without a label.
         row_labels = labels
@@ -104,7 +101,7 @@ def label_wise_contrastive_loss(
 
         classes = _Classes(groups, memory is not None, z.dtype)
         if classes.num_anchors == 0:
-            # The graph stays whole for DDP.
+            # A live graph, since DDP waits for gradients.
             return rows.sum() * 0
         loss = pairwise_logsumexp(
             rows,
@@ -122,7 +119,7 @@ def label_wise_contrastive_loss(
 
 
 class _Classes:
-    """Who is a positive of whom, told by the sizes of the classes.
+    """Weights of anchors and positives, from the sizes of the classes.
 
     Args:
         groups (list[Tensor]): The labels ``(N,)`` of this process, those of the
@@ -145,14 +142,14 @@ class _Classes:
         positives = anchors - 1
         if has_memory:
             positives += self.index[-1].bincount(minlength=len(values))
-        # Also of labels that only the memory holds, which have no anchor.
+        # A label that only the memory holds has no anchor.
         active = (positives > 0) & (anchors > 0) & (values >= 0)
-        # What an anchor, and what a pair of it and a positive, counts in the loss.
+        # Weights in the loss of an anchor, and of a pair of anchor and positive.
         self.anchor_weights = active.to(dtype) / max(self.num_anchors, 1)
         self.pair_weights = self.anchor_weights / positives.clamp(min=1)
 
     def weights(self, group: int) -> torch.Tensor:
-        """What the log-sum-exp of each row counts in the loss."""
+        """Weights of the log-sum-exps of a group's rows in the loss."""
         return self.anchor_weights[self.index[group]]
 
     def pull(self, rows: torch.Tensor, others: list[torch.Tensor]) -> torch.Tensor:
@@ -171,7 +168,7 @@ class _Classes:
         ]
         remote = other_sums[: len(other_sums) - self.has_memory]
         memory = other_sums[-1] if self.has_memory else None
-        # Of a remote row with itself; those of the rows here are subtracted below.
+        # Similarities of remote rows to themselves; _Pull subtracts those of the rows.
         own = sum(
             (self.pair_weights[index] @ x.square().sum(dim=1))
             for index, x in zip(self.index[1:], others[: len(remote)])
@@ -213,15 +210,6 @@ class _Pull(torch.autograd.Function):
         return grad_rows, *[None] * 5
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise a ``ValueError`` unless ``temperature`` is positive and finite."""
-    number = isinstance(temperature, Real) and not isinstance(temperature, bool)
-    if not number or not 0 < temperature < math.inf:
-        raise ValueError(
-            f'temperature must be a positive, finite number, got {temperature!r}.'
-        )
-
-
 def _check_shapes(embeddings, labels, negatives, memory) -> None:
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
         raise ValueError(
@@ -252,14 +240,9 @@ def _check_shapes(embeddings, labels, negatives, memory) -> None:
             )
 
 
-def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
 @MODELS.register_module()
-class LabelWiseContrastiveLoss(nn.Module):
-    """MulCon's label-level contrastive loss, see
-    :func:`label_wise_contrastive_loss`.
+class LabelWiseContrastiveLoss(PresentLabelContrast):
+    """MulCon's label-level loss, see :func:`label_wise_contrastive_loss`.
 
     Args:
         temperature (float): Divisor of the cosines, > 0. Defaults to 0.2.
@@ -277,6 +260,8 @@ class LabelWiseContrastiveLoss(nn.Module):
             negative.
     """
 
+    takes_negatives = True
+
     def __init__(
         self,
         temperature: float = 0.2,
@@ -284,25 +269,16 @@ class LabelWiseContrastiveLoss(nn.Module):
         across_processes: bool = True,
         memory: dict | None = None,
     ):
-        super().__init__()
-        check_temperature(temperature)
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(
-                f'loss_weight must be finite and not negative, got {loss_weight}.'
-            )
-        self.temperature = temperature
-        self.loss_weight = loss_weight
-        self.across_processes = across_processes
-        self.memory = None if memory is None else MODELS.build(memory)
+        super().__init__(temperature, loss_weight, across_processes, memory)
 
-    def forward(
+    def compute(
         self,
         embeddings: torch.Tensor,
         labels: torch.Tensor,
         negatives: torch.Tensor | None = None,
         keys: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Weighted loss of ``(N, D)`` embeddings with ``(N,)`` labels.
+        """Loss of ``(N, D)`` embeddings with ``(N,)`` labels, and update of the memory.
 
         Args:
             embeddings (Tensor): ``(N, D)`` unit vectors of present labels.
@@ -310,27 +286,19 @@ class LabelWiseContrastiveLoss(nn.Module):
             negatives (Tensor, optional): ``(M, D)`` unit vectors that join the
                 denominators only. Defaults to None.
             keys (Tensor, optional): ``(N, D)`` unit vectors of the same labels from
-                a momentum encoder, to be remembered in place of ``embeddings``.
+                a momentum encoder, to be remembered instead of ``embeddings``.
                 Defaults to None.
 
         Returns:
-            Tensor: A scalar.
+            Tensor: A scalar, without ``loss_weight``.
         """
-        memory = None if self.memory is None else self.memory.read()
         loss = label_wise_contrastive_loss(
             embeddings,
             labels,
             self.temperature,
             negatives,
-            memory,
+            self.recall(),
             self.across_processes,
         )
-        if self.memory is not None and self.training:
-            self.memory.write(embeddings if keys is None else keys, labels)
-        return self.loss_weight * loss
-
-    def extra_repr(self) -> str:
-        return (
-            f'temperature={self.temperature}, loss_weight={self.loss_weight}, '
-            f'across_processes={self.across_processes}'
-        )
+        self.remember(embeddings if keys is None else keys, labels)
+        return loss

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.autograd.function import once_differentiable
 
-# Up to this similarity exp() and sums of it stay far from the limits of the type, so
-# that no row needs a maximum of its own.
+# Up to this similarity exp() and its sums stay far from the limits of the type, so that
+# no maximum of a row is needed.
 SAFE_SIMILARITY = {torch.float32: 40.0, torch.float64: 300.0}
 BLOCK_SIZE = 1024
 
@@ -36,25 +36,25 @@ def pairwise_logsumexp(
 
     No N x N matrix is formed: similarities are computed in square blocks, once in
     the forward and once more in the backward pass, so that memory is
-    O(N x ``block_size``). Of the rows' own similarities, which are symmetric, half
-    the blocks are computed, as long as their size is safe for ``exp`` without a
-    maximum a row (40 in float32: a temperature of 0.025 or more for unit vectors);
-    beyond, all blocks are, with a maximum a row.
+    O(N x ``block_size``). The similarities between rows are symmetric. Half of their
+    blocks are computed where no similarity is too large for ``exp`` without a maximum
+    per row (40 in float32: a temperature of 0.025 or more for unit vectors). Otherwise
+    all blocks are computed, with a maximum per row.
 
     In a run of several processes each computes the log-sum-exp of its own rows. These
-    numbers, N scalars, are exchanged in the forward pass; they suffice for the whole
-    gradient of a process's rows, so that the backward pass needs no communication.
+    N scalars are exchanged in the forward pass. They suffice for the whole gradient of
+    a process's rows, so that the backward pass needs no communication.
 
     Not differentiable twice. Under ``torch.compile`` it is a break in the graph: the
     number of rows changes from step to step and decides the number of blocks.
 
     Args:
         rows (Tensor): ``(N, D)`` float32 or float64.
-        weights (Tensor): ``(N,)``, not negative. A row of weight 0 is seen by others
-            only. No gradient flows to the weights.
+        weights (Tensor): ``(N,)``, not negative. A row of weight 0 counts for the
+            others only. No gradient flows to the weights.
         temperature (float): :math:`\tau > 0`.
-        keys (Tensor, optional): ``(M, D)`` further vectors that all rows are held
-            against, without gradient.
+        keys (Tensor, optional): ``(M, D)`` further vectors that all rows are
+            compared with, without gradient.
         remote (Tensor, optional): ``(R, D)`` the rows of other processes.
         remote_weights (Tensor, optional): ``(R,)`` their weights.
         exchange (Callable, optional): Turns ``(N,)`` numbers of the rows here into
@@ -97,7 +97,7 @@ class _PairwiseLogSumExp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         weights, lse, remote_weights, remote_lse, exponentials = ctx.saved_tensors
-        # A factor of all, put where it costs least.
+        # The common factor multiplies the smallest tensors.
         scale = grad / ctx.pairs.temperature
         if remote_weights is not None:
             remote_weights = remote_weights * scale
@@ -108,7 +108,7 @@ class _PairwiseLogSumExp(torch.autograd.Function):
 
 
 def _weighted_sum(weights: torch.Tensor, lse: torch.Tensor) -> torch.Tensor:
-    """Sum of the products; a row that has no other is -inf and has no weight."""
+    """Sum of the products. A row without others is -inf and has the weight 0."""
     if len(lse) > 1:
         return weights @ lse
     return (weights * lse).where(weights != 0, 0).sum()
@@ -128,7 +128,7 @@ class _Pairs:
         self._buffers = {}
 
     def _largest_similarity(self) -> float:
-        """A bound by the norms; nan, which is not safe, if there is one."""
+        """A bound by the norms. It is nan, which is not safe, if an entry is nan."""
         norms = [
             torch.linalg.vector_norm(x, dim=1).max()
             for x in (self.rows, self.keys, self.remote)
@@ -140,7 +140,7 @@ class _Pairs:
         return float(norms[0] * largest) / self.temperature
 
     def _buffer(self, name: str, *shape: int) -> torch.Tensor:
-        """Memory that all blocks use in turn: fresh memory costs more than the work."""
+        """Memory that the blocks share: new memory costs more than the products."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < size:
@@ -217,7 +217,7 @@ class _Pairs:
         factors = _factors(weights, lse)
         if exponentials is not None:
             return self._times_sum(exponentials, factors, factors) @ rows
-        other_factors = dict(keys=None, remote=None)
+        other_factors: dict[str, torch.Tensor | None] = dict(keys=None, remote=None)
         if self.remote is not None:
             other_factors['remote'] = _factors(remote_weights, remote_lse)
         grad = torch.zeros_like(rows)
@@ -233,12 +233,11 @@ class _Pairs:
             for name, others in self._others():
                 for j in self._starts(others):
                     block = self._similarities(i, others[j]).exp_()
-                    if other_factors[name] is None:
+                    others_own = other_factors[name]
+                    if others_own is None:
                         block.mul_(factors[i, None])
                     else:
-                        block = self._times_sum(
-                            block, factors[i], other_factors[name][j]
-                        )
+                        block = self._times_sum(block, factors[i], others_own[j])
                     grad[i].addmm_(block, others[j])
         return grad
 
@@ -250,7 +249,7 @@ class _Pairs:
 
     def _gradient_with_maximum(self, weights, lse, remote_weights, remote_lse):
         rows = self.rows
-        # A row without weight has no part, even if it is -inf for want of others.
+        # A row without weight takes no part, even if it is -inf since it has no others.
         lse = lse.where(weights != 0, math.inf)
         if self.remote is not None:
             remote_lse = remote_lse.where(remote_weights != 0, math.inf)

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The prototype-to-sample contrastive loss of SADCL."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
-from torch import nn
 
-from .label_wise_contrastive_loss import check_temperature
+from ...targets import is_known, is_present
+from .base import TemperatureLoss, at_least_float32, check_temperature
 
 
 def prototype_contrastive_loss(
@@ -26,14 +24,14 @@ def prototype_contrastive_loss(
         \mathcal{L} = \frac{-1}{\sum_{bl} y_{bl}} \sum_l \Big[
         \log \sum_{b:\, y_{bl} = 1} \exp c_{bl} - \log \sum_b \exp c_{bl} \Big]
 
-    For a label that no image shows the first logarithm is :math:`\max_b c_{bl}`
+    For a label that no image shows, the first logarithm is :math:`\max_b c_{bl}`
     without gradient, so that the term pushes the nearest embeddings away from its
     prototype. Unknown labels are in neither sum, and a label that is unknown
     everywhere has no term.
 
     Source: `SADCL <https://arxiv.org/abs/2307.09715>`_, the prototype-to-sample loss.
-    Deviations: a batch that shows no label at all gives 0 in place of an error;
-    unknown labels are not in the method.
+    Deviations: a batch without any present label gives 0 instead of an error;
+    the method has no unknown labels.
 
     The batch is that of one process, as in the method: DDP averages the gradients of
     the processes' losses.
@@ -56,12 +54,10 @@ def prototype_contrastive_loss(
     check_temperature(temperature)
     _check_shapes(embeddings, prototypes, targets)
     with torch.autocast(embeddings.device.type, enabled=False):
-        if embeddings.dtype in (torch.float16, torch.bfloat16):
-            embeddings = embeddings.float()
-        z = F.normalize(embeddings, dim=-1)
+        z = F.normalize(at_least_float32(embeddings), dim=-1)
         p = F.normalize(prototypes.to(z.dtype), dim=-1)
         scores = torch.einsum('blp,lp->bl', z, p) / temperature
-        present, known = targets == 1, targets >= 0
+        present, known = is_present(targets), is_known(targets)
         top = scores.detach().where(known, -torch.inf).amax(dim=0)
         pull = _logsumexp(scores, present).where(present.any(dim=0), top)
         terms = _logsumexp(scores, known) - pull
@@ -71,8 +67,8 @@ def prototype_contrastive_loss(
 
 
 def _logsumexp(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Of each column's entries in ``mask``; any finite value where it has none."""
-    # The gradient of a logarithm of nothing would be nan, even where it is left out.
+    """Log-sum-exp of each column's entries in ``mask``; finite if there are none."""
+    # The logarithm of an empty sum has the gradient nan, even if it is not used.
     return scores.where(mask | ~mask.any(dim=0), -torch.inf).logsumexp(dim=0)
 
 
@@ -95,7 +91,7 @@ def _check_shapes(embeddings, prototypes, targets) -> None:
 
 
 @MODELS.register_module()
-class PrototypeContrastiveLoss(nn.Module):
+class PrototypeContrastiveLoss(TemperatureLoss):
     """SADCL's prototype-to-sample loss, see :func:`prototype_contrastive_loss`.
 
     Args:
@@ -109,14 +105,7 @@ class PrototypeContrastiveLoss(nn.Module):
     """
 
     def __init__(self, temperature: float = 0.07, loss_weight: float = 0.05):
-        super().__init__()
-        check_temperature(temperature)
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(
-                f'loss_weight must be finite and not negative, got {loss_weight}.'
-            )
-        self.temperature = temperature
-        self.loss_weight = loss_weight
+        super().__init__(temperature, loss_weight)
 
     def forward(
         self, embeddings: torch.Tensor, prototypes: torch.Tensor, targets: torch.Tensor
@@ -134,6 +123,3 @@ class PrototypeContrastiveLoss(nn.Module):
         return self.loss_weight * prototype_contrastive_loss(
             embeddings, prototypes, targets, self.temperature
         )
-
-    def extra_repr(self) -> str:
-        return f'temperature={self.temperature}, loss_weight={self.loss_weight}'

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contrast of a label's embeddings where it is present with those where it is not."""
+"""Contrast of the embeddings of each label, present against absent."""
 
 import math
 
 import torch
 from mmengine.dist import all_reduce, is_distributed
 from mmpretrain.registry import MODELS
-from torch import nn
 
+from ...targets import is_known, is_present
 from ..utils.gather import RaggedGather, scale_gradient
-from .label_wise_contrastive_loss import check_temperature
+from .base import KnownLabelContrast, at_least_float32, check_temperature
 
 
 def within_label_contrastive_loss(
@@ -21,10 +21,10 @@ def within_label_contrastive_loss(
 ) -> torch.Tensor:
     r"""Pull together where a label is present, push away where it is absent.
 
-    Embeddings of different labels are not compared: label queries set these apart by
-    themselves. With :math:`A_l` the embeddings of label :math:`l` in all images where
+    Embeddings of different labels are not compared, since label queries separate them
+    already. With :math:`A_l` the embeddings of label :math:`l` in all images where
     it is known, :math:`P_l` those where it is present, and N the number of all anchors,
-    which are the present ones that have another present one of their label:
+    the present embeddings that have another present one of their label:
 
     .. math::
         \mathcal{L} = \frac{1}{N} \sum_l \sum_{i \in P_l} \frac{-1}{|P_l| - 1}
@@ -32,7 +32,7 @@ def within_label_contrastive_loss(
         {\sum_{a \in A_l \setminus \{i\}} \exp(z_i \cdot z_a / \tau)}
 
     Source: this project. It is `SupCon <https://arxiv.org/abs/2004.11362>`_ within
-    each label with presence as the class, of which only the present one has anchors.
+    each label with the classes present and absent, of which only present has anchors.
 
     With ``across_processes`` the embeddings are those of all processes, and gradients
     after DDP are those of one process with the joined batch, see
@@ -63,9 +63,7 @@ def within_label_contrastive_loss(
             f'{tuple(present.shape)}.'
         )
     with torch.autocast(embeddings.device.type, enabled=False):
-        z = embeddings
-        if z.dtype in (torch.float16, torch.bfloat16):
-            z = z.float()
+        z = at_least_float32(embeddings)
         world_size = 1
         if across_processes and is_distributed():
             gather = RaggedGather(len(z), z.device)
@@ -112,10 +110,10 @@ def _by_label(
 
 
 @MODELS.register_module()
-class WithinLabelContrastiveLoss(nn.Module):
+class WithinLabelContrastiveLoss(KnownLabelContrast):
     """Contrast within labels, see :func:`within_label_contrastive_loss`.
 
-    In a ``LabelWiseClsHead`` it takes the place of ``LabelWiseContrastiveLoss``.
+    A ``LabelWiseClsHead`` takes it instead of ``LabelWiseContrastiveLoss``.
 
     Args:
         temperature (float): Divisor of the cosines, > 0. Defaults to 0.2.
@@ -134,18 +132,10 @@ class WithinLabelContrastiveLoss(nn.Module):
         loss_weight: float = 0.1,
         across_processes: bool = True,
     ):
-        super().__init__()
-        check_temperature(temperature)
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(
-                f'loss_weight must be finite and not negative, got {loss_weight}.'
-            )
-        self.temperature = temperature
-        self.loss_weight = loss_weight
-        self.across_processes = across_processes
+        super().__init__(temperature, loss_weight, across_processes)
 
     def select(self, targets: torch.Tensor) -> torch.Tensor:
-        """Which embeddings the loss needs: all known ones of labels with a pair.
+        """Choose the known embeddings of all labels that have a pair.
 
         Args:
             targets (Tensor): ``(B, L)`` in {1, 0, -1}.
@@ -153,15 +143,15 @@ class WithinLabelContrastiveLoss(nn.Module):
         Returns:
             Tensor: ``(B, L)`` bool.
         """
-        numbers = (targets == 1).sum(dim=0)
+        numbers = is_present(targets).sum(dim=0)
         if self.across_processes:
             all_reduce(numbers)
-        return (targets >= 0) & (numbers > 1)
+        return is_known(targets) & (numbers > 1)
 
-    def forward(
+    def compute(
         self, embeddings: torch.Tensor, labels: torch.Tensor, present: torch.Tensor
     ) -> torch.Tensor:
-        """Weighted loss of ``(N, D)`` embeddings.
+        """Loss of ``(N, D)`` embeddings.
 
         Args:
             embeddings (Tensor): ``(N, D)`` unit vectors of the selected labels.
@@ -169,14 +159,8 @@ class WithinLabelContrastiveLoss(nn.Module):
             present (Tensor): ``(N,)`` bool, whether they are present.
 
         Returns:
-            Tensor: A scalar.
+            Tensor: A scalar, without ``loss_weight``.
         """
-        return self.loss_weight * within_label_contrastive_loss(
+        return within_label_contrastive_loss(
             embeddings, labels, present, self.temperature, self.across_processes
-        )
-
-    def extra_repr(self) -> str:
-        return (
-            f'temperature={self.temperature}, loss_weight={self.loss_weight}, '
-            f'across_processes={self.across_processes}'
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a feature map to its largest activations."""
+"""Pool a feature map to its largest activations."""
 
 import torch
 from mmengine.model import BaseModule
@@ -10,7 +10,7 @@ from mmpretrain.registry import MODELS
 class GlobalMaxPooling(BaseModule):
     """The largest value of every channel, over all places.
 
-    With the interface of MMPretrain's ``GlobalAveragePooling``. Where several places
+    It has the interface of MMPretrain's ``GlobalAveragePooling``. Where several places
     have the largest value, its gradient is shared equally among them.
 
     Source: the usual baseline of multi-label recognition, e.g. in `ML-GCN
@@ -58,4 +58,5 @@ class GlobalMaxPooling(BaseModule):
         return x.amax(dim=tuple(range(2, x.ndim)))
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return f'dim={self.dim}'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a feature map to one embedding per label."""
+"""Turn a feature map into one embedding per label, by attention."""
 
 from collections.abc import Sequence
 
@@ -30,8 +30,8 @@ class LabelAttentionNeck(BaseModule):
     have 2 blocks before and 1 after (the defaults), the figure of the journal
     version shows 1 and 1, the first arXiv version has 0 and 0.
 
-    For thousands of labels, ``num_groups`` queries, each for a group of labels, take
-    the place of the L label queries, and the head tells the labels of a group apart.
+    For thousands of labels, ``num_groups`` queries, each for a group of labels, replace
+    the L label queries, and the head tells the labels of a group apart.
     Source: `ML-Decoder <https://arxiv.org/abs/2111.12933>`_, its group decoding.
 
     Args:
@@ -71,7 +71,7 @@ class LabelAttentionNeck(BaseModule):
         num_blocks_after: int = 1,
         num_extra_tokens: int = 0,
         num_groups: int | None = None,
-        init_cfg: dict | list | None = (
+        init_cfg: dict | list | tuple | None = (
             dict(type='Normal', layer='Linear', std=0.02, bias=0.0),
         ),
     ):
@@ -140,7 +140,7 @@ class LabelAttentionNeck(BaseModule):
             ValueError: If the features have another shape than expected.
         """
         tokens, places = to_tokens(feats, self.in_channels, self.num_extra_tokens)
-        # Three projections read the tokens: better one copy than one for each. A
+        # Three projections read the tokens, so one copy is cheaper than three. A
         # channels-last feature map needs none.
         tokens = self.blocks_before(tokens.contiguous())
         if not return_attention:

@@ -14,7 +14,7 @@ from ..utils.transformer_layer import ResidualAttention, TransformerLayer
 
 
 class LabelDecoderLayer(TransformerLayer):
-    """Labels attend one another, on request, then the tokens.
+    """Labels attend the tokens, and before that one another if wanted.
 
     Args:
         self_attention (bool): Whether the labels attend one another.
@@ -55,7 +55,7 @@ class LabelDecoderLayer(TransformerLayer):
 class LabelQueryDecoder(BaseModule):
     r"""Transformer with a learned query for every label: one embedding per label.
 
-    A linear layer brings the places of the feature map to the width D, where theirs is
+    A linear layer brings the tokens of the feature map to the width D, if they have
     another. Encoder layers let them attend one another; then L learned queries attend
     them in the decoder layers. The sine code of a place, see
     :func:`sine_position_code`, is added to queries and keys of all attention to the
@@ -81,7 +81,7 @@ class LabelQueryDecoder(BaseModule):
         dropout (float): Share of attention weights, outputs and hidden units that are
             dropped in training. Defaults to 0.1.
         self_attention (bool): Let the labels attend one another from the second
-            decoder layer on; in the first they know nothing of the image yet. Its
+            decoder layer on; in the first they hold no information on the image. Its
             cost grows with the square of L. Defaults to True.
         num_extra_tokens (int): Leading tokens of token input that are no place
             of the image (class token, registers) and are left out. A backbone
@@ -108,7 +108,7 @@ class LabelQueryDecoder(BaseModule):
         dropout: float = 0.1,
         self_attention: bool = True,
         num_extra_tokens: int = 0,
-        init_cfg: dict | list | None = (
+        init_cfg: dict | list | tuple | None = (
             dict(type='Xavier', layer='Linear', distribution='uniform', bias=0.0),
         ),
     ):
@@ -135,7 +135,7 @@ class LabelQueryDecoder(BaseModule):
         self.embed_dims = embed_dims
         self.num_extra_tokens = num_extra_tokens
 
-        self.input_proj = nn.Identity()
+        self.input_proj: nn.Module = nn.Identity()
         if in_channels != embed_dims:
             self.input_proj = nn.Linear(in_channels, embed_dims)
         options = (embed_dims, num_heads, feedforward_channels, dropout)
@@ -168,8 +168,8 @@ class LabelQueryDecoder(BaseModule):
             tuple[Tensor, ...]: The embeddings ``(B, L, D)`` as a tuple of one, which
             is what heads expect of a neck. With ``return_attention`` a second item,
             the attention of the last decoder layer ``(B, heads, L, H, W)``, for tokens
-            ``(B, heads, L, N)``; it sums to 1 over the places, but for what dropout
-            takes in training.
+            ``(B, heads, L, N)``; it sums to 1 over the places, apart from dropout
+            in training.
 
         Raises:
             ValueError: If the features have another shape than expected.

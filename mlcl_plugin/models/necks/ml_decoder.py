@@ -13,7 +13,7 @@ from ..utils import labels_per_group
 from ..utils.tokens import to_tokens
 from ..utils.transformer_layer import TransformerLayer
 
-# None that a run is likely to have: its weights would begin with the same numbers.
+# An unlikely seed of a run, whose weights would begin with the same numbers.
 QUERY_SEED = 211112933
 
 
@@ -30,8 +30,8 @@ class MLDecoderNeck(BaseModule):
         T_2 = \mathrm{LN}(T_1 + \mathrm{MHA}(T_1, E, E)), \quad
         T = \mathrm{LN}(T_2 + \mathrm{FFN}(T_2))
 
-    Where a self-attention would be, a query is added to itself, so that the cost is
-    linear in the number of queries. :class:`LabelWiseClsHead` with the same
+    A query is added to itself instead of a self-attention, which makes the cost linear
+    in the number of queries. :class:`LabelWiseClsHead` with the same
     ``num_classes`` and ``num_groups`` tells the labels of a group apart.
 
     Source: `ML-Decoder <https://arxiv.org/abs/2111.12933>`_. Deviation: the queries
@@ -125,7 +125,7 @@ class MLDecoderNeck(BaseModule):
             tuple[Tensor, ...]: The embeddings ``(B, G, D)`` as a tuple of one, which
             is what heads expect of a neck. With ``return_attention`` a second item,
             the attention ``(B, heads, L, H, W)``, for tokens ``(B, heads, L, N)``; it
-            sums to 1 over the places, but for what dropout takes in training. Labels
+            sums to 1 over the places, apart from dropout in training. Labels
             of a group have the attention of the group.
 
         Raises:

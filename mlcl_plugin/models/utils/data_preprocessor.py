@@ -5,23 +5,25 @@ import torch
 from mmpretrain.models.utils import ClsDataPreprocessor
 from mmpretrain.registry import MODELS
 
+from ...targets import is_known
+
 
 @MODELS.register_module()
 class MultiViewDataPreprocessor(ClsDataPreprocessor):
-    """MMPretrain's preprocessor for classification, for several views too.
+    """MMPretrain's preprocessor for classification, also for several views.
 
     MMPretrain's ``MultiView`` transform gives V views of every image. Here they
     are joined on the batch axis, view by view: row ``v * B + b`` is view v of
-    image b. The data samples are repeated in the same order, so that all that
-    follows sees a batch of ``V * B`` labelled images. Input of one view, at
-    training or test time, passes as in :class:`ClsDataPreprocessor`.
+    image b. The data samples are repeated in the same order: what follows gets a
+    batch of ``V * B`` labelled images. Input of one view, at training or test time,
+    is treated as in :class:`ClsDataPreprocessor`.
 
     Args:
         num_views (int, optional): The number of views that training input must
             have; another number is an error. None accepts any.
             Defaults to None.
-        channels_last (bool): Hand on the images in channels-last memory format,
-            which convolutions on a CPU or with AMP on a GPU run faster in.
+        channels_last (bool): Return the images in channels-last memory format, in
+            which convolutions on a CPU or with AMP on a GPU are faster.
             Results are equal up to rounding. Defaults to False.
         **kwargs: Of :class:`mmpretrain.models.ClsDataPreprocessor` (``mean``,
             ``std``, ``to_rgb``, ``batch_augments``, ...).
@@ -81,7 +83,7 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
                 samples = list(samples) + [
                     sample.clone() for _ in views[1:] for sample in samples
                 ]
-            # A CPU's autocast knows no float16, which stored features come in.
+            # Autocast of a CPU does not support float16, the type of stored features.
             with torch.autocast(views[0].device.type, enabled=False):
                 inputs = torch.cat(list(views))
             data = dict(data, inputs=inputs, data_samples=samples)
@@ -97,10 +99,10 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
 
     @staticmethod
     def _check_targets_are_known(data_samples) -> None:
-        """Mixing -1 with 1 would give a number that passes for a target."""
+        """Refuse unknown targets, since -1 mixed with 1 may look like a target."""
         for sample in data_samples or ():
             score = sample.get('gt_score')
-            if score is not None and (score < 0).any():
+            if score is not None and not is_known(score).all():
                 raise ValueError(
                     'batch_augments cannot mix unknown targets, got gt_score '
                     f'{score.tolist()} (image {sample.get("img_path")}). Train '
@@ -109,7 +111,7 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
 
     @staticmethod
     def _split_views(inputs) -> list:
-        """A list with one entry a view, whatever collated the batch."""
+        """A list with one entry per view, whatever collated the batch."""
         if isinstance(inputs, torch.Tensor):
             return [inputs]
         first = inputs[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of all processes, where each has another number of them."""
+"""Gather rows of all processes, which may have different numbers of them."""
 
 import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
@@ -46,7 +46,7 @@ class RaggedGather:
             ValueError: If there are not as many rows as announced.
         """
         parts = self._gather(rows)
-        # The empty part is for a single process.
+        # The empty part serves a single process, which has no others.
         return torch.cat([rows[:0], *parts[: self.rank], *parts[self.rank + 1 :]])
 
     @torch.no_grad()
@@ -77,10 +77,10 @@ class RaggedGather:
 
 
 def scale_gradient(x: torch.Tensor, factor: float) -> torch.Tensor:
-    """``x`` itself, with its gradient multiplied by ``factor``.
+    """Return ``x``, with its gradient multiplied by ``factor``.
 
-    DDP averages the gradients of P processes. A loss over the rows of all processes
-    that each computes whole, with the gradient of its own rows, needs the sum: the
+    DDP averages the gradients of P processes. If each process computes the whole loss
+    over the rows of all, and the gradient of its own rows, the sum is needed: the
     factor is P.
     """
     return x if factor == 1 else _ScaleGradient.apply(x, factor)

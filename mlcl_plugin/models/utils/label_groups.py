@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How labels share queries where there are fewer queries than labels."""
+"""Groups of labels that share a query."""
 
 
 def labels_per_group(num_classes: int, num_groups: int | None) -> int:
     """Size f of a group: label l belongs to group ``l // f``.
 
-    All groups have the same size ``ceil(num_classes / num_groups)``, but for the last
-    ones where the labels run out. Source: `ML-Decoder
+    All groups have the same size ``ceil(num_classes / num_groups)``, except the last
+    ones, which may be smaller or empty. Source: `ML-Decoder
     <https://arxiv.org/abs/2111.12933>`_, its group decoding.
 
     Args:

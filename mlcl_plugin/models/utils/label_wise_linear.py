@@ -52,11 +52,12 @@ class LabelWiseLinear(nn.Module):
         shape = (self.num_groups, self.group_size)
         missing = shape[0] * shape[1] - self.num_classes
         weight = F.pad(self.weight, (0, 0, 0, missing)) if missing else self.weight
-        # One product a group: one for all would form all pairs of unit and embedding.
+        # One product per group: a single one would pair all units and embeddings.
         logits = torch.einsum('bgd,gfd->bgf', x, weight.unflatten(0, shape))
         return logits.flatten(1)[:, : self.num_classes] + self.bias
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return (
             f'num_classes={self.num_classes}, in_channels={self.in_channels}, '
             f'num_groups={self.num_groups}'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell the labels apart that share an embedding."""
+"""Learned factors for labels that share an embedding."""
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +9,8 @@ from torch import nn
 class LabelWiseScale(nn.Module):
     r"""A learned factor for every label and channel: :math:`e_l = x \odot s_l`.
 
-    It starts as random signs, so that labels which share an embedding :math:`x`
-    begin with embeddings of its size that are nearly orthogonal to one another.
+    It starts as random signs: the labels that share an embedding :math:`x` then begin
+    with embeddings of the same length that are nearly orthogonal.
 
     Args:
         num_classes (int): Number of labels L.
@@ -34,4 +34,5 @@ class LabelWiseScale(nn.Module):
         return x * F.embedding(labels, self.weight)
 
     def extra_repr(self) -> str:
+        """The options, for ``repr``."""
         return f'num_classes={self.num_classes}, in_channels={self.in_channels}'

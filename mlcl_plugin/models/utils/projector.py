@@ -36,7 +36,7 @@ class ContrastiveProjector(BaseModule):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``(..., in_channels)`` to unit vectors ``(..., out_channels)``."""
         x = self.fc2(F.relu(self.fc1(x)))
-        # Below float32 the norm of a projection is too coarse for a loss that
+        # In half precision the norm of a projection is too coarse for a loss that
         # divides cosines by a small temperature.
         if x.dtype in (torch.float16, torch.bfloat16):
             x = x.float()

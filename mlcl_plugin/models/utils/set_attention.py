@@ -8,41 +8,13 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import nn
 
-# A projection of the tokens is left out where that takes so many times fewer products:
-# those that remain are slower and may need more memory.
+# The projection of the tokens is left out if that saves more than this factor of
+# products, since the others are slower and may need more memory.
 LEAVE_OUT = 1.5
 
 
-class MultiheadAttentionBlock(BaseModule):
-    r"""Multihead attention block (MAB) of the Set Transformer.
-
-    With :math:`d` the embedding width and :math:`h` the heads:
-
-    .. math::
-        q = W_q Q + b_q,\quad k = W_k K + b_k,\quad v = W_v K + b_v
-
-        A_i = \mathrm{softmax}(q_i k_i^\top / \sqrt{d}),\quad
-        O = \mathrm{LN}_0(\mathrm{concat}_i(q_i + A_i v_i)),\quad
-        \mathrm{MAB}(Q, K) = \mathrm{LN}_1(O + \mathrm{relu}(W_o O + b_o))
-
-    It differs from :class:`torch.nn.MultiheadAttention` in two ways that
-    matter for released weights: the scores are scaled by the root of the full
-    width :math:`d` instead of the width of one head, and the residual is the
-    *projected* query.
-
-    Source: `Set Transformer <https://arxiv.org/abs/1810.00825>`_, Sec. 3.1,
-    with the layout used by `MulCon <https://arxiv.org/abs/2107.11626>`_.
-
-    Args:
-        query_dims (int): Channels of the queries.
-        key_dims (int): Channels of the tokens that are attended.
-        embed_dims (int): Channels of the output, divisible by ``num_heads``.
-        num_heads (int): Number of attention heads. Defaults to 4.
-        init_cfg (dict, optional): Initialization config. Defaults to None.
-
-    Raises:
-        ValueError: If ``embed_dims`` is not divisible by ``num_heads``.
-    """
+class _AttentionBlock(BaseModule):
+    """Layers of :class:`MultiheadAttentionBlock`, with the same arguments."""
 
     def __init__(
         self,
@@ -72,37 +44,20 @@ class MultiheadAttentionBlock(BaseModule):
         """Turn ``(B, T, D)`` into ``(B, heads, T, D / heads)``."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-    def forward(
-        self,
-        queries: torch.Tensor,
-        tokens: torch.Tensor,
-        return_attention: bool = False,
-    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Let ``queries`` attend ``tokens``.
-
-        Args:
-            queries (Tensor): ``(B, Tq, query_dims)``, or ``(1, Tq,
-                query_dims)`` for queries shared by the batch.
-            tokens (Tensor): ``(B, Tk, key_dims)``.
-            return_attention (bool): Also return the attention weights. They
-                are computed without the fused kernel, which never forms them.
-                Defaults to False.
-
-        Returns:
-            Tensor | tuple[Tensor, Tensor]: ``(B, Tq, embed_dims)`` and, on
-            request, the weights ``(B, heads, Tq, Tk)``, each row summing to 1.
-        """
+    def _run(
+        self, queries: torch.Tensor, tokens: torch.Tensor, with_weights: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The output ``(B, Tq, D)``, and the attention weights if they are formed."""
         # Queries shared by the batch are projected once, then broadcast.
         query = self.query_proj(queries)
-        attended, weights = self._attend(query, tokens, return_attention)
+        attended, weights = self._attend(query, tokens, with_weights)
         out = self.norm0(query + attended)
-        out = self.norm1(out + F.relu(self.out_proj(out)))
-        return (out, weights) if return_attention else out
+        return self.norm1(out + F.relu(self.out_proj(out))), weights
 
     def _attend(
         self, query: torch.Tensor, tokens: torch.Tensor, with_weights: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What projected queries see, and their attention weights if formed."""
+        """Attention output of projected queries, and the weights if they are formed."""
         q = self._split_heads(query)
         if self._few_shared_queries(query, tokens):
             weights = self._weights_of_raw_keys(q, tokens)
@@ -120,7 +75,7 @@ class MultiheadAttentionBlock(BaseModule):
         return attended.transpose(1, 2).flatten(2), None
 
     def _few_shared_queries(self, query: torch.Tensor, tokens: torch.Tensor) -> bool:
-        """Whether it pays to leave keys unprojected."""
+        """Whether it is faster not to project the keys."""
         batch, num_tokens, _ = tokens.shape
         products = batch * self.num_heads * num_tokens + self.embed_dims
         products *= query.size(1)
@@ -163,8 +118,63 @@ class MultiheadAttentionBlock(BaseModule):
         return (weights @ v).transpose(1, 2).flatten(2)
 
 
-class SetAttentionBlock(MultiheadAttentionBlock):
-    """Set attention block (SAB): a set of tokens attends itself.
+class MultiheadAttentionBlock(_AttentionBlock):
+    r"""Multihead attention block (MAB) of the Set Transformer.
+
+    With :math:`d` the embedding width and :math:`h` the heads:
+
+    .. math::
+        q = W_q Q + b_q,\quad k = W_k K + b_k,\quad v = W_v K + b_v
+
+        A_i = \mathrm{softmax}(q_i k_i^\top / \sqrt{d}),\quad
+        O = \mathrm{LN}_0(\mathrm{concat}_i(q_i + A_i v_i)),\quad
+        \mathrm{MAB}(Q, K) = \mathrm{LN}_1(O + \mathrm{relu}(W_o O + b_o))
+
+    It differs from :class:`torch.nn.MultiheadAttention` in two ways that
+    matter for released weights: the scores are scaled by the root of the full
+    width :math:`d` instead of the width of one head, and the residual is the
+    *projected* query.
+
+    Source: `Set Transformer <https://arxiv.org/abs/1810.00825>`_, Sec. 3.1,
+    with the layout used by `MulCon <https://arxiv.org/abs/2107.11626>`_.
+
+    Args:
+        query_dims (int): Channels of the queries.
+        key_dims (int): Channels of the tokens that are attended.
+        embed_dims (int): Channels of the output, divisible by ``num_heads``.
+        num_heads (int): Number of attention heads. Defaults to 4.
+        init_cfg (dict, optional): Initialization config. Defaults to None.
+
+    Raises:
+        ValueError: If ``embed_dims`` is not divisible by ``num_heads``.
+    """
+
+    def forward(
+        self,
+        queries: torch.Tensor,
+        tokens: torch.Tensor,
+        return_attention: bool = False,
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Let ``queries`` attend ``tokens``.
+
+        Args:
+            queries (Tensor): ``(B, Tq, query_dims)``, or ``(1, Tq,
+                query_dims)`` for queries shared by the batch.
+            tokens (Tensor): ``(B, Tk, key_dims)``.
+            return_attention (bool): Also return the attention weights. They
+                are computed without the fused kernel, which never forms them.
+                Defaults to False.
+
+        Returns:
+            Tensor | tuple[Tensor, Tensor]: ``(B, Tq, embed_dims)`` and, on
+            request, the weights ``(B, heads, Tq, Tk)``, each row summing to 1.
+        """
+        out, weights = self._run(queries, tokens, return_attention)
+        return (out, weights) if weights is not None and return_attention else out
+
+
+class SetAttentionBlock(_AttentionBlock):
+    """Set attention block (SAB): the tokens of a set attend one another.
 
     ``SAB(X) = MAB(X, X)`` at a constant width. Source: `Set Transformer
     <https://arxiv.org/abs/1810.00825>`_, Sec. 3.1.
@@ -182,4 +192,4 @@ class SetAttentionBlock(MultiheadAttentionBlock):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Map ``(B, T, embed_dims)`` to ``(B, T, embed_dims)``."""
-        return super().forward(tokens, tokens)
+        return self._run(tokens, tokens, with_weights=False)[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell a transformer where in a feature map a token lies."""
+"""Position code of the tokens of a feature map."""
 
 import math
 
@@ -23,22 +23,20 @@ def sine_position_code(
     .. math::
         \sin(2 \pi t / T^{2k / d}), \quad \cos(2 \pi t / T^{2k / d})
 
-    so that maps of another size, as other image sizes give them, have codes of the
-    same range.
+    so that maps of all sizes have codes of the same range.
 
     Sources: `Attention Is All You Need <https://arxiv.org/abs/1706.03762>`_ for the
-    code, `DETR <https://arxiv.org/abs/2005.12872>`_ for images. It is not
-    MMPretrain's ``build_2d_sincos_position_embedding``, which counts places, so that
-    the code of a larger map goes beyond that of a smaller one, and goes through the
-    map column by column.
+    code, `DETR <https://arxiv.org/abs/2005.12872>`_ for images. It
+    differs from MMPretrain's ``build_2d_sincos_position_embedding``, which counts
+    places, so that a larger map has a larger range, and goes column by column.
 
     Args:
         height (int): Rows H of the feature map.
         width (int): Columns W.
         embed_dims (int): Channels D, a multiple of 4.
-        temperature (float): T, the ratio of the longest wave to the shortest, nearly.
+        temperature (float): T, nearly the ratio of the longest wave to the shortest.
             Defaults to 10000.
-        device (torch.device | str, optional): Where to make it.
+        device (torch.device | str, optional): The device of the code.
 
     Returns:
         Tensor: ``(H * W, D)`` float32, row by row.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From data samples to the target matrix, with checks."""
+"""Read the targets of data samples. All heads and hooks use this reader."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def collect_targets(
     num_classes: int,
     device: torch.device | str | None = None,
 ) -> torch.Tensor:
-    """Gather the targets of a batch, checked.
+    """Gather and check the targets of a batch.
 
     Reads ``gt_score`` or ``gt_label`` of each sample, see :mod:`mlcl_plugin.targets`.
     Soft targets are accepted, since Mixup and CutMix make them.
@@ -39,9 +39,8 @@ def collect_targets(
         Tensor: ``(B, L)`` float32.
 
     Raises:
-        ValueError: If a sample has no target, a label is out of range, a
-            vector was put into ``gt_label``, or ``gt_score`` has another length
-            or other values.
+        ValueError: If a sample has no target, a label is out of range or named twice,
+            or ``gt_score`` has another length or other values.
     """
     rows = []
     for sample in data_samples:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a backbone gives to a sequence of tokens."""
+"""Turn the output of a backbone into a sequence of tokens."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ def to_tokens(
     in_channels: int,
     num_extra_tokens: int = 0,
 ) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """Flatten a feature map to tokens, and remember their places.
+    """Flatten a feature map to tokens, and return the shape of their places.
 
     Args:
         feats (Tensor | Sequence[Tensor]): The backbone's output; of several stages

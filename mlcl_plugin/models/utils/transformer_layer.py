@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transformer's layers, with position codes on queries and keys."""
+"""Layers of a transformer, with position codes on queries and keys."""
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN
@@ -62,7 +62,7 @@ class ResidualAttention(nn.Module):
                 never forms. Defaults to False.
 
         Returns:
-            tuple[Tensor, Tensor | None]: ``(B, Tq, D)`` and, on request, the weights
+            tuple[Tensor, Tensor | None]: ``(B, Tq, D)`` and, if asked for, the weights
             ``(B, heads, Tq, Tk)``, in training after dropout.
         """
         attended, weights = self.attention(
@@ -108,6 +108,6 @@ class TransformerLayer(nn.Module):
     def forward(
         self, queries: torch.Tensor, tokens: torch.Tensor, *args, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """As :meth:`ResidualAttention.forward`, with the network behind it."""
+        """As :meth:`ResidualAttention.forward`, followed by the network."""
         out, weights = self.attention(queries, tokens, *args, **kwargs)
         return self.norm(self.ffn(out)), weights

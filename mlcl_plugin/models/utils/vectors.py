@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a neck gives to one vector for every image."""
+"""Check that features are one vector per image."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import torch
 
 
 def to_vectors(feats: Sequence[torch.Tensor], in_channels: int) -> torch.Tensor:
-    """The last features, checked to be one vector for every image.
+    """Return the last features if they are one vector per image.
 
     Args:
         feats (Sequence[Tensor]): The output of neck or backbone.

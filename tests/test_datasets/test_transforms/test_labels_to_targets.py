@@ -30,10 +30,9 @@ def loop_targets(present, unknown, num_classes):
         ([0], []),
         ([4, 1], [0]),
         ([2], [2]),
-        ([3, 2], [2, 0, 0]),
+        ([3, 2], [2, 0]),
         ([], [0, 1, 2, 3, 4]),
         ([0, 1, 2, 3, 4], []),
-        ([1, 1], []),
     ],
 )
 def test_targets(present, unknown, as_type):
@@ -84,9 +83,12 @@ def test_given_score_is_left_alone():
     [
         ([1, 0], r'shape \(2,\) \(image a\.jpg\), expected \(3,\)'),
         ([[1, 0, 1]], r'shape \(1, 3\)'),
-        ([1, 0, 0.5], r'gt_score holds 0\.5 \(image a\.jpg\)'),
-        ([1, 0, 2], r'gt_score holds 2'),
-        ([1, 0, float('nan')], r'gt_score holds nan'),
+        (
+            [1, 0, 0.5],
+            r'gt_score hold 0\.5 \(image a\.jpg\), .*soft targets are not allowed',
+        ),
+        ([1, 0, 2], r'gt_score hold 2 \(image a\.jpg\), expected 1 \(present\), 0'),
+        ([1, 0, float('nan')], r'gt_score hold nan \(image a\.jpg\)'),
     ],
 )
 def test_bad_given_score(score, message):
@@ -105,13 +107,24 @@ def test_out_of_range(key, value):
         LabelsToTargets(5)(results)
 
 
-@pytest.mark.parametrize('label', [[1, 0, 1, 0], [0, 0, 0], [1, 1, 1]])
-def test_one_hot(label):
-    with pytest.raises(ValueError, match=r'one-hot.*indices.*gt_score'):
-        LabelsToTargets(4)({'gt_label': label})
+@pytest.mark.parametrize('key', ['gt_label', 'gt_label_difficult'])
+@pytest.mark.parametrize(
+    ('label', 'message'),
+    [
+        ([1, 0, 1, 0], 'which looks like a vector with one entry per label'),
+        ([0, 0, 0], 'which looks like a vector with one entry per label'),
+        ([1, 1], 'which looks like a vector with one entry per label'),
+        ([2, 0, 0], 'which names label 0 twice'),
+        ([1, 3, 2, 3], 'which names label 3 twice'),
+    ],
+)
+def test_label_named_twice(key, label, message):
+    message = rf'{key} is .* \(image a\.jpg\), {message}.* indices .* into gt_score'
+    with pytest.raises(ValueError, match=message):
+        LabelsToTargets(4)({'gt_label': [1], 'img_path': 'a.jpg', key: label})
 
 
-def test_two_labels_are_no_one_hot_vector():
+def test_two_labels_are_no_vector():
     assert LabelsToTargets(2)({'gt_label': [0, 1]})['gt_score'].tolist() == [1, 1]
 
 

@@ -312,7 +312,9 @@ def test_errors(batch):
     # It would broadcast.
     with pytest.raises(ValueError, match=r'one shape, got \(2, 4\) and \(2, 1\)'):
         loss(batch[0], batch[1][:, :1])
-    for value in (-1.0, 1.5, math.nan):
+    expected = r'expected 1 \(present\) or 0 \(absent\), or a soft .* 0 and 1\.'
+    for value, hint in ((-1.0, ' Unknown labels'), (1.5, '$'), (math.nan, '$')):
         batch[1][1, 2] = value
-        with pytest.raises(ValueError, match=f'Targets hold {value}.*from 0 to 1'):
+        message = f'^Targets hold {value}, {expected}{hint}'
+        with pytest.raises(ValueError, match=message):
             loss(*batch)

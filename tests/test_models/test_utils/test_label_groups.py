@@ -29,8 +29,6 @@ def test_without_groups():
 
 @pytest.mark.parametrize('num_groups', [0, -1, 10])
 def test_bad_number_of_groups(num_groups):
-    with pytest.raises(ValueError) as error:
+    message = f'num_groups must be from 1 to num_classes=9, got {num_groups}'
+    with pytest.raises(ValueError, match=message):
         labels_per_group(9, num_groups)
-    assert f'num_groups must be from 1 to num_classes=9, got {num_groups}' in str(
-        error.value
-    )

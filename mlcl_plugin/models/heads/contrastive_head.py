@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Base of heads with optional contrast."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from ..losses.base import ContrastiveLoss
+from ..losses.contrast_inputs import ContrastInputs, Projections
+from ..utils import ContrastiveProjector
+from ..utils.training_only import TrainingOnlyParts
+from .partial_label_head import PartialLabelHead
+
+
+class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
+    """Base of heads that put projections into a contrastive loss.
+
+    A subclass makes its classifier, calls :meth:`add_contrast`, and writes
+    :meth:`pre_logits`, :meth:`classify`, :meth:`project_images` and, if it has an
+    embedding for every label, :meth:`project`.
+
+    Its arguments are those of :class:`PartialLabelHead`.
+    """
+
+    training_only: tuple[str, ...] = ('projector', 'contrastive_module')
+
+    accepts: type[ContrastiveLoss] = ContrastiveLoss
+    """The kind of contrastive losses that the head takes."""
+
+    min_contrast_size: int = 0
+    """Number of embeddings up to which absent labels fill the denominators."""
+
+    projector: ContrastiveProjector | None
+    contrastive_module: ContrastiveLoss | None
+
+    def add_contrast(
+        self,
+        loss_contrastive: dict | nn.Module | None,
+        in_channels: int,
+        projector: dict,
+    ) -> None:
+        """Build the contrastive loss and its projector.
+
+        Args:
+            loss_contrastive (dict | nn.Module, optional): The loss, or its config.
+                With None there is neither loss nor projector.
+            in_channels (int): Width of what is projected.
+            projector (dict): Other arguments of :class:`ContrastiveProjector`.
+
+        Raises:
+            ValueError: If the loss is none that the head takes.
+        """
+        self.projector = None
+        self.contrastive_module = None
+        if loss_contrastive is None:
+            return
+        loss = loss_contrastive
+        if not isinstance(loss, nn.Module):
+            loss = MODELS.build(loss)
+        self.contrastive_module = self._check_contrast(loss)
+        self.projector = ContrastiveProjector(in_channels, **projector)
+
+    def _check_contrast(self, loss: nn.Module) -> ContrastiveLoss:
+        """The loss itself, if the head takes it."""
+        head, name = type(self).__name__, type(loss).__name__
+        if not isinstance(loss, ContrastiveLoss):
+            raise ValueError(
+                f'loss_contrastive of {head} must be a ContrastiveLoss, got {name}. '
+                f'Let it derive from {self.accepts.__name__} '
+                '(mlcl_plugin.models.losses), see docs/extend.md.'
+            )
+        if not isinstance(loss, self.accepts):
+            raise ValueError(
+                f'{head} contrasts {self.accepts.consumes}, which {name} does not: it '
+                f'contrasts {loss.consumes}. Use a loss that derives from '
+                f'{self.accepts.__name__}, or LabelWiseClsHead, which takes all kinds.'
+            )
+        return loss
+
+    def pre_logits(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What is classified and projected, from the output of neck or backbone."""
+        raise NotImplementedError
+
+    def classify(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Logits ``(B, L)`` of what :meth:`pre_logits` returns."""
+        raise NotImplementedError
+
+    def forward(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Logits ``(B, L)`` of the output of neck or backbone."""
+        return self.classify(self.pre_logits(feats))
+
+    def project_images(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Project one vector per image.
+
+        Args:
+            embeddings (Tensor): What :meth:`pre_logits` returns.
+
+        Returns:
+            Tensor: ``(B, P)`` unit vectors.
+        """
+        raise NotImplementedError
+
+    def project(
+        self, embeddings: torch.Tensor, images: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Project the embeddings of chosen labels only.
+
+        Args:
+            embeddings (Tensor): What :meth:`pre_logits` returns.
+            images (Tensor): ``(N,)`` the image of each chosen label.
+            labels (Tensor): ``(N,)`` the label.
+
+        Returns:
+            Tensor: ``(N, P)`` unit vectors.
+
+        Raises:
+            ValueError: If the head has no embeddings of labels.
+        """
+        raise ValueError(
+            f'{type(self).__name__} has one embedding per image and none per label. '
+            'Use LabelWiseClsHead.'
+        )
+
+    def to_sphere(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Unit vectors ``(..., P)`` of vectors, by the projector.
+
+        Raises:
+            ValueError: If the head is built without contrast.
+        """
+        if self.projector is None:
+            raise ValueError(
+                f'{type(self).__name__} has no projector, since it is built without '
+                'loss_contrastive.'
+            )
+        return self.projector(vectors)
+
+    def projections(self, embeddings: torch.Tensor) -> Projections:
+        """Projections of a batch for a contrastive loss, computed on demand."""
+        return Projections(
+            images=partial(self.project_images, embeddings),
+            labels=partial(self.project, embeddings),
+        )
+
+    def loss(
+        self,
+        feats: Sequence[torch.Tensor],
+        data_samples: list[DataSample],
+        keys: Projections | None = None,
+        **kwargs,
+    ) -> dict[str, torch.Tensor]:
+        """Compute the losses of a batch.
+
+        Args:
+            feats (Sequence[Tensor]): The output of neck or backbone.
+            data_samples (list[DataSample]): B samples with ``gt_score`` (1
+                present, 0 absent, -1 unknown) or ``gt_label`` (indices).
+            keys (Projections, optional): Projections of the same batch by a momentum
+                encoder. The memory of the contrastive loss keeps them instead of those
+                of this head. Defaults to None.
+            **kwargs: Passed on to the classification loss.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls`` and those of :meth:`contrast_losses`,
+            already weighted.
+
+        Raises:
+            ValueError: If a target is malformed, see
+                :func:`mlcl_plugin.models.utils.collect_targets`.
+        """
+        embeddings = self.pre_logits(feats)
+        logits = self.classify(embeddings)
+        targets = self.collect_targets(data_samples, logits)
+        return dict(
+            loss_cls=self.classification_loss(logits, targets, **kwargs),
+            **self.contrast_losses(embeddings, logits, targets, keys),
+        )
+
+    def contrast_losses(
+        self,
+        embeddings: torch.Tensor,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        keys: Projections | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Compute the losses of contrast.
+
+        Args:
+            embeddings (Tensor): What :meth:`pre_logits` returns.
+            logits (Tensor): ``(B, L)``.
+            targets (Tensor): ``(B, L)``.
+            keys (Projections, optional): Of a momentum encoder. Defaults to None.
+
+        Returns:
+            dict[str, Tensor]: ``loss_contrastive``; nothing without contrast.
+        """
+        if self.contrastive_module is None:
+            return {}
+        inputs = ContrastInputs(
+            targets, logits, self.projections(embeddings), keys, self.min_contrast_size
+        )
+        return dict(loss_contrastive=self.contrastive_module.contrast(inputs))

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which contrastive losses heads take, and which checkpoints."""
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from mlcl_plugin.models import ContrastiveHead, LabelWiseContrastiveLoss
+from mlcl_plugin.models.utils.training_only import training_only_prefixes
+
+LABEL_MEMORY = dict(type='EmbeddingMemory', size=8, embed_dims=4)
+IMAGE_MEMORY = dict(type='ImageEmbeddingMemory', size=8, num_classes=5, embed_dims=4)
+CONTRASTS = dict(
+    present=dict(type='LabelWiseContrastiveLoss'),
+    remembered=dict(type='LabelWiseContrastiveLoss', memory=LABEL_MEMORY),
+    known=dict(type='WithinLabelContrastiveLoss'),
+    images=dict(type='ImageLevelContrastiveLoss', memory=IMAGE_MEMORY),
+)
+
+
+def build(kind='LabelWiseClsHead', **kwargs):
+    config = dict(
+        type=kind, num_classes=5, in_channels=6, projector=dict(out_channels=4)
+    )
+    return MODELS.build({**config, **kwargs})
+
+
+# --- losses ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind', ['LabelWiseClsHead', 'ImageLevelClsHead', 'SADCLHead'])
+@pytest.mark.parametrize(
+    'loss',
+    [
+        nn.MSELoss(),
+        dict(type='BinaryCrossEntropyLoss'),
+        dict(type='PrototypeContrastiveLoss'),
+        dict(type='KernelContrastiveLoss'),
+        dict(type='LabelEmbeddingContrastiveLoss'),
+    ],
+)
+def test_only_contrastive_losses_of_this_kind(kind, loss):
+    name = loss['type'] if isinstance(loss, dict) else 'MSELoss'
+    message = (
+        rf'loss_contrastive of {kind} must be a ContrastiveLoss, got {name}\. Let it '
+        r'derive from \w+ \(mlcl_plugin.models.losses\), see docs/extend.md\.$'
+    )
+    with pytest.raises(ValueError, match=message):
+        build(kind, loss_contrastive=loss)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'contrast', 'message'),
+    [
+        ('ImageLevelClsHead', 'present', 'whole images, which LabelWiseC'),
+        ('ImageLevelClsHead', 'known', 'it contrasts the embeddings of known labels'),
+        ('SADCLHead', 'images', 'it contrasts whole images. Use a loss that derives'),
+        ('SADCLHead', 'known', 'from PresentLabelContrast, or LabelWiseClsHead'),
+    ],
+)
+def test_losses_of_another_kind(kind, contrast, message):
+    with pytest.raises(ValueError, match=f'^{kind} contrasts .*{message}'):
+        build(kind, loss_contrastive=CONTRASTS[contrast])
+
+
+def test_given_modules():
+    loss = LabelWiseContrastiveLoss()
+    assert build(loss_contrastive=loss).contrastive_module is loss
+
+
+def test_no_projections_without_contrast():
+    head = build()
+    with pytest.raises(ValueError, match='LabelWiseClsHead has no projector, since'):
+        head.project_images(torch.zeros(2, 5, 6))
+    with pytest.raises(ValueError, match='built without loss_contrastive'):
+        head.project(torch.zeros(2, 5, 6), torch.tensor([0]), torch.tensor([1]))
+
+
+def test_image_level_heads_have_no_embeddings_of_labels():
+    head = build('ImageLevelClsHead', loss_contrastive=CONTRASTS['images'])
+    projections = head.projections(torch.zeros(2, 6))
+    assert projections.images().shape == (2, 4)
+    with pytest.raises(ValueError, match='one embedding per image and none per label'):
+        projections.labels(torch.tensor([0]), torch.tensor([1]))
+
+
+def test_what_a_subclass_must_write():
+    head = ContrastiveHead(3)
+    x = torch.zeros(2, 3)
+    for call in (head.pre_logits, head.classify, head.project_images):
+        with pytest.raises(NotImplementedError):
+            call(x)
+
+
+# --- checkpoints ----------------------------------------------------------------
+
+LABEL_WISE = dict(
+    plain=dict(),
+    **{name: dict(loss_contrastive=CONTRASTS[name]) for name in CONTRASTS},
+    groups=dict(loss_contrastive=CONTRASTS['present'], num_groups=2),
+    sadcl=dict(kind='SADCLHead', num_slots=3),
+)
+PARTS = ('projector', 'label_scale', 'contrastive_module', 'prototypes', 'memory_bits')
+
+
+@pytest.mark.parametrize('source', LABEL_WISE)
+def test_a_head_without_contrast_takes_all(source):
+    torch.manual_seed(0)
+    given = build(**LABEL_WISE[source])
+    target = build(num_groups=LABEL_WISE[source].get('num_groups'))
+    target.load_state_dict(given.state_dict(), strict=True)
+    assert set(target.state_dict()) == {'classifier.weight', 'classifier.bias'}
+    for name, value in target.state_dict().items():
+        assert torch.equal(value, given.state_dict()[name])
+
+
+@pytest.mark.parametrize('source', LABEL_WISE)
+def test_a_head_takes_its_own(source):
+    torch.manual_seed(0)
+    given, again = build(**LABEL_WISE[source]), build(**LABEL_WISE[source])
+    again.load_state_dict(given.state_dict(), strict=True)
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, given.state_dict()[name])
+
+
+@pytest.mark.parametrize('contrast', CONTRASTS)
+def test_parts_that_a_head_has_stay_strict(contrast):
+    head = build(loss_contrastive=CONTRASTS[contrast])
+    with pytest.raises(RuntimeError, match=r'Missing .*projector\.fc1\.weight'):
+        head.load_state_dict(build().state_dict())
+
+
+def test_other_weights_stay_strict():
+    state = build().state_dict()
+    for key in ('projectors.weight', 'prototypes_of', 'momentum_encoder.steps', 'x'):
+        with pytest.raises(RuntimeError, match=f'Unexpected .*{key}'):
+            build().load_state_dict({**state, key: torch.zeros(1)})
+
+
+@pytest.mark.parametrize('source', LABEL_WISE)
+def test_declared_parts(source):
+    """All weights that a head without contrast does not have, and no others."""
+    model = nn.ModuleDict(dict(head=build(**LABEL_WISE[source])))
+    plain = {f'head.{name}' for name in ('classifier.weight', 'classifier.bias')}
+    prefixes = training_only_prefixes(model)
+    assert {p.removeprefix('head.') for p in prefixes} <= set(PARTS)
+    for key in model.state_dict():
+        declared = any(key == p or key.startswith(f'{p}.') for p in prefixes)
+        assert declared == (key not in plain), key
