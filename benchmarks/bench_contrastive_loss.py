@@ -37,8 +37,8 @@ def make(rival: str, num_embeddings: int, num_labels: int) -> Call:
         Callable: Returns ``value`` and ``gradient``.
     """
     generator = torch.Generator().manual_seed(0)
-    # The leaf comes before normalisation: some losses normalise again, and gradients agree
-    # only along the sphere.
+    # The leaf comes before normalisation: some losses normalise again, so that
+    # gradients agree only along the sphere.
     vectors = torch.randn(num_embeddings, DIMS, generator=generator)
     vectors.requires_grad_()
     # Anchors without a positive count in our mean, but not in every rival's.
