@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .allocator import keep_memory
+from . import checkpoint_loaders  # noqa: F401, registers the loaders
 from .checkpoint_file import check_checkpoint
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed

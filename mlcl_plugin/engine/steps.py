@@ -2,8 +2,8 @@
 """How the steps of a config merge into plain configs.
 
 A config with steps is a usual config with two more fields: ``runner_type`` names
-:class:`StepwiseRunner`, ``steps`` maps the name of each step to its changes. This module
-is the only one that knows how changes become the config of a step.
+:class:`StepwiseRunner`, ``steps`` maps the name of each step to its changes. This
+module is the only one that knows how changes become the config of a step.
 """
 
 import copy
