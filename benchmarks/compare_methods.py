@@ -46,7 +46,7 @@ from mlcl_plugin.engine import (
     keep_memory,
     set_default_dataloader_cfg,
 )
-from mlcl_plugin.engine.runner.pointers import FINISHED, LAST, read_pointer
+from mlcl_plugin.engine.pointers import FINISHED, LAST, read_pointer
 
 FIELDS = {
     'title',

@@ -112,6 +112,7 @@ def record():
     record.epochs = lambda: [
         (e.step, e.epoch) for e in record.events if e.event == 'epoch'
     ]
+    record.Interruption = Interruption
     record.starts = lambda: [e for e in record.events if e.event == 'train']
     yield record
     RecordHook.record = SimpleNamespace()

@@ -23,7 +23,7 @@ import torch
 from mmengine.config import Config
 
 import mlcl_plugin
-from mlcl_plugin.engine.runner.pointers import FINISHED, LAST, STARTED_FROM
+from mlcl_plugin.engine.pointers import FINISHED, LAST, STARTED_FROM
 
 TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / 'configs/mlcl_resnet_digits.py'

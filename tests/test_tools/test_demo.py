@@ -12,7 +12,7 @@ import cv2
 import pytest
 from mmengine.config import Config
 
-from mlcl_plugin.engine import StepwiseRunner
+from mlcl_plugin.engine import find_start
 
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / 'tools/demo.py'
@@ -132,11 +132,10 @@ def test_resume(demo, calls):
     one.train_control()
     cfg = merged(calls.pop())
     assert cfg.resume and cfg.load_from is None
-    index, resumed, inside = StepwiseRunner(cfg)._find_start(list(cfg.steps))
-    assert (list(cfg.steps)[index], Path(resumed).resolve(), inside) == (
+    start = find_start(cfg)
+    assert (start.step, Path(start.resume_from).resolve()) == (
         'step2',
         latest.resolve(),
-        True,
     )
 
     finish(one, model)

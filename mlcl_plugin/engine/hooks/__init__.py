@@ -4,6 +4,7 @@ from .dataset_check_hook import DatasetCheckHook
 from .ema_check_hook import EMACheckHook
 from .mile_hook import MILeHook
 from .prototype_init_hook import PrototypeInitHook
+from .start_hook import StartHook
 
 __all__ = [
     'CheckpointCheckHook',
@@ -11,4 +12,5 @@ __all__ = [
     'EMACheckHook',
     'MILeHook',
     'PrototypeInitHook',
+    'StartHook',
 ]

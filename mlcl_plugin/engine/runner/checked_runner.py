@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MMEngine's runner, which says what is wrong with data that give no batch."""
+"""MMEngine's runner with clear errors for datasets that give no batch."""
 
 from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 
 
 class CheckedRunner(Runner):
     """Runner that raises a clear error for a dataset without an image or batch.
 
-    MMEngine fails on an empty list with a message of numpy's, before any hook is
-    called, and trains without an iteration, or not at all, where ``drop_last`` drops
-    the only batch.
+    For an empty dataset, MMEngine fails with a message of numpy before it calls any
+    hook. If ``drop_last`` drops the only batch, it trains without an iteration or not
+    at all.
     """
 
     @staticmethod
@@ -29,8 +29,9 @@ class CheckedRunner(Runner):
         try:
             return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except ValueError as error:
-            # MMEngine joins the serialized images of a dataset.
-            if 'need at least one array to concatenate' not in str(error):
+            # NumPy's message: MMEngine concatenates the serialized images of a dataset.
+            empty = 'need at least one array to concatenate' in str(error)
+            if not empty or isinstance(dataloader, DataLoader):
                 raise
             raise ValueError(
                 f'No image in the dataset {_describe(dataloader["dataset"])}. Check '
@@ -41,27 +42,32 @@ class CheckedRunner(Runner):
         """Build the training loop, see :meth:`mmengine.runner.Runner.build_train_loop`.
 
         Raises:
-            ValueError: If it has no batch to train on.
+            ValueError: If its dataloader has images but no batch.
         """
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
-        # Without an image there is nothing to say about batches: the hook's turn.
+        # DatasetCheckHook raises for a dataset without images.
         if len(loader) == 0 and len(loader.dataset) > 0:
-            sampler = loader.batch_sampler
             raise ValueError(
                 f'The train dataloader has no batch: {len(loader.dataset)} images in '
-                f'{get_world_size()} process(es), batch_size='
-                f'{getattr(sampler, "batch_size", None)} and drop_last='
-                f'{getattr(sampler, "drop_last", None)}. Set '
-                'train_dataloader.batch_size to fewer images, in a config in steps '
-                'also where a step sets it (steps.NAME.train_dataloader.batch_size), '
-                'or train_dataloader.drop_last=False.'
+                f'{get_world_size()} process(es), {_describe_batches(loader)}. Set '
+                'train_dataloader.batch_size to fewer images (in a config with steps '
+                'also steps.NAME.train_dataloader.batch_size, if a step sets it), or '
+                'set train_dataloader.drop_last=False.'
             )
         return loop
 
 
+def _describe_batches(loader: DataLoader) -> str:
+    sampler = loader.batch_sampler
+    if isinstance(sampler, BatchSampler):
+        return f'batch_size={sampler.batch_size} and drop_last={sampler.drop_last}'
+    # A config may name another class, which says only how many batches it has.
+    return f'batch_sampler={type(sampler).__name__}'
+
+
 def _describe(dataset: dict) -> str:
-    """What tells where a dataset comes from, and those that it wraps."""
+    """Say where a dataset comes from, and the datasets that it wraps."""
     kind = dataset['type']
     fields = [
         f'{key}={dataset[key]!r}'
