@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-from .allocator import keep_memory
 from . import checkpoint_loaders  # noqa: F401, registers the loaders
+from .allocator import keep_memory
 from .checkpoint_file import check_checkpoint
 from .checkpoint_fit import fit_checkpoint
 from .dataloader import set_default_dataloader_cfg

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
 from ..durable_files import PART
-from ..runner.pointers import LAST, write_pointer
+from ..pointers import LAST, write_pointer
 
 
 @HOOKS.register_module()
@@ -61,6 +61,8 @@ class DurableCheckpointHook(CheckpointHook):
                 _remove(self.file_backend, outdated)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if not self.save_best:
+            return
         backend = self.file_backend
         late = _LateRemoval(backend)
         self.file_backend = late

@@ -23,8 +23,8 @@ class NonFiniteHook(Hook):
     names losses, weights, iteration and images. :class:`CheckedRunner` registers this
     hook; to change its options, name it in ``custom_hooks``.
 
-    With gradient scaling (float16), the scaler leaves out steps by itself and lowers the
-    scale; these steps are no error.
+    With gradient scaling (float16), the scaler leaves out steps by itself and lowers
+    the scale; these steps are no error.
 
     Args:
         policy (str): ``'stop'`` ends the run with an error; the last checkpoint is
