@@ -13,10 +13,7 @@ from mlcl_plugin.evaluation.bootstrap import (
     label_figures,
     weighted_average_precision,
 )
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
-    average_precision,
-    precision_recall_f1,
-)
+from mlcl_plugin.evaluation import average_precision, precision_recall_f1
 
 
 @settings(deadline=None, max_examples=60)

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from mlcl_plugin.evaluation.decisions import Decisions
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
-    MultiLabelRecognitionMetric,
-)
+from mlcl_plugin.evaluation import MultiLabelRecognitionMetric
 from mlcl_plugin.evaluation.score_dump import ScoreDump
 
 PATH = Path(__file__).parents[2] / 'tools/analysis_tools/evaluate.py'

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mlcl_plugin.evaluation.decisions import Decisions
-from mlcl_plugin.evaluation.label_report import label_report
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import precision_recall_f1
+from mlcl_plugin.reports.label_report import label_report
+from mlcl_plugin.evaluation import precision_recall_f1
 from mlcl_plugin.evaluation.score_dump import ScoreDump
 
 PATH = Path(__file__).parents[2] / 'tools/analysis_tools/thresholds.py'

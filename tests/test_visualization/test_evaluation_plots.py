@@ -6,7 +6,7 @@ from matplotlib.text import Text
 from sklearn.metrics import precision_recall_curve
 
 from mlcl_plugin.evaluation.calibration import expected_calibration_error, reliability
-from mlcl_plugin.evaluation.label_report import label_report
+from mlcl_plugin.reports.label_report import label_report
 from mlcl_plugin.evaluation.score_dump import ScoreDump
 from mlcl_plugin.visualization import precision_recall_plot as module
 from mlcl_plugin.visualization.precision_recall_plot import precision_recall_plot

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from mlcl_plugin.evaluation.decisions import Decisions
-from mlcl_plugin.evaluation.label_report import label_report, predict_labels
+from mlcl_plugin.reports.label_report import label_report, predict_labels
 from mlcl_plugin.evaluation.score_dump import ScoreDump
 
 CLASSES = ('cat', 'dog', 'owl')

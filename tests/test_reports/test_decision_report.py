@@ -7,12 +7,9 @@ import pytest
 
 from mlcl_plugin.evaluation.calibration import expected_calibration_error
 from mlcl_plugin.evaluation.cross_fitting import DecisionRecipe, cross_fit
-from mlcl_plugin.evaluation.decision_report import ReportOptions, decision_report
-from mlcl_plugin.evaluation.label_report import label_report
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
-    MultiLabelRecognitionMetric,
-    precision_recall_f1,
-)
+from mlcl_plugin.reports.decision_report import ReportOptions, decision_report
+from mlcl_plugin.reports.label_report import label_report
+from mlcl_plugin.evaluation import MultiLabelRecognitionMetric, precision_recall_f1
 from mlcl_plugin.evaluation.score_dump import ScoreDump
 from mlcl_plugin.evaluation.thresholds import ThresholdTarget
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mlcl_plugin.evaluation import bootstrap, dump_comparison
-from mlcl_plugin.evaluation.dump_comparison import (
+from mlcl_plugin.reports.dump_comparison import (
     FIGURES,
     adjust_p_values,
     align_dumps,
