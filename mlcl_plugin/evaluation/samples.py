@@ -155,6 +155,8 @@ def _check_width(
 def _where(sample: Sample, index: int) -> str:
     """Say which sample an error is about."""
     path = sample.get('img_path')
-    return f' in sample {index} of the batch' if path is None else (
-        f' in the sample of {path}'
+    return (
+        f' in sample {index} of the batch'
+        if path is None
+        else (f' in the sample of {path}')
     )

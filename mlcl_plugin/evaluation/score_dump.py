@@ -21,7 +21,7 @@ from mmengine.fileio import get, list_from_file, put
 from mmengine.structures import BaseDataElement
 
 from ..targets import check_targets
-from .samples import Sample, read_samples
+from .samples import read_samples
 
 SUFFIXES = ('.pkl', '.csv', '.parquet')
 IMAGE, SCORE, TARGET = 'image', 'score:', 'target:'

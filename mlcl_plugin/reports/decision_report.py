@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What thresholds and temperatures gain, on images that had no part in them."""
+"""How good thresholds and temperatures are on images that they were not made from."""
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from .bootstrap import draw_weights, interval, label_figures
-from .calibration import (
+from ..evaluation.bootstrap import draw_weights, interval
+from ..evaluation.calibration import (
     Reliability,
     at_bound,
-    expected_calibration_error,
+    calibration_error,
     reliability,
 )
-from .cross_fitting import DecisionRecipe, cross_fit
-from .decisions import Decisions
+from ..evaluation.cross_fitting import DecisionRecipe, cross_fit
+from ..evaluation.decisions import Decisions
+from ..evaluation.functional.label_rates import (
+    RATES,
+    class_rates,
+    count_labels,
+    weighted_rates,
+)
+from ..evaluation.score_dump import ScoreDump
+from ..evaluation.thresholds import Thresholds
 from .label_report import label_report
-from .score_dump import ScoreDump
 
-FIGURES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 FEW_POSITIVES = 20
-"""Below, the best cut of a label hangs on single images, which is noted."""
+"""With fewer, the best cut of a label depends on single images, which is noted."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,11 @@ class ReportOptions:
 
 
 class Judgement(NamedTuple):
-    """Figures of labels that were predicted in one way.
+    """Metrics of labels that were predicted in one way.
 
     Attributes:
-        figures (dict[str, tuple]): Value, lower and upper end of each of ``FIGURES``,
-            from 0 to 1.
+        rates (dict[str, tuple]): Value, lower and upper end of each of ``RATES``, from
+            0 to 1.
         error (float): Expected calibration error of all labels together.
         label_errors (np.ndarray): ``(L,)``, that of each label.
         label_precision (np.ndarray): ``(L,)``; nan for a label that is not predicted.
@@ -60,7 +64,7 @@ class Judgement(NamedTuple):
         curve (Reliability): Of all labels together.
     """
 
-    figures: dict[str, tuple[float, float, float]]
+    rates: dict[str, tuple[float, float, float]]
     error: float
     label_errors: np.ndarray
     label_precision: np.ndarray
@@ -68,23 +72,28 @@ class Judgement(NamedTuple):
     label_f1: np.ndarray
     curve: Reliability
 
+    @property
+    def mean_label_error(self) -> float:
+        """Mean of the labels' errors, without labels that have no known entry."""
+        return float(np.nanmean(self.label_errors))
+
 
 @dataclass(frozen=True)
 class DecisionReport:
     """Decisions and what they gain.
 
     Attributes:
-        decisions (Decisions): Made from all images. Their ``info`` holds the figures.
+        decisions (Decisions): Made from all images. Their ``info`` holds the metrics.
         before (Judgement): Of scores as they are, at the threshold to compare with.
         after (Judgement): Of cross-fitted decisions.
         in_sample (Judgement): Of ``decisions`` on the images they were made from: too
             good.
         gain (dict[str, tuple]): After minus before, with interval, of each of
-            ``FIGURES``.
-        labels (list[dict]): One a label: ``label``, ``threshold``, ``temperature``,
+            ``RATES``.
+        labels (list[dict]): One per label: ``label``, ``threshold``, ``temperature``,
             ``support``; precision, recall, F1 and calibration error before and after,
             as ``precision_before`` ... ``ece_after``; and ``note``, empty if there is
-            nothing to say.
+            nothing to note.
     """
 
     decisions: Decisions
@@ -101,8 +110,8 @@ def decision_report(
     """Make decisions from a dump and judge them by cross-fitting.
 
     Intervals come from resampled images, see :func:`interval`. Predictions are taken as
-    given, so that thresholds that came out otherwise are not in the intervals; those of
-    the gain are of the same resamples before and after.
+    given: the intervals leave out that other images would give other thresholds. Those
+    of the gain use the same resamples before and after.
 
     Args:
         dump (ScoreDump): Validation images that the model was not trained on.
@@ -111,10 +120,10 @@ def decision_report(
             defaults.
 
     Returns:
-        DecisionReport: See there.
+        DecisionReport: The decisions and their metrics.
 
     Raises:
-        ValueError: If scores are outside of [0, 1], a number of the options is not
+        ValueError: If a score is not from 0 to 1, a number of the options is not
             positive, there are fewer images than folds, or no label is present in the
             images of some folds.
     """
@@ -124,50 +133,98 @@ def decision_report(
         recipe, scores, targets, dump.classes, options.num_folds, options.seed
     )
     decisions, found = recipe.fit(scores, targets, dump.classes)
+    uniform = Decisions.uniform(dump.classes, options.thr)
     ways = {
-        'before': (scores, scores >= np.float32(options.thr)),
+        'before': (scores, uniform.predict(scores)),
         'after': crossed,
         'in_sample': (decisions.calibrate(scores), decisions.predict(scores)),
     }
-    resampled = {name: [] for name in ways}
-    num_images = len(targets)
-    for weights in draw_weights(num_images, options.num_resamples, options.seed):
-        for name, (_, predicted) in ways.items():
-            resampled[name].append(label_figures(predicted, targets, weights))
-    resampled = {
-        name: {key: np.concatenate([block[key] for block in own]) for key in FIGURES}
-        for name, own in resampled.items()
+    predictions = {name: predicted for name, (_, predicted) in ways.items()}
+    resampled = _resample(predictions, targets, options)
+    judged = {
+        name: _judge(*way, targets, resampled[name], options)
+        for name, way in ways.items()
     }
-    everything = np.ones((1, num_images), dtype=np.float32)
-    judged, values = {}, {}
-    for name, (calibrated, predicted) in ways.items():
-        exact = label_figures(predicted, targets, everything)
-        values[name] = {key: float(exact[key][0]) for key in FIGURES}
-        judged[name] = Judgement(
-            {
-                key: (
-                    values[name][key],
-                    *interval(
-                        resampled[name][key], values[name][key], options.level, (0, 1)
-                    ),
-                )
-                for key in FIGURES
-            },
-            expected_calibration_error(calibrated, targets, options.num_bins),
-            expected_calibration_error(
-                calibrated, targets, options.num_bins, per_label=True
-            ),
-            *_label_figures(predicted, targets),
-            reliability(calibrated, targets, options.num_bins),
-        )
     gain = {}
-    for key in FIGURES:
-        value = values['after'][key] - values['before'][key]
+    for key in RATES:
+        value = judged['after'].rates[key][0] - judged['before'].rates[key][0]
         draws = resampled['after'][key] - resampled['before'][key]
         gain[key] = (value, *interval(draws, value, options.level, (-1, 1)))
 
-    labels = []
-    for index, row in enumerate(label_report(dump, decisions)):
+    labels = _label_rows(label_report(dump, decisions), found, recipe, judged)
+    info = dict(
+        target=str(recipe.target),
+        thresholds='per-label' if recipe.per_label else 'global',
+        calibrate=recipe.calibrate,
+        num_images=len(targets),
+        num_folds=options.num_folds,
+        seed=options.seed,
+        compared_with=options.thr,
+        level=options.level,
+        num_resamples=options.num_resamples,
+        num_bins=options.num_bins,
+        before=_for_json(judged['before']),
+        after_cross_fitted=_for_json(judged['after']),
+        gain_cross_fitted={key: _in_percent(value) for key, value in gain.items()},
+        after_in_sample_too_good=_for_json(judged['in_sample']),
+        notes={row['label']: row['note'] for row in labels if row['note']},
+    )
+    decisions = Decisions(
+        decisions.classes, decisions.thresholds, decisions.temperatures, info
+    )
+    return DecisionReport(decisions, **judged, gain=gain, labels=labels)
+
+
+def _resample(
+    predictions: dict[str, np.ndarray], targets: np.ndarray, options: ReportOptions
+) -> dict[str, dict[str, np.ndarray]]:
+    """Compute ``RATES`` of each way to predict for all resamples, ``(R,)`` each."""
+    blocks: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in predictions}
+    for weights in draw_weights(len(targets), options.num_resamples, options.seed):
+        for name, predicted in predictions.items():
+            blocks[name].append(weighted_rates(predicted, targets, weights))
+    return {
+        name: {key: np.concatenate([block[key] for block in own]) for key in RATES}
+        for name, own in blocks.items()
+    }
+
+
+def _judge(
+    calibrated: np.ndarray,
+    predicted: np.ndarray,
+    targets: np.ndarray,
+    resampled: dict[str, np.ndarray],
+    options: ReportOptions,
+) -> Judgement:
+    everything = np.ones((1, len(targets)), dtype=np.float32)
+    rates = {}
+    for key, values in weighted_rates(predicted, targets, everything).items():
+        value = float(values[0])
+        ends = interval(resampled[key], value, options.level, (0, 1))
+        rates[key] = (value, *ends)
+    of_labels = class_rates(count_labels(predicted, targets))
+    curve = reliability(calibrated, targets, options.num_bins)
+    label_curves = reliability(calibrated, targets, options.num_bins, per_label=True)
+    return Judgement(
+        rates,
+        float(calibration_error(curve)),
+        calibration_error(label_curves),
+        of_labels['precision'],
+        of_labels['recall'],
+        of_labels['F1'],
+        curve,
+    )
+
+
+def _label_rows(
+    report: list[dict],
+    found: Thresholds,
+    recipe: DecisionRecipe,
+    judged: dict[str, Judgement],
+) -> list[dict]:
+    """Make the rows of :attr:`DecisionReport.labels`."""
+    rows = []
+    for index, row in enumerate(report):
         notes = []
         if not found.learned[index]:
             notes.append('no positive or no negative: threshold of all labels')
@@ -176,10 +233,10 @@ def decision_report(
         own = recipe.per_label or recipe.calibrate == 'per-label'
         if own and 0 < row['support'] < FEW_POSITIVES:
             notes.append(f'fewer than {FEW_POSITIVES} positives: uncertain')
-        # nan, which is no temperature, is at no bound
+        # False for nan, which means no temperature.
         if at_bound(row['temperature']):
-            notes.append('temperature at its bound: the scores do not tell one')
-        labels.append(
+            notes.append('temperature at its bound: the scores do not determine it')
+        rows.append(
             dict(
                 label=row['label'],
                 threshold=row['threshold'],
@@ -198,53 +255,17 @@ def decision_report(
                 note='; '.join(notes),
             )
         )
-    info = dict(
-        target=str(recipe.target),
-        thresholds='per-label' if recipe.per_label else 'global',
-        calibrate=recipe.calibrate,
-        num_images=num_images,
-        num_folds=options.num_folds,
-        seed=options.seed,
-        compared_with=options.thr,
-        level=options.level,
-        num_resamples=options.num_resamples,
-        num_bins=options.num_bins,
-        before=_for_json(judged['before']),
-        after_cross_fitted=_for_json(judged['after']),
-        gain_cross_fitted={key: _rounded(value) for key, value in gain.items()},
-        after_in_sample_too_good=_for_json(judged['in_sample']),
-        notes={row['label']: row['note'] for row in labels if row['note']},
-    )
-    decisions = Decisions(
-        decisions.classes, decisions.thresholds, decisions.temperatures, info
-    )
-    return DecisionReport(decisions, **judged, gain=gain, labels=labels)
+    return rows
 
 
-def _label_figures(predicted: np.ndarray, targets: np.ndarray) -> Iterator[np.ndarray]:
-    """Precision, recall and F1 of each label, (L,) each."""
-    truth = targets == 1
-    num_correct = (predicted & truth).sum(axis=0)
-    num_true = truth.sum(axis=0)
-    num_predicted = (predicted & (targets != -1)).sum(axis=0)
-    for numerator, denominator, defined in (
-        (num_correct, num_predicted, num_predicted > 0),
-        (num_correct, num_true, num_true > 0),
-        (2 * num_correct, num_true + num_predicted, num_true > 0),
-    ):
-        yield np.where(defined, numerator / np.maximum(denominator, 1), math.nan)
-
-
-def _rounded(values: tuple[float, ...]) -> list[float]:
-    """In percent: value, lower and upper end."""
+def _in_percent(values: tuple[float, ...]) -> list[float]:
     return [round(100 * value, 4) for value in values]
 
 
 def _for_json(judgement: Judgement) -> dict:
-    figures = {key: _rounded(value) for key, value in judgement.figures.items()}
-    mean = np.nanmean(judgement.label_errors)
+    rates = {key: _in_percent(value) for key, value in judgement.rates.items()}
     return dict(
-        figures,
+        rates,
         ECE=round(100 * judgement.error, 4),
-        mean_label_ECE=round(100 * float(mean), 4),
+        mean_label_ECE=round(100 * judgement.mean_label_error, 4),
     )

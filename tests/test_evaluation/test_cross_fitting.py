@@ -93,7 +93,9 @@ def test_noise_gains_nothing():
 def test_bad_input():
     scores, targets = make_case()
     for number in (1, 41):
-        with pytest.raises(ValueError, match=f'2 to the number.*40, got {number}'):
+        with pytest.raises(
+            ValueError, match=f'2 to the number.*40, got num_folds={number}'
+        ):
             cross_fit(DecisionRecipe(), scores, targets, CLASSES, number)
     targets[:] = 0
     targets[7] = 1

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics as functions of scores and targets."""
 
-from .ranked_precision import average_precision, weighted_average_precision
 from .label_rates import RATES, precision_recall_f1, weighted_rates
+from .ranked_precision import average_precision, weighted_average_precision
 from .recognition import recognition_metrics
 
 __all__ = [

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..class_blocks import map_class_blocks
 from ..decisions import Decisions
-from .ranked_precision import block_average_precision
 from .label_rates import LabelCounts, label_masks, mean_rates
+from .ranked_precision import block_average_precision
 
 # Entries that labels are counted in at a time: what a processor's cache holds.
 CHUNK_ENTRIES = 2**18

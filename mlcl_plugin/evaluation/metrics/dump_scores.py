@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""A metric that writes scores and targets to a file."""
+
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any

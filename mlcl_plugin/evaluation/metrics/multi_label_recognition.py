@@ -318,7 +318,9 @@ class MultiLabelRecognitionMetric(BaseMetric):
 
     def _class_names(self, num_classes: int) -> list[str]:
         classes = self._dataset_classes()
-        return [str(name) for name in (range(num_classes) if classes is None else classes)]
+        return [
+            str(name) for name in (range(num_classes) if classes is None else classes)
+        ]
 
 
 def _check_options(

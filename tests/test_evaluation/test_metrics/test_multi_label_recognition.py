@@ -692,8 +692,14 @@ class TestErrors:
             ({'pred_score': [0.1, 0.2, 0.3], 'gt_score': [0.5, 0, 1]}, 'hold 0.5[, ]'),
             ({'pred_score': [0.1, 0.2, 0.3], 'gt_score': [math.nan, 0, 1]}, 'nan'),
             ({'pred_score': [0.1, 0.2, 0.3], 'gt_score': [257, 0, 1]}, 'hold 257[, ]'),
-            ({'pred_score': [0.1, 0.2, 0.3], 'gt_label': [0, 3]}, 'expected indices from 0 to 2'),
-            ({'pred_score': [0.1, 0.2, 0.3], 'gt_label': [-1]}, 'expected indices from 0 to 2'),
+            (
+                {'pred_score': [0.1, 0.2, 0.3], 'gt_label': [0, 3]},
+                'expected indices from 0 to 2',
+            ),
+            (
+                {'pred_score': [0.1, 0.2, 0.3], 'gt_label': [-1]},
+                'expected indices from 0 to 2',
+            ),
             (
                 {'pred_score': [0.1, 0.2, 0.3], 'gt_label': [1, 0, 1]},
                 'like a vector with one entry per label',
@@ -702,12 +708,18 @@ class TestErrors:
                 {'pred_score': [0.1, 0.2, 0.3], 'gt_label': [2, 0, 2]},
                 'names label 2 twice',
             ),
-            ({'pred_score': [0.1, 0.2, 0.3], 'gt_label': [1.0]}, 'flat list of integers'),
+            (
+                {'pred_score': [0.1, 0.2, 0.3], 'gt_label': [1.0]},
+                'flat list of integers',
+            ),
             (
                 {'pred_score': [0.1, 0.2, 0.3], 'gt_label': [True, False]},
                 'flat list of integers',
             ),
-            ({'pred_score': [0.1, 0.2, 0.3], 'gt_label': [[1]]}, 'flat list of integers'),
+            (
+                {'pred_score': [0.1, 0.2, 0.3], 'gt_label': [[1]]},
+                'flat list of integers',
+            ),
         ],
     )
     def test_sample(self, sample, match):
