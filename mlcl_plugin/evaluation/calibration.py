@@ -34,7 +34,7 @@ class Reliability(NamedTuple):
     """
 
     edges: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # tuples have a method count
     score: np.ndarray
     present: np.ndarray
 

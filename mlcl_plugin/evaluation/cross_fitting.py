@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decisions for images that they were not made from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,14 +40,14 @@ class DecisionRecipe:
             )
 
     def fit(
-        self, scores: np.ndarray, targets: np.ndarray, classes: tuple[str, ...]
+        self, scores: np.ndarray, targets: np.ndarray, classes: Sequence[str]
     ) -> tuple[Decisions, Thresholds]:
         """Make decisions: temperatures first, then thresholds of calibrated scores.
 
         Args:
             scores (np.ndarray): ``(N, L)`` from 0 to 1.
             targets (np.ndarray): ``(N, L)``, 1 present, 0 absent, -1 unknown.
-            classes (tuple[str, ...]): L names.
+            classes (Sequence[str]): L names.
 
         Returns:
             tuple[Decisions, Thresholds]: The decisions, and how their thresholds were
@@ -82,7 +83,7 @@ def cross_fit(
     recipe: DecisionRecipe,
     scores: np.ndarray,
     targets: np.ndarray,
-    classes: tuple[str, ...],
+    classes: Sequence[str],
     num_folds: int = 5,
     seed: int = 0,
 ) -> CrossFit:
@@ -92,7 +93,7 @@ def cross_fit(
         recipe (DecisionRecipe): How decisions are made.
         scores (np.ndarray): ``(N, L)`` from 0 to 1.
         targets (np.ndarray): ``(N, L)``, 1 present, 0 absent, -1 unknown.
-        classes (tuple[str, ...]): L names.
+        classes (Sequence[str]): L names.
         num_folds (int): Number of folds, drawn at random and of about the same size.
             Defaults to 5.
         seed (int): Seed of the draw. Defaults to 0.

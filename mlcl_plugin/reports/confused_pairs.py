@@ -91,6 +91,8 @@ def confused_pairs(
         return []
     others = np.ones(num_labels * (num_labels - 1) - len(p_values))
     adjusted = false_discovery_control(np.concatenate([p_values, others]))
+    # By the excess; pairs are found in the order of their labels.
+    order = sorted(zip(found, adjusted), key=lambda item: item[0][3] - item[0][2])
     pairs = [
         dict(
             present=dump.classes[i],
@@ -101,8 +103,7 @@ def confused_pairs(
             missed=also_missed,
             p_adjusted=float(p),
         )
-        for (i, j, both, expected, also_missed), p in zip(found, adjusted)
+        for (i, j, both, expected, also_missed), p in order
         if p <= max_rate
     ]
-    pairs.sort(key=lambda pair: pair['expected'] - pair['images'])
     return pairs[:max_pairs]

@@ -59,7 +59,7 @@ def align_dumps(first: ScoreDump, other: ScoreDump) -> ScoreDump:
     """Put the images of a dump into the order of another.
 
     Images are matched by their names. If these are paths that differ, they are matched
-    by the names of the files, provided that these are unique and the same in both dumps.
+    by the names of the files, if these are unique and the same in both dumps.
 
     Args:
         first (ScoreDump): The order.
@@ -82,7 +82,7 @@ def align_dumps(first: ScoreDump, other: ScoreDump) -> ScoreDump:
                 else ' in their order.'
             )
         )
-    names = [first.images, other.images]
+    names = [list(first.images), list(other.images)]
     if set(names[0]) != set(names[1]):
         files = [[PurePath(name).name for name in part] for part in names]
         if set(files[0]) == set(files[1]) and len(set(files[0])) == len(first.images):
@@ -94,12 +94,12 @@ def align_dumps(first: ScoreDump, other: ScoreDump) -> ScoreDump:
                 f"The image '{unique[counts.argmax()]}' comes {counts.max()} times. "
                 'Images are matched by their names, which must be different.'
             )
-    missing, added = set(names[0]) - set(names[1]), set(names[1]) - set(names[0])
-    if missing or added:
+    gone, new = set(names[0]) - set(names[1]), set(names[1]) - set(names[0])
+    if gone or new:
         raise ValueError(
-            f'The images differ: {len(missing)} are missing, such as '
-            f'{sorted(missing)[:2]}, and {len(added)} are added, such as '
-            f'{sorted(added)[:2]}. Dump both models on the same images.'
+            f'The images differ: {len(gone)} are missing, such as '
+            f'{sorted(gone)[:2]}, and {len(new)} are added, such as '
+            f'{sorted(new)[:2]}. Dump both models on the same images.'
         )
     place = {name: index for index, name in enumerate(names[1])}
     order = [place[name] for name in names[0]]

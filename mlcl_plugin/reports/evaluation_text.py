@@ -126,9 +126,10 @@ def evaluation_text(report: EvaluationReport, max_labels: int | None = None) -> 
     """
     results = report.results
     first = results[0].dump
-    rule = f'threshold {report.thr:g}'
-    if report.decision_files:
+    if report.thr is None:
         rule = 'decisions of ' + ', '.join(report.decision_files)
+    else:
+        rule = f'threshold {report.thr:g}'
     parts = [
         f'# {", ".join(result.name for result in results)}',
         f'{len(first.images):,} images, {len(first.classes):,} labels; {rule}.',

@@ -272,10 +272,11 @@ def sample_sheet(
             )
             ax.set(xticks=[], yticks=[], facecolor='#eaeef2')
             ax.spines[:].set_visible(False)
-            if images[i] is None:
+            image = images[i]
+            if image is None:
                 ax.text(0.5, 0.5, 'cannot be read', ha='center', transform=ax.transAxes)
             else:
-                ax.imshow(images[i])
+                ax.imshow(image)
                 ax.set_anchor('S')
             name = names[i] if len(names[i]) <= 26 else f'…{names[i][-25:]}'
             lines = [(name, GREY), *texts[i]]

@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from mmpretrain.models import BaseClassifier
 from torch import nn
 
 from ..models.necks import LabelAttentionNeck, LabelQueryDecoder, MLDecoderNeck
+from ..targets import PRESENT, UNKNOWN, is_present
 
 NECKS = (LabelAttentionNeck, LabelQueryDecoder, MLDecoderNeck)
 """Necks that can return their label attention."""
@@ -55,15 +57,16 @@ def label_attention_maps(
     Raises:
         ValueError: If the model has none of these necks or no head.
     """
-    neck = getattr(model, 'neck', None)
-    if not isinstance(neck, NECKS):
+    classifier = model if isinstance(model, BaseClassifier) else None
+    neck = classifier.neck if classifier is not None and classifier.with_neck else None
+    if classifier is None or not isinstance(neck, NECKS):
         got = 'no neck' if neck is None else f'the neck {type(neck).__name__}'
         raise ValueError(
             'Label attention needs a classifier with one of the necks '
             f'{", ".join(neck.__name__ for neck in NECKS)}, got '
             f'{type(model).__name__} with {got}.'
         )
-    if getattr(model, 'head', None) is None:
+    if not classifier.with_head:
         raise ValueError(
             'Label attention needs a classifier with a head, got '
             f'{type(model).__name__} without one.'
@@ -72,9 +75,9 @@ def label_attention_maps(
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        feats = model.extract_feat(inputs, stage='backbone')
+        feats = classifier.extract_feat(inputs, stage='backbone')
         embeddings, attention = neck(feats, return_attention=True)
-        logits = model.head((embeddings,))
+        logits = classifier.head((embeddings,))
     finally:
         for module, training in modes.items():
             module.training = training
@@ -109,8 +112,10 @@ def outcome_of(score: float, target: float, thr: float) -> str | None:
         but not annotated), or None for a label that is rightly not predicted.
     """
     if score >= thr:
-        return {1: 'correct', -1: 'unknown'}.get(target, 'wrong')
-    return 'missed' if target == 1 else None
+        if target == UNKNOWN:
+            return 'unknown'
+        return 'correct' if target == PRESENT else 'wrong'
+    return 'missed' if target == PRESENT else None
 
 
 def _select(
@@ -204,14 +209,17 @@ def prediction_sheet(
             'h, w). Let the backbone return a feature map (for a ViT: '
             "out_type='featmap')."
         )
-    maps = [
+    means = [
         _as_array('every map', attention, (None, len(classes), None, None)).mean(axis=0)
         for attention in maps
     ]
     images = [_as_array('every image', image, (None, None, 3)) for image in images]
 
     shown = [_select(s, t, thr, max_labels) for s, t in zip(scores, targets)]
-    truths = [_wrap([classes[i] for i in np.flatnonzero(t == 1)]) for t in targets]
+    truths = [
+        _wrap([classes[i] for i in np.flatnonzero(is_present(target)).tolist()])
+        for target in targets
+    ]
     # The picture under its heading, of two lines or as many as there are labels to
     # name, and a line left free.
     heights = [PICTURE + (max(2, 1 + len(truth)) + 1) * LINE for truth in truths]
@@ -243,7 +251,7 @@ def prediction_sheet(
         write(ax, '\n'.join(['true:', *truth]))
         for column, (label, outcome) in enumerate(shown[number], start=1):
             ax = place(column, number)
-            draw_map(ax, image, maps[number][label])
+            draw_map(ax, image, means[number][label])
             colour, words = OUTCOMES[outcome]
             score = f'{classes[label]}  {scores[number, label]:.2f}'
             write(ax, f'{words}\n{score}', color=colour)

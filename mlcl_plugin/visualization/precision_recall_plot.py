@@ -95,7 +95,7 @@ def precision_recall_plot(
         else:
             ax.set_xticklabels(['0', '0.5', '1'])
         _write_head(ax, rows[label])
-    _draw_legend(figure, dumps, title, len(shown), len(rows))
+    _draw_legend(figure, list(dumps), title, len(shown), len(rows))
     return figure
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..evaluation.calibration import Reliability
+from ..evaluation.calibration import Reliability, calibration_error
 
 COLOURS = {'before': '#bc6c00', 'after': '#0969da'}
 MARKERS = {'before': 's', 'after': 'o'}
@@ -90,7 +90,7 @@ def _draw_curves(ax: Axes, curves: dict[str, Reliability]) -> None:
             markersize=4,
             linewidth=1.2,
             elinewidth=0.8,
-            label=f'{key} (ECE {100 * _error(curve):.2f} %)',
+            label=f'{key} (ECE {100 * calibration_error(curve):.2f} %)',
         )
     ax.set(xlim=(0, 1), ylim=(0, 1), xticklabels=[], ylabel='fraction present')
     ax.legend(loc='upper left', frameon=False, fontsize=9)
@@ -140,11 +140,6 @@ def _draw_errors(
     ax.set_xlabel('ECE')
     shown = f', the largest {len(order)}' if len(order) < len(classes) else ''
     ax.set_title(f'of each label{shown}', loc='left', fontsize=10)
-
-
-def _error(curve: Reliability) -> float:
-    distance = np.nan_to_num(np.abs(curve.score - curve.present))
-    return float((curve.count * distance).sum() / curve.count.sum())
 
 
 def _wilson(fraction: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -219,7 +219,7 @@ def test_faults_in_one_line(dumps, tmp_path, capsys):
     [
         (
             ['a.csv', '--topk', '0'],
-            "--topk: expected an integer of at least 1, got '0'",
+            "--topk: expected an integer of at least 1, got '0",
         ),
         (['a.csv', '--thr', 'nan'], "--thr: expected a number, got 'nan'"),
         (['a.csv', '--decisions', 'x', 'y'], 'one for each of the 1 dumps, got 2'),

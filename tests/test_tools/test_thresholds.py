@@ -128,7 +128,7 @@ def test_names_of_labels(dump, tmp_path, capsys):
         (['--folds', '1'], "--folds: expected an integer of at least 2, got '1'"),
         (
             ['--resamples', '0'],
-            "--resamples: expected an integer of at least 1, got '0'",
+            "--resamples: expected an integer of at least 1, got '0",
         ),
         (['--thr', '2'], "--thr: expected a number from 0 to 1, got '2'"),
         (['--per-label', '--global'], 'not allowed with'),

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""mAP, precision, recall and F1 as a metric of MMEngine."""
+
 import logging
 from collections.abc import Sequence
 from typing import Any
