@@ -19,18 +19,18 @@ from ..targets import PRESENT, UNKNOWN, is_present
 NECKS = (LabelAttentionNeck, LabelQueryDecoder, MLDecoderNeck)
 """Necks that can return their label attention."""
 
-# How a label was dealt with: the colour of its frame and words that say the same, as
-# not everybody can tell the colours apart.
+# The outcome of a label: the colour of its frame, and words for those who cannot tell
+# the colours apart.
 OUTCOMES = {
     'correct': ('#1a7f37', '✓ correct'),
     'wrong': ('#cf222e', '✗ wrong'),
     'missed': ('#bc6c00', '○ missed'),
     'unknown': ('#57606a', '? not annotated'),
 }
-# Attention in multiples of an even spread that is shown at full strength, unless a map
-# has more: a label that looks everywhere nearly alike is not to seem to look somewhere.
+# Attention, in multiples of an even spread, that is shown at full strength. A map with
+# more is scaled to its maximum. Without this bound a nearly even map would show peaks.
 FULL_HEAT = 3.0
-# All in inches.
+# In inches.
 PICTURE, GAP, MARGIN, LINE, HEAD = 1.5, 0.16, 0.15, 0.15, 0.9
 
 
@@ -43,8 +43,8 @@ def label_attention_maps(
     Args:
         model (nn.Module): An ``ImageClassifier`` with a
             :class:`LabelAttentionNeck`, :class:`LabelQueryDecoder` or
-            :class:`MLDecoderNeck`. It is used in evaluation mode and left in
-            the mode that it was in.
+            :class:`MLDecoderNeck`. It is used in evaluation mode and then put
+            back into its former mode.
         inputs (Tensor): ``(B, 3, H, W)``, as ``model.data_preprocessor`` gives
             them, on the model's device.
 
@@ -71,7 +71,7 @@ def label_attention_maps(
             'Label attention needs a classifier with a head, got '
             f'{type(model).__name__} without one.'
         )
-    # Of every module, since parts of a model may be frozen in evaluation mode.
+    # The mode of every module, since parts may be frozen in evaluation mode.
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -86,7 +86,7 @@ def label_attention_maps(
 
 
 def _as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A numpy array of a given shape, None standing for any number."""
+    """Convert to a numpy array of a given shape, where None is any number."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
     value = np.asarray(value)
@@ -100,16 +100,16 @@ def _as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
 
 
 def outcome_of(score: float, target: float, thr: float) -> str | None:
-    """Say how a label was dealt with.
+    """Classify the decision about a label.
 
     Args:
         score (float): The label's score.
         target (float): 1 present, 0 absent, -1 unknown.
-        thr (float): Score from which on a label is predicted.
+        thr (float): Lowest score with which a label is predicted.
 
     Returns:
         str | None: ``'correct'``, ``'wrong'``, ``'missed'``, ``'unknown'`` (predicted
-        but not annotated), or None for a label that is rightly not predicted.
+        but not annotated), or None for a label that is correctly not predicted.
     """
     if score >= thr:
         if target == UNKNOWN:
@@ -121,7 +121,7 @@ def outcome_of(score: float, target: float, thr: float) -> str | None:
 def _select(
     scores: np.ndarray, targets: np.ndarray, thr: float, max_labels: int
 ) -> list[tuple[int, str]]:
-    """Labels to show and their outcomes: the predicted ones, then the missed."""
+    """Select labels to show, with outcomes: the predicted, then the missed ones."""
     shown = [
         (label, outcome)
         for label in np.argsort(-scores, kind='stable').tolist()
@@ -139,8 +139,8 @@ def draw_map(ax, image: np.ndarray, attention: np.ndarray) -> None:
     times_even = attention * attention.size
     heat = (times_even - 1) / (max(FULL_HEAT, float(times_even.max())) - 1)
     heat = heat.clip(min=0)
-    # As opaque as hot, so that the image shows where there is no attention. Enlarged
-    # here, since matplotlib does not interpolate opacities.
+    # Opacity follows the heat, so that the image shows where there is no attention. The
+    # map is enlarged here, since matplotlib does not interpolate opacities.
     heat = F.interpolate(
         torch.as_tensor(heat, dtype=torch.float32)[None, None],
         size=(height, width),
@@ -151,7 +151,7 @@ def draw_map(ax, image: np.ndarray, attention: np.ndarray) -> None:
 
 
 def _wrap(names: Sequence[str], width: int = 22) -> list[str]:
-    """The names of an image's labels as lines that are as wide as a picture."""
+    """Wrap the names of an image's labels to the width of a picture."""
     return textwrap.wrap(', '.join(names) or 'no label', width)
 
 
@@ -167,23 +167,23 @@ def prediction_sheet(
 ) -> Figure:
     """Draw images beside the attention of each label found in them.
 
-    A row an image: the image under its true labels, then one picture for each
-    predicted label, by falling score, and for each label that was missed. These show
-    the label's attention, averaged over the heads, as heat over the image in grey:
-    none up to the attention of an even spread, full heat at three times that or, if it
-    is more, at the map's maximum. Frame and title tell correct, wrong, missed and
-    predicted but not annotated labels apart.
+    One row per image: the image under its true labels, then one picture for each
+    predicted label, by falling score, and for each missed label. These show the label's
+    attention, averaged over the heads, as heat over the image in grey: none up to the
+    attention of an even spread, full heat at three times that or at the map's maximum,
+    whichever is more. Frame and title tell correct, wrong, missed and predicted but not
+    annotated labels apart.
 
     Args:
         images (Sequence[np.ndarray]): N images ``(H, W, 3)`` uint8, RGB, as the
             network sees them.
         scores (np.ndarray | Tensor): ``(N, L)`` from 0 to 1.
         maps (Sequence[np.ndarray | Tensor]): The attention for each image,
-            ``(heads, L, h, w)``; a tensor ``(N, heads, L, h, w)`` will do.
+            ``(heads, L, h, w)``; or a tensor ``(N, heads, L, h, w)``.
         targets (np.ndarray | Tensor): ``(N, L)``, 1 present, 0 absent, -1 unknown.
         classes (Sequence[str]): L names.
-        thr (float): Score from which on a label is predicted. Defaults to 0.5.
-        max_labels (int): Pictures in a row at most, beside the image.
+        thr (float): Lowest score with which a label is predicted. Defaults to 0.5.
+        max_labels (int): Largest number of pictures in a row, beside the image.
             Defaults to 6.
         title (str, optional): A line above the sheet. Defaults to None.
 
@@ -220,8 +220,7 @@ def prediction_sheet(
         _wrap([classes[i] for i in np.flatnonzero(is_present(target)).tolist()])
         for target in targets
     ]
-    # The picture under its heading, of two lines or as many as there are labels to
-    # name, and a line left free.
+    # The picture, its heading of at least two lines, and a free line.
     heights = [PICTURE + (max(2, 1 + len(truth)) + 1) * LINE for truth in truths]
     bottoms = HEAD + np.cumsum(heights)
     # Wide enough for the legend.
@@ -269,7 +268,7 @@ def _draw_head(figure: Figure, title: str, outcomes: set[str]) -> None:
     legend = {
         name: style
         for name, style in OUTCOMES.items()
-        # Many datasets are annotated completely, where it would only puzzle.
+        # Many datasets are annotated completely and have no such label.
         if name != 'unknown' or name in outcomes
     }
     width, height = figure.get_size_inches()

@@ -13,15 +13,15 @@ from matplotlib.patches import Rectangle
 from .label_attention import draw_map
 
 FOUND, OTHER, TICK, GREY = '#1a7f37', '#afb8c1', '#24292f', '#57606a'
-# All in inches.
+# In inches.
 PICTURE, PANEL, GAP, MARGIN, ROW, HEAD, TILE = 4.2, 4.0, 0.25, 0.15, 0.34, 0.6, 1.5
 TILE_HEAD, CAPTION = 0.36, 0.3
 
 
 def _short(name: str) -> str:
-    """A name that is no wider than the room for it."""
+    """Shorten a name to the space for it."""
     short = textwrap.shorten(name, 22, placeholder='…')
-    # Nothing is left of one long word.
+    # textwrap drops a single long word completely.
     return f'{name[:20]}…' if short == '…' else short
 
 
@@ -39,8 +39,8 @@ def label_scores_picture(
     """Draw an image beside its labels, each with a bar for its score.
 
     The labels that were found come first, by falling score, in colour. Pale rows below
-    them, up to five rows in all, are the other labels with the highest scores: how near
-    they came. A tick on each bar is the label's threshold.
+    them, up to five rows in all, are the other labels with the highest scores. A tick
+    on each bar is the label's threshold.
 
     Below, on request, one picture for each of the labels that were found shows where
     the network looked for it, drawn as in :func:`prediction_sheet`.
@@ -53,7 +53,7 @@ def label_scores_picture(
         found (Sequence[bool] | np.ndarray, optional): ``(L,)``, which labels were
             found. None takes those whose score is at least the threshold.
             Defaults to None.
-        max_labels (int): Rows at most. Defaults to 10.
+        max_labels (int): Largest number of rows. Defaults to 10.
         title (str, optional): A line above, such as the name of the file.
             Defaults to None.
         view (np.ndarray, optional): ``(h, w, 3)`` uint8, RGB, the image as the network
@@ -121,7 +121,7 @@ def label_scores_picture(
         )
 
     def write(x: float, y: float, text: str, **kwargs) -> None:
-        # A name may hold what matplotlib would read as a formula.
+        # matplotlib would read $ in a name as a formula.
         figure.text(
             x / total_width,
             1 - y / total_height,
