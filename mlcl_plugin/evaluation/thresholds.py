@@ -227,7 +227,7 @@ def find_thresholds(
             'Thresholds need images with a label, but no label is present.'
         )
     num_labels = scores.shape[1]
-    both = present.any(axis=0) & absent.any(axis=0)
+    both = np.asarray(present.any(axis=0) & absent.any(axis=0))
     value, reached = best_threshold(scores, targets, target)
     values, all_reached = np.full(num_labels, value), np.full(num_labels, reached)
     if not per_label:
