@@ -100,7 +100,7 @@ def test_bad_input():
     targets[:] = 0
     targets[7] = 1
     with pytest.raises(
-        ValueError, match='without fold . of 5, 32 images: .*fewer folds'
+        ValueError, match='Without fold . of 5, 32 images are left: .*fewer folds'
     ):
         cross_fit(DecisionRecipe(), scores, targets, CLASSES, 5)
     with pytest.raises(ValueError, match="calibrate must be one of .*got 'yes'"):

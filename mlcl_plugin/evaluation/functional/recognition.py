@@ -129,7 +129,8 @@ def count_predictions(
         labels, then predicted and correct labels of the top k.
     """
     predicted = decisions.predict(scores)
-    masks = list(label_masks(predicted, targets))
+    counted = label_masks(predicted, targets)
+    masks = list(counted)
     if topk is not None:
         # Rows with up to `topk` predicted labels keep all of them.
         crowded = (predicted.sum(1) > topk).nonzero()[:, 0]
@@ -141,7 +142,7 @@ def count_predictions(
         # a higher score than one that is.
         ranked = ranked.masked_fill(~predicted[crowded], -math.inf)
         top[crowded] &= topk_mask(ranked, topk)
-        masks += label_masks(top, targets)[1:]
+        masks += [top & counted.predicted, top & counted.correct]
     return torch.stack([mask.sum(0) for mask in masks])
 
 
