@@ -22,7 +22,7 @@ from mlcl_plugin.evaluation.functional import recognition
 
 DATA = Path(__file__).parents[2] / 'data'
 FIELDS = ('pred_score', 'gt_score')
-FIGURES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
+RATES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 
 
 def make_case(num_images=60, num_classes=7, ties=False, unknown=0.0, seed=0):
@@ -55,7 +55,7 @@ def oracle_topk(row, k):
 
 
 def oracle(scores, targets, thr, topk, absent_classes):
-    """All figures in percent, one entry at a time."""
+    """All metrics in percent, one entry at a time."""
     scores, targets = scores.tolist(), targets.tolist()
     num_classes = len(scores[0])
     aps = [
@@ -306,13 +306,13 @@ class TestPrecisionRecallF1:
 
     def test_nothing_predicted(self):
         result = precision_recall_f1(np.zeros((3, 2), dtype=bool), np.eye(3, 2))
-        assert result == dict.fromkeys(FIGURES, 0.0)
+        assert result == dict.fromkeys(RATES, 0.0)
 
     @pytest.mark.parametrize('absent_classes', ['skip', 'zero'])
     def test_no_positive(self, absent_classes):
         mask = np.ones((3, 2), dtype=bool)
         result = precision_recall_f1(mask, np.zeros((3, 2)), absent_classes)
-        assert result == dict.fromkeys(FIGURES, 0.0)
+        assert result == dict.fromkeys(RATES, 0.0)
 
 
 class TestCalculate:
@@ -394,12 +394,12 @@ class TestCalculate:
     def test_topk_above_the_number_of_classes(self):
         scores, targets = make_case(num_classes=2, seed=9)
         result = MultiLabelRecognitionMetric.calculate(scores, targets, topk=3)
-        for name in FIGURES:
+        for name in RATES:
             assert result[f'top3_{name}'] == result[name]
 
     def test_topk_off(self):
         result = MultiLabelRecognitionMetric.calculate([[0.9]], [[1]], topk=None)
-        assert set(result) == {'mAP', 'num_classes_evaluated', *FIGURES}
+        assert set(result) == {'mAP', 'num_classes_evaluated', *RATES}
 
     @pytest.mark.parametrize('value', [0.5, 0.7])
     def test_score_equal_to_thr_is_predicted(self, value):
@@ -411,7 +411,7 @@ class TestCalculate:
     def test_nothing_predicted(self):
         scores, targets = make_case(seed=10)
         result = MultiLabelRecognitionMetric.calculate(scores * 0.4, targets)
-        for name in FIGURES:
+        for name in RATES:
             assert result[name] == result[f'top3_{name}'] == 0
         assert result['mAP'] > 0
 
@@ -630,7 +630,7 @@ class TestEvaluator:
         names = {k for k in result if '/AP/' in k}
         assert names == {'multi-label/AP/0', 'multi-label/AP/1'}
 
-    def test_no_per_class_figures_by_default(self):
+    def test_no_per_class_values_by_default(self):
         result = evaluate(
             MultiLabelRecognitionMetric(),
             make_samples([[0.9, 0.1]], [[1, 0]]),
