@@ -39,16 +39,16 @@ def describe_difference(
     parts = []
     missing = [name for name in expected if name not in found]
     added = [name for name in found if name not in expected]
-    for names, text in ((missing, 'missing'), (added, 'in addition')):
-        if names:
-            shown = ', '.join(map(repr, names[:MAX_NAMED]))
-            more = len(names) - MAX_NAMED
-            shown += f' and {more} more' if more > 0 else ''
-            verb = 'is' if len(names) == 1 else 'are'
-            parts.append(
-                f'{shown} {verb} {text}'
-                if text == 'missing'
-                else f'{shown} {verb} {there} {text}'
-            )
+    if missing:
+        parts.append(f'{_enumerate(missing)} missing')
+    if added:
+        parts.append(f'{_enumerate(added)} {there} in addition')
     text = f'{len(found)} labels {there}, expected {len(expected)}'
     return f'{text}: {"; ".join(parts)}' if parts else f'{text}, some of them twice'
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    text = ', '.join(map(repr, names[:MAX_NAMED]))
+    more = len(names) - MAX_NAMED
+    text += f' and {more} more' if more > 0 else ''
+    return f'{text} {"is" if len(names) == 1 else "are"}'

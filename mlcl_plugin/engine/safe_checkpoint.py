@@ -245,7 +245,7 @@ def _names(pickle: bytes) -> Iterator[str]:
     """Names that a pickle refers to, in the spelling of Python 3."""
     for operation, argument, _ in pickletools.genops(pickle):
         if operation.name in ('GLOBAL', 'INST'):
-            module, _, name = argument.partition(' ')
+            module, _, name = str(argument).partition(' ')
             if module in ('__builtin__', 'copy_reg'):
                 module = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}[module]
             yield f'{module}.{name}'

@@ -2,6 +2,7 @@
 """MMEngine's checkpoint hook, which always leaves a complete checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import BaseStorageBackend
@@ -25,6 +26,9 @@ class DurableCheckpointHook(CheckpointHook):
     each checkpoint to a temporary file first. All arguments are those of
     :class:`mmengine.hooks.CheckpointHook`.
     """
+
+    # MMEngine sets it in before_train.
+    file_backend: Any
 
     def before_train(self, runner: Runner) -> None:
         """Remove what writes that were cut off have left."""

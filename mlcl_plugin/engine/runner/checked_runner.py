@@ -32,6 +32,11 @@ class CheckedRunner(Runner):
     - Losses and gradients that are not finite stop the run (:class:`NonFiniteHook`).
     """
 
+    # MMEngine sets these.
+    _resume: bool
+    _load_from: str | None
+    _train_dataloader: Any
+
     def register_hooks(
         self, default_hooks: dict | None = None, custom_hooks: list | None = None
     ) -> None:
