@@ -1,5 +1,5 @@
-# Python that makes the virtual environment: the first from 3.10 to 3.12, which are
-# tested, or else the first that is newer.
+# The Python that makes the virtual environment: the first from 3.10 to 3.12, which are
+# tested; without one, the first that is newer.
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(shell for newest in 12 99; do \
 	for p in python3 python3.12 python3.11 python3.10 python3.13 python3.14; do \
@@ -8,9 +8,13 @@ PYTHON := $(shell for newest in 12 99; do \
 endif
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What the environment holds: onedl or openmmlab, and a file of versions (empty for the
+# newest). constraints.txt holds versions of onedl and does not go with openmmlab.
+FAMILY ?= onedl
+CONSTRAINTS ?= $(if $(filter onedl,$(FAMILY)),constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-slow demo bench wheel clean
+.PHONY: help setup lint format test test-slow coverage demo bench wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
@@ -23,24 +27,32 @@ setup: ## make the virtual environment or bring it up to date
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "setup: no Python >= 3.10 found. Install one, or name it:" \
 			"make setup PYTHON=..." >&2; exit 1; fi
-	@"$(PYTHON)" .ci/setup_venv.py "$(VENV)"
+	@"$(PYTHON)" .ci/setup_venv.py "$(VENV)" --family "$(FAMILY)" \
+		--constraints "$(CONSTRAINTS)"
 
-lint: setup ## check style and format
-	@echo "lint: ruff check, ruff format --check"
+lint: setup ## check style, format, types and the floors of the package
+	@echo "lint: ruff check, ruff format --check, mypy, lint-imports"
 	@"$(BIN)/ruff" check .
 	@"$(BIN)/ruff" format --check .
+	@"$(BIN)/mypy"
+	@"$(BIN)/lint-imports"
 
 format: setup ## mend what ruff can mend
 	@"$(BIN)/ruff" check --fix .
 	@"$(BIN)/ruff" format .
 
-# A process a core, each with one thread: threads of several processes would wait for each
-# other.
-test: lint ## lint, then run the fast tests
-	@OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -q -n auto --maxprocesses 8
+# One process per core, each with one thread: threads of several processes would wait for
+# each other.
+PYTEST := OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -q -n auto --maxprocesses 8
+
+test: lint ## lint, then run the fast tests and the examples in docstrings
+	@$(PYTEST)
 
 test-slow: setup ## run the slow tests
 	@"$(BIN)/python" -m pytest -q -m slow
+
+coverage: setup ## run the fast tests and report what of the package they reach
+	@$(PYTEST) --cov --cov-report=term:skip-covered
 
 demo: setup ## train and show a small model
 	@"$(BIN)/python" tools/demo.py
@@ -48,7 +60,7 @@ demo: setup ## train and show a small model
 BENCHMARKS ?= contrastive_loss label_axis train_step metric annotations pipeline scaling \
 	$(if $(wildcard data/VOCdevkit/VOC2007/ImageSets),training_loop)
 
-bench: setup ## time ours against its rivals, and write docs/benchmarks.md
+bench: setup ## measure speed, and write docs/benchmarks.md
 	@"$(BIN)/python" -c 'import pytorch_metric_learning' 2>/dev/null \
 		|| "$(BIN)/python" -m pip install -qq --disable-pip-version-check \
 			--constraint constraints.txt --editable '.[bench]'
@@ -60,5 +72,7 @@ wheel: setup ## build sdist and wheel into dist/
 	@"$(BIN)/python" -m build --no-isolation --outdir dist .
 
 clean: ## remove what builds and tests leave; keeps the environment, data and runs
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
-	find mlcl_plugin tests tools configs .ci -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache \
+		.import_linter_cache .coverage .coverage.* htmlcov
+	find $(wildcard mlcl_plugin tests tools configs benchmarks studies .ci) \
+		-name __pycache__ -prune -exec rm -rf {} +

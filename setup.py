@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Put configs, tools and model index where OpenMMLab's tools look for them.
 
-The metadata are in ``setup.cfg``. ``mim``, ``mmengine.hub`` and ``Config`` expect
+``mim``, ``mmengine.hub`` and ``Config`` expect
 ``<package>/.mim/{configs,tools,model-index.yml}``. A wheel gets copies, made in the
-build folder so that the checkout stays as it is; an editable install gets links in
-the checkout, which follow every edit.
+build folder, so the checkout does not change. An editable install gets links in the
+checkout, so edits take effect at once. The metadata are in ``setup.cfg``.
 """
 
 import os
@@ -21,7 +21,7 @@ SOURCES = ('configs', 'tools', 'model-index.yml')
 
 
 def mim_files(root: Path = ROOT) -> Iterator[Path]:
-    """Iterate over the files to carry, as paths relative to ``root``."""
+    """Iterate over the files for ``.mim``, as paths relative to ``root``."""
     for name in SOURCES:
         source = root / name
         if not source.exists():
@@ -48,24 +48,24 @@ def copy_mim(target: Path, root: Path = ROOT) -> None:
 
 
 def link_mim(target: Path, root: Path = ROOT) -> None:
-    """Fill the folder ``target`` with links, or with copies if links are refused."""
+    """Fill the folder ``target`` with links, or copies if links are not allowed."""
     remove(target)
     target.mkdir(parents=True)
     try:
         for name in SOURCES:
             source = root / name
-            # Relative, so that they survive a move of the checkout.
+            # Relative, so that the links stay valid when the checkout moves.
             (target / name).symlink_to(
                 os.path.relpath(source, target), target_is_directory=source.is_dir()
             )
     except OSError:
-        # Windows asks for a right that few users have.
+        # Windows needs a privilege for links that few users have.
         remove(target)
         copy_mim(target, root)
 
 
 def remove(path: Path) -> None:
-    """Remove a folder, a file or a link, if it is there; never what a link shows."""
+    """Remove a folder, file or link if it exists, but not the target of a link."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.is_dir():
@@ -76,24 +76,27 @@ class BuildPy(build_py):
     """``build_py`` with the folder ``.mim``."""
 
     def run(self) -> None:
+        """Build, and make ``.mim``."""
         if self.editable_mode:
             link_mim(ROOT / PACKAGE / '.mim')
             super().run()
             return
         built = Path(self.build_lib, PACKAGE)
-        # setuptools leaves what an older build put there, which would be packed
-        # again although its source is gone.
+        # setuptools keeps the files of an older build there and would pack those whose
+        # sources no longer exist.
         if built.resolve() != ROOT / PACKAGE:
             remove(built)
         super().run()
         copy_mim(built / '.mim')
 
     def get_output_mapping(self) -> dict[str, str]:
+        """Map the files that are built to their sources."""
         built = Path(self.build_lib, PACKAGE, '.mim')
         mapping = {str(built / file): str(file) for file in mim_files()}
         return {**super().get_output_mapping(), **mapping}
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """List the files that are built."""
         outputs = super().get_outputs(include_bytecode)
         return list(dict.fromkeys([*outputs, *self.get_output_mapping()]))
 

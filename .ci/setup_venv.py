@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the virtual environment of the Makefile, or bring it up to date.
 
-Only what is needed is done: nothing when the environment is complete, one call of pip
-when what it is made from has changed or a tool of the Makefile is gone, and a new
-environment when the old one is half-made, was moved, or belongs to another Python. A
-folder that this script did not make is never touched.
+The script does nothing if the environment is complete. It calls pip if one of the files
+in ``MADE_FROM`` has changed or a tool of the Makefile is missing. It makes a new
+environment if the old one is incomplete, was moved, or belongs to another Python. It
+never touches a folder that it did not make.
 """
 
-# An old Python is to reach the message that says so.
+# Without this, an old Python would fail before the message that says what is needed.
 from __future__ import annotations
 
 import argparse
@@ -22,11 +22,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MARK = 'mlcl_plugin.json'
 CONSTRAINTS = 'constraints.txt'
-TARGET = '.[onedl,demo,tools,dev]'
-# What the Makefile calls.
-TOOLS = ('pytest', 'ruff', 'xdist')
+EXTRAS = 'demo,tools,dev'
+FAMILIES = ('onedl', 'openmmlab')
+# The modules that the Makefile calls.
+TOOLS = ('importlinter', 'mypy', 'pytest', 'pytest_cov', 'ruff', 'xdist')
 NEWEST_TESTED = (3, 12)
-MADE_FROM = ('setup.cfg', 'setup.py', 'pyproject.toml', CONSTRAINTS)
+MADE_FROM = ('setup.cfg', 'setup.py', 'pyproject.toml')
 
 
 def say(message: str) -> None:
@@ -34,18 +35,24 @@ def say(message: str) -> None:
 
 
 def describe_place(venv: Path) -> dict:
-    """What only a new environment can change."""
+    """Describe what only a new environment can change."""
     base = os.path.realpath(getattr(sys, '_base_executable', sys.executable))
     return dict(python=base, version=sys.version, venv=str(venv))
 
 
-def describe_content() -> dict:
-    """What pip can change in place."""
+def describe_content(target: str, constraints: str) -> dict:
+    """Describe what pip can change in place.
+
+    Args:
+        target (str): What to install.
+        constraints (str): A file of versions, relative to the checkout; empty for none.
+    """
     digests = {
         name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
-        for name in MADE_FROM
+        for name in (*MADE_FROM, constraints)
+        if name
     }
-    return dict(checkout=str(ROOT), target=TARGET, **digests)
+    return dict(checkout=str(ROOT), target=target, constraints=constraints, **digests)
 
 
 def python_of(venv: Path) -> Path:
@@ -53,7 +60,7 @@ def python_of(venv: Path) -> Path:
 
 
 def imports(python: Path, *names: str) -> bool:
-    """Tell whether an environment's Python starts and has some modules."""
+    """Tell whether a Python starts and can import the modules named."""
     command = [python, '-c', f'import {", ".join(names)}']
     try:
         call = subprocess.run(command, capture_output=True)
@@ -66,21 +73,21 @@ def reason_to_remake(venv: Path, found: dict) -> str | None:
     if found.get('place') != describe_place(venv):
         return 'was made by another Python or for another place'
     if not found.get('complete'):
-        return 'is half-made'
+        return 'is incomplete'
     if not imports(python_of(venv), 'pip'):
-        return 'does not run any more'
+        return 'no longer runs'
     return None
 
 
 def read_mark(venv: Path) -> dict:
-    """Read what this script noted about an environment; empty without one."""
+    """Read the notes of this script about an environment; empty if there is none."""
     if not venv.exists() or (venv.is_dir() and not any(venv.iterdir())):
         return {}
     mark = venv / MARK
     if not mark.is_file():
         sys.exit(
-            f'setup: {venv} exists, but was not made by `make setup`, which leaves it '
-            'alone. Remove it, or choose another folder: make setup VENV=...'
+            f'setup: {venv} exists, but `make setup` did not make it and does not '
+            'change it. Remove it, or choose another folder: make setup VENV=...'
         )
     try:
         return json.loads(mark.read_text())
@@ -94,7 +101,7 @@ def write_mark(venv: Path, content: dict, complete: bool) -> None:
 
 
 def clear(venv: Path) -> None:
-    # The mark stays, to be overwritten: without it the folder would be a stranger's.
+    # The mark stays until it is overwritten: it says that this script made the folder.
     for path in venv.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -103,29 +110,33 @@ def clear(venv: Path) -> None:
 
 
 def make(venv: Path) -> None:
-    # Before the environment, so that an interrupted start is known as one.
+    # Before the environment, so that the next run knows of an interruption.
     venv.mkdir(parents=True, exist_ok=True)
     write_mark(venv, {}, complete=False)
     say(f'making {venv} with Python {sys.version.split()[0]}')
     if sys.version_info[:2] > NEWEST_TESTED:
         newest = '.'.join(map(str, NEWEST_TESTED))
-        say(f'tested up to Python {newest}. Choose one: make setup PYTHON=...')
+        say(
+            f'the tests run up to Python {newest}. To choose one: make setup PYTHON=...'
+        )
     if subprocess.run([sys.executable, '-m', 'venv', venv]).returncode:
         sys.exit(f'setup: {sys.executable} -m venv failed, see above.')
 
 
 def install(venv: Path, content: dict) -> None:
     write_mark(venv, content, complete=False)
-    say(f'installing {TARGET} (a few minutes when torch is to be fetched)')
+    target, constraints = content['target'], content['constraints']
+    say(f'installing {target} (takes a few minutes if torch must be downloaded)')
     command = [python_of(venv), '-m', 'pip', 'install', '-qq']
-    command += ['--disable-pip-version-check', '--constraint', CONSTRAINTS]
-    code = subprocess.run([*command, '--editable', TARGET], cwd=ROOT).returncode
+    command += ['--disable-pip-version-check']
+    command += ['--constraint', constraints] if constraints else []
+    code = subprocess.run([*command, '--editable', target], cwd=ROOT).returncode
     if code:
-        sys.exit('setup: pip failed, see above. The next run starts anew.')
+        sys.exit('setup: pip failed, see above. The next run makes a new environment.')
     if not imports(python_of(venv), *TOOLS):
         sys.exit(
-            f'setup: {" or ".join(TOOLS)} cannot be imported, though pip takes them to '
-            'be installed. The next run starts anew.'
+            f'setup: one of {", ".join(TOOLS)} cannot be imported, although pip lists '
+            'them as installed. The next run makes a new environment.'
         )
     write_mark(venv, content, complete=True)
 
@@ -133,13 +144,22 @@ def install(venv: Path, content: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('venv', type=Path, help='the folder of the environment')
-    # Resolved, for the venv module refuses a link.
-    venv = parser.parse_args().venv.resolve()
+    parser.add_argument(
+        '--family', choices=FAMILIES, default='onedl', help='the packages to stand on'
+    )
+    parser.add_argument(
+        '--constraints',
+        default=CONSTRAINTS,
+        help='a file of versions for pip, relative to the checkout; empty for none',
+    )
+    args = parser.parse_args()
+    # Resolved, because the venv module refuses a link.
+    venv = args.venv.resolve()
 
     if sys.version_info < (3, 10):  # noqa: UP036
         sys.exit(
             f'setup: Python >= 3.10 is needed, got {sys.version.split()[0]} '
-            f'({sys.executable}). Choose one: make setup PYTHON=...'
+            f'({sys.executable}). To choose another: make setup PYTHON=...'
         )
     try:
         import ensurepip  # noqa: F401
@@ -152,7 +172,7 @@ def main() -> None:
             'Python: make setup PYTHON=...'
         )
 
-    content = describe_content()
+    content = describe_content(f'.[{args.family},{EXTRAS}]', args.constraints)
     found = read_mark(venv)
     reason = reason_to_remake(venv, found) if found else None
     if reason:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading annotation of COCO's size against json.load and pycocotools."""
+"""Time the reading of an annotation file of COCO's size."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ from mlcl_plugin.datasets.coco_multi_label import CocoMultiLabel
 try:
     from pycocotools.coco import COCO
 except ImportError:
-    COCO = None  # A rival for those who have it.
+    COCO = None  # A rival only if it is installed.
 
 CATEGORIES = 80
 BOXES_AN_IMAGE = 7.37
@@ -28,12 +28,12 @@ POLYGONS = 2000
 DESCRIPTION = (
     "From an annotation file in COCO's form to the labels of every image. "
     '`CocoMultiLabel` is built without the packing for workers that MMEngine does '
-    'after reading; with a warm cache it reads what an earlier run kept. The others '
-    'load the file and collect the categories of the boxes of every image, by a loop '
-    'over what `json.load` gives, and by `getAnnIds` and `loadAnns` of pycocotools. '
-    'The file is made: images, boxes and outlines in the numbers and sizes of COCO '
-    '2014 train. All rivals give the same labels. Memory is that of a process of its '
-    'own.'
+    'after reading; with a warm cache it reads what an earlier run stored. The other '
+    'rivals load the file and collect the categories of the boxes of every image: by '
+    'a loop over the result of `json.load`, and by `getAnnIds` and `loadAnns` of '
+    'pycocotools. The file is synthetic: images, boxes and outlines in the numbers '
+    'and sizes of COCO 2014 train. All rivals give the same labels. Memory is that of '
+    'a separate process.'
 )
 
 
@@ -49,7 +49,7 @@ def write_instances(path: Path, images: int, seed: int = 0) -> int:
         int: The number of boxes.
     """
     rng = np.random.default_rng(seed)
-    # An outline is as good as another one to who reads it.
+    # Which outline belongs to which box makes no difference to a reader.
     polygons = [
         json.dumps([rng.uniform(0, 640, 2 * n).round(2).tolist()])
         for n in rng.integers(7, 40, POLYGONS)
@@ -92,16 +92,16 @@ def write_instances(path: Path, images: int, seed: int = 0) -> int:
 
 
 def make(rival: str, ann_file: str, cache_dir: str) -> Call:
-    """The reading of a file.
+    """Make the call that reads a file.
 
     Args:
-        rival (str): Who reads.
+        rival (str): The reader.
         ann_file (str): The file.
         cache_dir (str): The folder of the cache.
 
     Returns:
-        Callable: Gives ``value``: the labels of all images, each as its index in the
-        matrix of images and categories.
+        Callable: Returns ``value``: the labels of all images, each as its index in
+        the matrix of images and categories.
     """
     quiet()
 
@@ -158,7 +158,7 @@ def main(args: Sequence[str] | None = None) -> None:
         boxes = write_instances(large, images)
         write_instances(small, 50)
         for path in (large, small):
-            # As old as files of data are: younger ones are not cached.
+            # Files that were written just now are not cached.
             os.utime(path, (time.time() - 60,) * 2)
         cache_dir = str(Path(folder) / 'cache')
         comparison = measure(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contrastive loss against the plain formula and pytorch-metric-learning's."""
+"""Time the contrastive loss, its plain formula and pytorch-metric-learning's."""
 
 from collections.abc import Sequence
 
@@ -26,19 +26,19 @@ DESCRIPTION = (
 
 
 def make(rival: str, num_embeddings: int, num_labels: int) -> Call:
-    """Forward and backward of one of the losses.
+    """Make the call of forward and backward of one of the losses.
 
     Args:
-        rival (str): Whose loss.
+        rival (str): The loss.
         num_embeddings (int): N.
         num_labels (int): L, at most N / 2.
 
     Returns:
-        Callable: Gives ``value`` and ``gradient``.
+        Callable: Returns ``value`` and ``gradient``.
     """
     generator = torch.Generator().manual_seed(0)
-    # A leaf in front of the sphere: some losses normalise once more, and gradients
-    # agree only along the sphere.
+    # The leaf comes before normalisation: some losses normalise again, so that
+    # gradients agree only along the sphere.
     vectors = torch.randn(num_embeddings, DIMS, generator=generator)
     vectors.requires_grad_()
     # Anchors without a positive count in our mean, but not in every rival's.

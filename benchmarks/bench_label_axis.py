@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Neck and head: against the plain form, by precision, blocks and labels."""
+"""Time neck and head and their plain form, by precision, blocks and labels."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ RELEASED, LIGHT = (2, 1), (0, 0)
 LABELS_PER_IMAGE = 3
 DESCRIPTION = (
     'Forward and backward of neck, head and both losses, given the feature map of a '
-    'backbone, with three labels an image. The released neck has two blocks before '
+    'backbone, with three labels per image. The released neck has two blocks before '
     'and one after the label attention, the light one none. The plain form has the '
-    'same weights, attention that forms its matrices, a linear layer a label in a '
+    'same weights, attention that forms its matrices, a linear layer per label in a '
     'loop, and projects the embeddings of all labels.'
 )
 
 
 def random_labels(images: int, num_labels: int) -> list[DataSample]:
-    """Data samples of images with three random labels each."""
+    """Make data samples of images with three random labels each."""
     generator = torch.Generator().manual_seed(0)
     return [
         DataSample().set_gt_label(
@@ -44,7 +44,7 @@ def make(
     plain: bool = False,
     bfloat16: bool = False,
 ) -> Call:
-    """Forward and backward of neck and head.
+    """Make the call of forward and backward of neck and head.
 
     Args:
         num_labels (int): L.
@@ -54,13 +54,13 @@ def make(
         side (int): Height and width of the feature map. Defaults to 14.
         blocks (tuple[int, int]): Attention blocks before and after the label
             attention. Defaults to the released ones.
-        num_groups (int, optional): Queries that decode all labels. None has one a
-            label. Defaults to None.
-        plain (bool): Whether to take the plain form. Defaults to False.
+        num_groups (int, optional): Queries that decode all labels. None has one
+            per label. Defaults to None.
+        plain (bool): Whether to use the plain form. Defaults to False.
         bfloat16 (bool): Whether to run under autocast. Defaults to False.
 
     Returns:
-        Callable: Gives ``value`` (the losses) and ``gradient`` (of the feature map
+        Callable: Returns ``value`` (the losses) and ``gradient`` (of the feature map
         and of all weights).
     """
     quiet()
@@ -89,7 +89,7 @@ def make(
         classifier = [unit.weight for unit in units] + [unit.bias for unit in units]
     else:
         classifier = [head.classifier.weight, head.classifier.bias]
-    # In one order for all forms, so that gradients can be compared.
+    # The same order for all forms, so that gradients can be compared.
     weights = [feats, *neck.parameters(), *head.projector.parameters(), *classifier]
 
     def call() -> dict:
@@ -111,7 +111,7 @@ def main(args: Sequence[str] | None = None) -> None:
     environment = describe_environment()
     size, labels, repeats = dict(batch=8), 80, 9
     steps, groups, many = (80, 320, 1280, 5000), 80, dict(batch=4)
-    # without groups, of which there may be no more than labels
+    # Without groups: there may not be more of them than labels.
     tiny = dict(num_labels=4, batch=2, channels=16, dims=8, side=2, num_groups=None)
     if args.quick:
         size = many = tiny | dict(num_labels=6)
@@ -124,7 +124,7 @@ def main(args: Sequence[str] | None = None) -> None:
         'plain, float32': size | dict(plain=True),
         'plain, bfloat16': size | dict(plain=True, bfloat16=True),
     }
-    # bfloat16 keeps 8 bits of every number.
+    # bfloat16 keeps 8 bits of a number.
     tolerance = {name: 0.1 if 'bfloat16' in name else 1e-4 for name in forms}
     batch = f'B = {size["batch"]}, L = {labels}'
     comparisons = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metric against MMPretrain's and scikit-learn's."""
+"""Time the metric, MMPretrain's and scikit-learn's."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,23 +18,23 @@ DESCRIPTION = (
     'mAP, and precision, recall and F1 at a threshold of 0.5 and for the top 3. Ours '
     "and MMPretrain's (`AveragePrecision` and two `MultiLabelMetric`) get batches of "
     f'{BATCH} samples, then evaluate; scikit-learn gets whole arrays, class by class '
-    'for AP. Samples and arrays are made before, unless it says otherwise. The '
+    'for AP. Samples and arrays are made before, unless a title says otherwise. The '
     'deviation is that of mAP and of precision and recall at the threshold.'
 )
 
 
 def batches(images: int, labels: int, indices: bool) -> Iterator[list[dict]]:
-    """Batches of samples as MMEngine's evaluator hands them to metrics.
+    """Make batches of samples as MMEngine's evaluator passes them to metrics.
 
     Args:
         images (int): Number of samples.
         labels (int): Number of labels L.
-        indices (bool): Whether targets come as ``gt_label``, the indices of the
-            labels present, or as ``gt_score``.
+        indices (bool): Whether targets are ``gt_label``, the indices of the present
+            labels, or ``gt_score``.
 
     Yields:
-        list[dict]: Samples with about three labels, and scores that tell labels
-        present from others fairly well.
+        list[dict]: Samples with about three labels, and scores that separate present
+        labels from others fairly well.
     """
     generator = torch.Generator().manual_seed(0)
     for start in range(0, images, BATCH):
@@ -53,10 +53,10 @@ def batches(images: int, labels: int, indices: bool) -> Iterator[list[dict]]:
 def make(
     rival: str, images: int, labels: int, indices: bool = True, generate: bool = False
 ) -> Call:
-    """The evaluation of a data set.
+    """Make the call that evaluates a data set.
 
     Args:
-        rival (str): Whose metric.
+        rival (str): The metric.
         images (int): Number of samples.
         labels (int): Number of labels L.
         indices (bool): Whether targets are given as indices. Defaults to True.
@@ -64,7 +64,7 @@ def make(
             False.
 
     Returns:
-        Callable: Gives ``value``: mAP, CP and CR in percent.
+        Callable: Returns ``value``: mAP, CP and CR in percent.
     """
     quiet()
     data = None if generate else list(batches(images, labels, indices))
@@ -73,21 +73,21 @@ def make(
         for batch in data or batches(images, labels, indices):
             for metric in metrics:
                 metric.process(None, batch)
-        figures = {}
+        values = {}
         for metric in metrics:
-            figures |= metric.evaluate(images)
-        return figures
+            values |= metric.evaluate(images)
+        return values
 
     def ours() -> list[float]:
-        figures = feed(MultiLabelRecognitionMetric(thr=THR, topk=TOPK))
-        return [figures[f'multi-label/{key}'] for key in ('mAP', 'CP', 'CR')]
+        values = feed(MultiLabelRecognitionMetric(thr=THR, topk=TOPK))
+        return [values[f'multi-label/{key}'] for key in ('mAP', 'CP', 'CR')]
 
     def mmpretrain() -> list[float]:
-        figures = feed(
+        values = feed(
             AveragePrecision(), MultiLabelMetric(thr=THR), MultiLabelMetric(topk=TOPK)
         )
         keys = ('mAP', 'precision', 'recall')
-        return [figures[f'multi-label/{key}'] for key in keys]
+        return [values[f'multi-label/{key}'] for key in keys]
 
     def scikit_learn() -> list[float]:
         ap = [average_precision_score(t, s) for t, s in zip(targets.T, scores.T)]
@@ -118,7 +118,7 @@ def make(
 def main(args: Sequence[str] | None = None) -> None:
     args = parse_args(__doc__, args)
     environment = describe_environment()
-    # COCO 2014 val, and OpenImages' order of size
+    # COCO 2014 val, and the order of magnitude of OpenImages.
     size, large, repeats = (40137, 80), (100_000, 5000), 5
     if args.quick:
         size, large, repeats = (200, 5), (100, 10), 3
@@ -132,7 +132,7 @@ def main(args: Sequence[str] | None = None) -> None:
                 for name in ('ours', 'MMPretrain', 'scikit-learn')
             },
             repeats,
-            # Ties of scores: MMPretrain takes them in the order of the rows.
+            # MMPretrain ranks equal scores in the order of the rows.
             tolerance=1e-3,
             warm=tiny,
         )

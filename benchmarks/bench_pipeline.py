@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two-view input pipelines against MMPretrain's with the same augmentations."""
+"""Time the two-view input pipelines and MMPretrain's with equal augmentations."""
 
 import random
 import tempfile
@@ -21,29 +21,29 @@ import mlcl_plugin  # noqa: F401, registers its transforms
 
 DATASETS = ROOT / 'configs/_base_/datasets'
 CASES = {
-    # width and height of the photographs, as they are stored
+    # Width and height of the stored photographs.
     'coco_mlcl_448': (640, 480),
     'voc07_mlcl_224': (340, 256),
 }
 BATCH = 16
 DESCRIPTION = (
     'Two views of JPEG files in one process with one thread, as in a worker of a '
-    f'dataloader, collated in batches of {BATCH}: `two_view_pipeline` of the '
-    "dataset's config against MMPretrain's `LoadImageFromFile`, `MultiView` and "
-    '`PackInputs` with the same augmentations, which draw the same numbers. Images, '
-    'not views, a second.'
+    f"dataloader, collated in batches of {BATCH}: `two_view_pipeline` of the dataset's "
+    "config, and MMPretrain's `LoadImageFromFile`, `MultiView` and `PackInputs` with "
+    'the same augmentations, which draw the same numbers. The rate counts images, not '
+    'views.'
 )
 
 
 def stock_pipeline(config: Config) -> list[dict]:
-    """The same work with transforms of MMPretrain and MMCV only."""
+    """Build the same pipeline from transforms of MMPretrain and MMCV only."""
     size = config.img_size
     flip = dict(type='RandomFlip', prob=0.5, direction='horizontal')
     if size == 224:
         crop = dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.4, 1.0))
         view = [crop, flip]
     else:
-        # Ours that begin with Fast do what MMPretrain's of that name do.
+        # Fast... does the same as the transform of MMPretrain without that prefix.
         policies = [
             policy | dict(type=policy['type'].removeprefix('Fast'))
             for policy in config.rand_augment.policies
@@ -58,7 +58,7 @@ def stock_pipeline(config: Config) -> list[dict]:
 
 
 def make(rival: str, dataset: str, files: Sequence[str]) -> Call:
-    """Batches of two views of every file.
+    """Make the call that loads batches of two views of every file.
 
     Args:
         rival (str): ``'ours'`` or ``'MMPretrain'``.
@@ -66,7 +66,7 @@ def make(rival: str, dataset: str, files: Sequence[str]) -> Call:
         files (Sequence[str]): JPEG files.
 
     Returns:
-        Callable: Gives ``value``, some of the pixels of all views.
+        Callable: Returns ``value``, some of the pixels of all views.
     """
     init_default_scope('mmpretrain')
     cv2.setNumThreads(0)
@@ -78,7 +78,7 @@ def make(rival: str, dataset: str, files: Sequence[str]) -> Call:
     transform = Compose([TRANSFORMS.build(step) for step in pipeline])
 
     def call() -> dict:
-        # Each rival draws the same numbers, turn by turn.
+        # Each rival draws the same numbers in each turn.
         random.seed(0)
         np.random.seed(0)
         pixels = []
@@ -108,7 +108,7 @@ def write_photographs(folder: Path, number: int, size: tuple[int, int]) -> list[
     rng = np.random.default_rng(0)
     paths = []
     for index in range(number):
-        # Structure of all scales, the finer the fainter, as in photographs.
+        # Structure of all scales; finer structure is fainter, as in photographs.
         image = np.full((size[1], size[0], 3), 128.0, np.float32)
         for cells in (4, 8, 16, 32, 64, 128, 256):
             layer = rng.normal(0, 120 / cells**0.5, (cells, cells, 3))
@@ -121,7 +121,7 @@ def write_photographs(folder: Path, number: int, size: tuple[int, int]) -> list[
 
 
 def find_photographs(folder: Path, number: int) -> list[str]:
-    """The first JPEG files in a folder and the folders in it.
+    """List the first JPEG files in a folder and its subfolders.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -136,9 +136,7 @@ def main(args: Sequence[str] | None = None) -> None:
     args = parse_args(
         __doc__,
         args,
-        data_root=dict(
-            type=Path, help='folder with *.jpg to take (default: made ones)'
-        ),
+        data_root=dict(type=Path, help='folder with *.jpg to use (default: synthetic)'),
     )
     environment = describe_environment()
     number, repeats = (4, 2) if args.quick else (64, 9)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How cost grows with the batch and with the number of processes."""
+"""Measure how cost grows with the batch and with the number of processes."""
 
 import os
 import tempfile
@@ -22,21 +22,22 @@ from mlcl_plugin.models.losses import label_wise_contrastive_loss
 
 DESCRIPTION = (
     'Neck and head and a training step over the batch. The contrastive loss over '
-    'processes: each has its share of the embeddings and one thread, contrasts them '
-    'with those of all (gloo), and the slowest counts; value and gradients are '
-    'compared with those of one process. More processes than cores share them.'
+    'processes: each has its share of the embeddings and one thread, and contrasts '
+    'them with those of all processes (gloo). The slowest process counts; value and '
+    'gradients are compared with those of one process. If there are more processes '
+    'than cores, they share the cores.'
 )
 
 
 def contrast(
     rank: int, world_size: int, store: str, num_embeddings: int, repeats: int
 ) -> dict:
-    """Forward and backward of the contrastive loss in one of several processes.
+    """Run the contrastive loss forward and backward in one of several processes.
 
     Args:
-        rank (int): Which process.
-        world_size (int): How many there are.
-        store (str): File by which they find one another.
+        rank (int): The index of the process.
+        world_size (int): Number of processes.
+        store (str): File through which they find each other.
         num_embeddings (int): Embeddings of all processes.
         repeats (int): Timed calls.
 
@@ -54,7 +55,7 @@ def contrast(
     z = z.tensor_split(world_size)[rank].clone().requires_grad_()
     labels = labels.tensor_split(world_size)[rank]
     seconds = []
-    # once more, to warm up
+    # One more, to warm up.
     for _ in range(repeats + 1):
         distributed.barrier()
         start = time.perf_counter()
@@ -73,20 +74,20 @@ def run_processes(world_size: int, num_embeddings: int, repeats: int) -> dict:
     """Let several processes contrast their embeddings.
 
     Args:
-        world_size (int): How many.
+        world_size (int): Number of processes.
         num_embeddings (int): Embeddings of all of them.
         repeats (int): Timed calls.
 
     Returns:
-        dict: ``seconds``, the median of the slowest process's; ``value`` and
-        ``gradient`` of the joined batch.
+        dict: ``seconds``, the median over calls of the slowest process; ``value``
+        and ``gradient`` of the joined batch.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(world_size, mp_context=get_context('spawn')) as pool,
     ):
         store = os.path.join(folder, 'store')
-        # Each waits for the others, so that no worker takes the place of two.
+        # Each waits for the others, so that no worker runs two of them.
         results = [
             pool.submit(contrast, rank, world_size, store, num_embeddings, repeats)
             for rank in range(world_size)
@@ -100,7 +101,7 @@ def run_processes(world_size: int, num_embeddings: int, repeats: int) -> dict:
 
 
 def grow_processes(numbers: Sequence[int], num_embeddings: int, repeats: int) -> dict:
-    """The curve of the contrastive loss over processes, checked for agreement."""
+    """Measure the contrastive loss over processes, and check that results agree."""
     results = {n: run_processes(n, num_embeddings, repeats) for n in numbers}
     points = [
         dict(x=n, seconds=result.pop('seconds'), memory=None)

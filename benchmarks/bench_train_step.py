@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training step of the ResNet-101 recipe, and what the label-wise part takes."""
+"""Time a training step of the ResNet-101 recipe, and its label-wise part."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
-from mlcl_plugin.engine import keep_memory
+from mlcl_plugin.engine import keep_memory, step_config
 
 CONFIG = ROOT / 'configs/mlcl_r101_coco.py'
 VIEWS = 2
 DESCRIPTION = (
     'A training step of step 2 of `configs/mlcl_r101_coco.py` with random weights: '
-    'normalisation of uint8 images, forward, backward, optimizer, on two views. '
-    '"Part of neck, head and losses" is their own forward, backward and optimizer, '
-    'given a feature map of the same size. Rivals: `CSRAClsHead` of MMPretrain, and '
-    'one linear layer on pooled features as the floor. Processes keep freed memory, as '
-    '`tools/train.py` does; "plain" gives it back, as a process does by itself.'
+    'normalisation of uint8 images, forward, backward, optimizer, on two views. "Part '
+    'of neck, head and losses" is their own forward, backward and optimizer, given a '
+    'feature map of the same size. Rivals: `CSRAClsHead` of MMPretrain, and one '
+    'linear layer on pooled features as the floor. Processes keep freed memory, as '
+    '`tools/train.py` does; "plain" returns it, as processes do by default.'
 )
 HEADS = {
     'CSRA': dict(
@@ -38,7 +38,7 @@ HEADS = {
 
 
 class HeadOnly(BaseModel):
-    """Neck and head, trained on feature maps in place of images.
+    """Neck and head, trained on feature maps instead of images.
 
     Args:
         neck (nn.Module | None): The neck.
@@ -51,7 +51,7 @@ class HeadOnly(BaseModel):
         self.head = head
 
     def forward(self, inputs, data_samples, mode):
-        """The losses of feature maps ``(B, C, H, W)``."""
+        """Compute the losses of feature maps ``(B, C, H, W)``."""
         feats = (inputs,)
         if self.neck is not None:
             feats = self.neck(feats)
@@ -59,19 +59,18 @@ class HeadOnly(BaseModel):
 
 
 def load_config(kind: str, bfloat16: bool, channels_last: bool, small: bool) -> Config:
-    """The config of step 2 with another head, precision or layout.
+    """Load the config of step 2 with another head, precision or layout.
 
     Args:
         kind (str): ``'released'`` or ``'light'`` neck, or one of ``HEADS``.
         bfloat16 (bool): Whether to train under autocast.
         channels_last (bool): Whether to train in channels-last format.
-        small (bool): Whether to take a tiny network.
+        small (bool): Whether to use a tiny network.
 
     Returns:
         Config: The config, without steps.
     """
-    cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict(cfg.pop('steps').step2)
+    cfg = step_config(Config.fromfile(CONFIG), 'step2')
     model = cfg.model
     model.backbone.init_cfg = None
     if small:
@@ -88,7 +87,7 @@ def load_config(kind: str, bfloat16: bool, channels_last: bool, small: bool) -> 
         model.head = HEADS[kind]['head'] | sizes
     cfg.data_preprocessor.channels_last = channels_last
     model.data_preprocessor = cfg.data_preprocessor
-    # Random weights would be trained to nan at the recipe's rate.
+    # At the recipe's rate, random weights would become nan.
     cfg.optim_wrapper.optimizer.lr = 1e-6
     if bfloat16:
         cfg.optim_wrapper.type = 'AutocastOptimWrapper'
@@ -105,7 +104,7 @@ def make(
     small: bool = False,
     keep: bool = True,
 ) -> Call:
-    """One training step.
+    """Make the call of one training step.
 
     Args:
         kind (str): ``'released'`` or ``'light'`` neck, or one of ``HEADS``.
@@ -116,12 +115,12 @@ def make(
         channels_last (bool): Whether to train in channels-last format. Defaults to
             False.
         part (bool): Whether to train neck and head only. Defaults to False.
-        small (bool): Whether to take a tiny network. Defaults to False.
-        keep (bool): Whether the process keeps freed memory from now on. Defaults to
+        small (bool): Whether to use a tiny network. Defaults to False.
+        keep (bool): Whether this process keeps freed memory. Defaults to
             True.
 
     Returns:
-        Callable: Gives ``value``, the sum of the losses.
+        Callable: Returns ``value``, the sum of the losses.
     """
     quiet()
     if keep:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images per second of the whole training loop, both steps, and a profile of it."""
+"""Time the whole training loop of both steps, and profile it."""
 
 import json
 import os
@@ -13,12 +13,14 @@ from common import ROOT, describe_environment, parse_args, write
 from measure import spread
 from mmengine.config import Config
 
+from mlcl_plugin.engine import step_config
+
 CONFIG = 'configs/mlcl_efflite0_voc07.py'
 DESCRIPTION = (
     '`tools/train.py configs/mlcl_efflite0_voc07.py` on the first images of VOC2007 '
-    'train, each run a process of its own, in turn: seconds of an iteration in the '
-    'log, loading of images included, over all but the first iterations of a step. '
-    '"bfloat16" is `--amp`. The base is this checkout in float32, or, with '
+    'train. Each run is a separate process, in turn. Time: seconds per iteration in '
+    'the log, with the loading of images, over all but the first iterations of a '
+    'step. "bfloat16" is `--amp`. The base is this checkout in float32 or, with '
     '`--baseline`, another checkout of this project.'
 )
 # Iterations before the times settle.
@@ -67,7 +69,7 @@ def run_training(
 def compare_loops(
     rivals: dict[str, dict], images: int, repeats: int, data_root: str
 ) -> list[dict]:
-    """Run the rivals in turn, and compare the seconds of an image, by step."""
+    """Run the rivals in turn, and compare the seconds per iteration of each step."""
     runs = {name: [] for name in rivals}
     for turn in range(repeats):
         for name in list(rivals)[:: -1 if turn % 2 else 1]:
@@ -77,8 +79,8 @@ def compare_loops(
     comparisons = []
     cfg = Config.fromfile(ROOT / CONFIG)
     batches = dict(
-        step1=cfg.train_dataloader.batch_size,
-        step2=cfg.steps.step2.train_dataloader.batch_size * 2,
+        step1=step_config(cfg, 'step1').train_dataloader.batch_size,
+        step2=step_config(cfg, 'step2').train_dataloader.batch_size * 2,
     )
     for step, items in batches.items():
         means = {
@@ -107,16 +109,16 @@ def compare_loops(
 def profile_training(
     checkout: Path, options: Sequence[str], iterations: int, data_root: str
 ) -> dict[str, float]:
-    """Milliseconds of an iteration of step 1 by kind, in a process of its own.
+    """Profile an iteration of step 1 in a separate process.
 
     Args:
         checkout (Path): The checkout whose package and recipe are used.
-        options (Sequence[str]): Of ``tools/train.py``.
-        iterations (int): Iterations to look at.
+        options (Sequence[str]): Options of ``tools/train.py``.
+        iterations (int): Iterations to profile.
         data_root (str): The folder of VOC2007.
 
     Returns:
-        dict[str, float]: See profile_steps.py.
+        dict[str, float]: Milliseconds by kind, see profile_steps.py.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, 'profile.json')
@@ -133,7 +135,7 @@ def profile_training(
 
 
 def profile_table(profiles: dict[str, dict[str, float]]) -> list[dict[str, str]]:
-    """One row for every kind of operator: milliseconds and share, by rival."""
+    """Write a row per kind of operator: milliseconds and share of each rival."""
     rows = []
     for kind in next(iter(profiles.values())):
         row = {'': kind}
@@ -155,7 +157,7 @@ def main(args: Sequence[str] | None = None) -> None:
     environment = describe_environment()
     data_root = str(Path(args.data_root).resolve()) + '/'
     if not Path(data_root, 'ImageSets').is_dir():
-        sys.exit(f'--data-root: {data_root} is no folder of VOC2007 (no ImageSets).')
+        sys.exit(f'--data-root: {data_root} is not a folder of VOC2007 (no ImageSets).')
     images, repeats, iterations = (224, 1, 1) if args.quick else (480, 2, 4)
     rivals = {}
     if args.baseline:

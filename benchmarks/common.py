@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What frames every benchmark: options, the machine it ran on, the file of results."""
+"""What all benchmarks share: options, the machine, the file of results."""
 
 import argparse
 import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +14,17 @@ import torch
 from mmengine.logging import MMLogger
 from report import draw, format_result
 
+from mlcl_plugin.engine.environment import (
+    count_cores,
+    current_commit,
+    describe_processor,
+    installed_versions,
+)
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'benchmarks/results'
+# Files whose changes do not make a commit another one.
+GENERATED = ('benchmarks/results', 'studies/results', 'docs')
 PACKAGES = (
     'torch',
     'numpy',
@@ -39,62 +45,36 @@ PACKAGES = (
 
 
 def quiet() -> None:
-    """Keep MMEngine from logging how every weight is initialised."""
+    """Stop MMEngine from logging how each weight is initialised."""
     MMLogger.get_current_instance().setLevel('WARNING')
 
 
 def describe_environment() -> dict:
-    """The machine, the versions, the commit and the command of this run."""
-    processor, flags = platform.processor() or platform.machine(), []
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        info = dict(line.split(':', 1) for line in lines if ':' in line)
-        info = {key.strip(): value.split() for key, value in info.items()}
-        processor, flags = ' '.join(info['model name']), info['flags']
-    except (OSError, KeyError):
-        pass  # Not Linux, or not a processor that tells.
-    versions = dict(python=platform.python_version())
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    """Describe the machine, the versions, the commit and the command of this run."""
+    name, flags = describe_processor()
     return dict(
-        processor=processor,
+        processor=name,
         bfloat16=[flag for flag in ('avx512_bf16', 'amx_bf16') if flag in flags],
-        cores=len(os.sched_getaffinity(0))
-        if hasattr(os, 'sched_getaffinity')
-        else os.cpu_count(),
+        cores=count_cores(),
         threads=torch.get_num_threads(),
         # What else the machine was doing.
         load_before=os.getloadavg()[0] if hasattr(os, 'getloadavg') else None,
-        versions=versions,
-        commit=_commit(),
+        versions=installed_versions(PACKAGES),
+        commit=current_commit(ROOT, GENERATED),
         date=datetime.datetime.now().astimezone().isoformat(timespec='minutes'),
         command=shlex.join(
-            ['python', f'benchmarks/{Path(sys.argv[0]).name}', *map(_cut, sys.argv[1:])]
+            [
+                'python',
+                f'benchmarks/{Path(sys.argv[0]).name}',
+                *map(_name_of_path, sys.argv[1:]),
+            ]
         ),
     )
 
 
-def _cut(argument: str) -> str:
-    """Of absolute paths the name: the folders of a machine are of no use elsewhere."""
+def _name_of_path(argument: str) -> str:
+    """Shorten an absolute path to its name: folders differ between machines."""
     return Path(argument).name if Path(argument).is_absolute() else argument
-
-
-def _commit() -> str | None:
-    """The commit, marked where files other than results differ from it."""
-    commit = _git('rev-parse', '--short', 'HEAD')
-    changes = _git('status', '--porcelain', '--', '.', ':!benchmarks/results', ':!docs')
-    return f'{commit}-dirty' if commit and changes else commit
-
-
-def _git(*args: str) -> str | None:
-    try:
-        call = subprocess.run(['git', *args], cwd=ROOT, capture_output=True, text=True)
-    except OSError:
-        return None
-    return call.stdout.strip() or None
 
 
 def parse_args(description: str, args: Sequence[str] | None = None, **options):
@@ -126,7 +106,7 @@ def parse_args(description: str, args: Sequence[str] | None = None, **options):
         parser.add_argument(f'--{name.replace("_", "-")}', **arguments)
     args = parser.parse_args(args)
     if args.out is None:
-        # Tiny sizes never take the place of results.
+        # Tiny sizes never replace results.
         args.out = ROOT / 'work_dirs/benchmarks' if args.quick else RESULTS
     return args
 
@@ -144,13 +124,14 @@ def write(
     """Write the results of a benchmark, draw and print them.
 
     Args:
-        args (argparse.Namespace): Of :func:`parse_args`.
+        args (argparse.Namespace): The result of :func:`parse_args`.
         name (str): The name of the files.
         title (str): The name of the benchmark.
         description (str): What is measured, for the docs.
-        environment (dict): Of :func:`describe_environment`, taken at the start.
-        comparisons (Sequence[dict]): Of :func:`compare`, with a ``title``.
-        curves (Sequence[dict]): Of :func:`curve`.
+        environment (dict): The result of :func:`describe_environment`, taken at the
+            start.
+        comparisons (Sequence[dict]): Results of :func:`measure`.
+        curves (Sequence[dict]): Results of :func:`grow`.
         tables (Sequence[dict]): Further tables, each with ``title`` and ``rows``,
             which are dicts of texts by column.
     """

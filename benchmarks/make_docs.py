@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the tables of the docs and the plots from the files of results.
-
-What stands between the two marks in a page is replaced, the rest stays.
-"""
+"""Write the docs' tables and the plots of the benchmarks from the files of results."""
 
 import argparse
 import json
@@ -10,20 +7,36 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import plan
+import cost_estimate
 from common import RESULTS, ROOT
-from method_report import draw_methods, format_methods
 from report import (
     comparison_table,
     curve_table,
     draw,
     format_environment,
     further_tables,
-    markdown,
 )
 
-BEGIN = '<!-- made by benchmarks/make_docs.py -->'
-END = '<!-- end -->'
+from mlcl_plugin.text_table import table_of_rows
+
+MARK = '<!-- Written by `python benchmarks/make_docs.py`. Do not edit. -->'
+NO_RESULTS = 'No results yet: `make bench`.'
+HEADS = {
+    'benchmarks_tables.md': """\
+# Benchmarks: tables
+
+[benchmarks.md](benchmarks.md) says how time and memory are measured.""",
+    'scaling_tables.md': """\
+# Scaling: tables
+
+Measured cost over a growing size, with the fitted exponent e of cost ~ size^e.
+[benchmarks.md](benchmarks.md) says how it is measured and fitted.""",
+    'cost_estimate_tables.md': """\
+# Cost estimate: tables
+
+[cost_estimate.md](cost_estimate.md) says what is assumed. No run of this size has been
+made.""",
+}
 
 
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
@@ -38,14 +51,13 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
         '--docs',
         type=Path,
         default=ROOT / 'docs',
-        help='folder with benchmarks.md, scaling.md, plan.md and methods.md (default: '
-        'docs)',
+        help=f'folder for {", ".join(HEADS)} (default: docs)',
     )
     return parser.parse_args(args)
 
 
 def format_section(result: dict, key: str, pictures: Path) -> str:
-    """The comparisons or the curves of a benchmark.
+    """Write the comparisons or the curves of a benchmark.
 
     Args:
         result (dict): The content of a file of results.
@@ -72,53 +84,20 @@ def format_section(result: dict, key: str, pictures: Path) -> str:
     )
 
 
-def format_plan(results: Path) -> str:
-    """The plan with a query for every label, and with groups of labels."""
+def format_estimates(results: Path) -> list[str]:
+    """Write the cost estimate with a query per label, and with groups of labels."""
     if not (results / 'pipeline.json').exists():
-        return 'No results yet: `make bench`.'
-    loader, parts = plan.measured_loader(results), []
+        return []
+    loader, sections = cost_estimate.measured_loader(results), []
     for title, options in (
-        ('A query for every label', []),
+        ('A query per label', []),
         ('100 groups of labels', ['--groups', '100']),
     ):
-        command = ' '.join(['python benchmarks/plan.py', *options])
-        table = markdown(
-            plan.plan(plan.parse_args([*options, '--loader', str(loader)]))
-        )
-        parts += [f'## {title}', table, f'`{command}`']
-    return '\n\n'.join(parts)
-
-
-def format_suite(result: dict, pictures: Path) -> str:
-    """What compare_methods.py found in one suite."""
-    path = (pictures / f'{result["name"]}.png').as_posix()
-    return '\n\n'.join(
-        [
-            f'## {result["title"]}',
-            format_methods(result),
-            f'![{result["title"]}, as a plot]({path})',
-        ]
-    )
-
-
-def replace_between(page: Path, text: str) -> None:
-    """Put a text between the marks of a page.
-
-    Args:
-        page (Path): The page.
-        text (str): The text.
-
-    Raises:
-        ValueError: If the page lacks the marks.
-    """
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(
-            f'{page} has no place for results: expected a line {BEGIN} and, below it, '
-            f'a line {END}.'
-        )
-    page.write_text(f'{before}{BEGIN}\n\n{text}\n\n{END}{after}')
+        command = ' '.join(['python benchmarks/cost_estimate.py', *options])
+        work = cost_estimate.parse_args([*options, '--loader', str(loader)])
+        table = table_of_rows(cost_estimate.estimate(work))
+        sections.append(f'## {title}\n\n{table}\n\n`{command}`')
+    return sections
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -128,19 +107,17 @@ def main(args: Sequence[str] | None = None) -> None:
     for result in results:
         draw(result, args.results)
     pictures = Path(os.path.relpath(args.results, args.docs))
-    for name, key in (('benchmarks', 'comparisons'), ('scaling', 'curves')):
-        sections = [format_section(r, key, pictures) for r in results if r[key]]
-        text = '\n\n'.join(sections) or 'No results yet: `make bench`.'
-        replace_between(args.docs / f'{name}.md', text)
-    replace_between(args.docs / 'plan.md', format_plan(args.results))
-
-    folder = args.results / 'methods'
-    suites = [json.loads(path.read_text()) for path in sorted(folder.glob('*.json'))]
-    for result in suites:
-        draw_methods(result, folder)
-    sections = [format_suite(result, pictures / 'methods') for result in suites]
-    text = '\n\n'.join(sections) or 'No results yet.'
-    replace_between(args.docs / 'methods.md', text)
+    pages = {
+        page: [format_section(r, key, pictures) for r in results if r[key]]
+        for page, key in (
+            ('benchmarks_tables.md', 'comparisons'),
+            ('scaling_tables.md', 'curves'),
+        )
+    }
+    pages['cost_estimate_tables.md'] = format_estimates(args.results)
+    for page, sections in pages.items():
+        text = '\n\n'.join([f'{MARK}\n{HEADS[page]}', *(sections or [NO_RESULTS])])
+        (args.docs / page).write_text(f'{text}\n')
 
 
 if __name__ == '__main__':

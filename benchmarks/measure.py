@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure pieces of work against one another: time, agreement, memory, growth."""
+"""Compare calls that do the same work: time, agreement, memory, growth."""
 
 import gc
 import multiprocessing
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 Call = Callable[[], dict[str, torch.Tensor | Sequence[torch.Tensor]]]
-"""What is measured: one piece of work, which gives what it computed."""
+"""A call to measure; it returns what it computed."""
 
 
 def compare(
@@ -21,12 +21,11 @@ def compare(
 ) -> dict:
     """Time rivals in turn, in this process.
 
-    Every turn calls each rival once, forth and back by turns. What slows down the
-    machine for a while then slows down all of them, and the ratio of two times of
-    one turn is what is looked at.
+    Every turn calls each rival once; the order alternates. If the machine is slow for a
+    while, all of them are slow, and ratios of times are taken within a turn.
 
     Args:
-        rivals (dict[str, Callable]): What to time.
+        rivals (dict[str, Callable]): The calls to time.
         repeats (int): The number of turns.
         warmup (int): Calls of each rival before the first turn. Defaults to 1.
         base (str, optional): The rival that the others are compared with.
@@ -46,7 +45,7 @@ def compare(
     gc.disable()
     try:
         for turn in range(repeats):
-            # What the last turn left; all that is older would take its time.
+            # Only what the last turn left: a full collection takes long.
             gc.collect(1)
             for name in list(rivals)[:: -1 if turn % 2 else 1]:
                 start = time.perf_counter()
@@ -68,7 +67,7 @@ def compare(
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """The median and the quartiles, ``low`` and ``high``."""
+    """Compute the median and the quartiles ``low`` and ``high``."""
     low, median, high = (
         quantiles(values, method='inclusive') if len(values) > 1 else [*values] * 3
     )
@@ -78,13 +77,13 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def deviations(
     rivals: dict[str, Call], tolerance: float | dict[str, float]
 ) -> dict[str, dict[str, float]]:
-    """Compare what the rivals compute with what the first one does.
+    """Compare the values that rivals compute with those of the first one.
 
     Args:
-        rivals (dict[str, Callable]): Each gives a dict of tensors, or of several
-            tensors that are taken as one.
-        tolerance (float | dict[str, float]): The deviation from which on a rival
-            does other work, which is not to be compared; by rival if they differ.
+        rivals (dict[str, Callable]): Each returns a dict of tensors, or of sequences
+            of tensors that are joined.
+        tolerance (float | dict[str, float]): The largest deviation of a rival that does
+            the same work; by rival if they differ.
 
     Returns:
         dict[str, dict[str, float]]: For each rival and item the largest absolute
@@ -102,12 +101,12 @@ def deviations(
             for key, value in expected.items()
         }
         limit = tolerance[name] if isinstance(tolerance, dict) else tolerance
-        # nan is no agreement either
+        # A deviation of nan is an error, too.
         if not all(value <= limit for value in found[name].values()):
             raise ValueError(
                 f"'{name}' deviates from '{next(iter(rivals))}' by {found[name]}, "
-                f'expected at most {limit}. It does other work, and its time would say '
-                'nothing.'
+                f'expected at most {limit}. It does other work, and times of other '
+                'work cannot be compared.'
             )
     return found
 
@@ -118,17 +117,16 @@ def _flat(value: torch.Tensor | Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def peak_memory(make: Callable[..., Call], case: dict, warm: dict) -> dict | None:
-    """Measure the memory of one call, in a process of its own.
+    """Measure the memory of one call in a separate process.
 
     The process first runs a small case, which loads libraries and starts threads.
     Then it makes the inputs of the case, notes its resident memory (``before``),
-    lets Linux forget the peak so far, calls once, and reads the peak of resident
-    memory (``peak``, of the whole process). What the call gives back is part of it,
-    gradients for example.
+    resets the peak that Linux keeps, calls once, and reads the peak of resident memory
+    (``peak``, of the whole process). It includes what the call returns, for example
+    gradients.
 
     Args:
-        make (Callable): Function of a module that gives the call, made with
-            ``make(**case)``.
+        make (Callable): Function of a module; ``make(**case)`` returns the call.
         case (dict): Arguments for ``make``.
         warm (dict): Arguments for ``make`` of the small case.
 
@@ -138,7 +136,7 @@ def peak_memory(make: Callable[..., Call], case: dict, warm: dict) -> dict | Non
     """
     if not Path('/proc/self/clear_refs').exists():
         return None
-    # Not a fork, which would share memory with this process.
+    # A fork would share memory with this process.
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_measure_memory, make, case, warm).result()
@@ -149,7 +147,7 @@ def _measure_memory(make: Callable[..., Call], case: dict, warm: dict) -> dict:
     call = make(**case)
     gc.collect()
     before = _status('VmRSS')
-    # 5: set the peak back to what is resident now
+    # 5 resets the peak to what is resident now.
     Path('/proc/self/clear_refs').write_text('5')
     start = time.perf_counter()
     result = call()
@@ -160,7 +158,7 @@ def _measure_memory(make: Callable[..., Call], case: dict, warm: dict) -> dict:
 
 
 def _status(field: str) -> int:
-    """A field of this process's status, in bytes."""
+    """Read a field of the status of this process, in bytes."""
     lines = Path('/proc/self/status').read_text().splitlines()
     line = next(line for line in lines if line.startswith(f'{field}:'))
     return int(line.split()[1]) * 1024
@@ -178,20 +176,20 @@ def measure(
     """Compare rivals in agreement, time and memory.
 
     Args:
-        title (str): What they work on.
-        make (Callable): Function of a module that gives the call of a rival.
+        title (str): The case.
+        make (Callable): Function of a module that returns the call of a rival.
         rivals (dict[str, dict]): For each rival the arguments of ``make``. The
             first one is the base.
         repeats (int): The number of turns.
-        tolerance (float | dict[str, float], optional): Of :func:`deviations`. None
-            compares rivals that compute different things. Defaults to None.
-        warm (dict, optional): What to change in the arguments for the small case of
+        tolerance (float | dict[str, float], optional): As in :func:`deviations`. None
+            allows rivals that compute different things. Defaults to None.
+        warm (dict, optional): Changes of the arguments for the small case of
             :func:`peak_memory`. None does not measure memory. Defaults to None.
-        warmup (int): Of :func:`compare`. Defaults to 1.
+        warmup (int): As in :func:`compare`. Defaults to 1.
 
     Returns:
-        dict: What :func:`compare` gives, with ``title`` and for each rival, where
-        asked for, ``deviation`` and ``memory``.
+        dict: The result of :func:`compare` with ``title`` and, where asked for,
+        ``deviation`` and ``memory`` of each rival.
     """
     calls = {name: make(**case) for name, case in rivals.items()}
     agreement = {} if tolerance is None else deviations(calls, tolerance)
@@ -213,23 +211,23 @@ def measure_apart(
     repeats: int,
     tolerance: dict[str, float],
 ) -> dict:
-    """Compare rivals in agreement and time, each in processes of its own.
+    """Compare rivals in agreement and time, each in separate processes.
 
-    For rivals that change the process they run in. A turn starts a process for each
-    rival, forth and back by turns; its time is the median of some calls after a first
+    For rivals that change the process they run in. A turn starts a process per rival;
+    the order alternates. The time of a rival is the median of some calls after a first
     one.
 
     Args:
-        title (str): What they work on.
-        make (Callable): Function of a module that gives the call of a rival.
+        title (str): The case.
+        make (Callable): Function of a module that returns the call of a rival.
         rivals (dict[str, dict]): For each rival the arguments of ``make``. The
             first one is the base.
         turns (int): The number of turns.
         repeats (int): Timed calls in a process.
-        tolerance (dict[str, float]): Of :func:`deviations`.
+        tolerance (dict[str, float]): As in :func:`deviations`.
 
     Returns:
-        dict: As of :func:`measure`, without memory.
+        dict: As from :func:`measure`, without memory.
     """
     base = next(iter(rivals))
     seconds, results = {name: [] for name in rivals}, {}
@@ -282,15 +280,15 @@ def grow(
     """Measure how time and memory grow, and fit exponents.
 
     Args:
-        title (str): What costs.
-        make (Callable): Function of a module that gives the call of a rival.
+        title (str): What is measured.
+        make (Callable): Function of a module that returns the call of a rival.
         rivals (dict[str, dict]): For each rival the arguments of ``make``.
-        x (tuple[str, str, str]): What grows: the argument of ``make``, its symbol,
-            and words for the axis.
+        x (tuple[str, str, str]): The size that grows: the argument of ``make``, its
+            symbol, and a label for the axis.
         sizes (Sequence[int]): Its values.
         repeats (int): Calls of each rival at each size.
         warm (dict, optional): As in :func:`measure`. Defaults to None.
-        fixed (str): What stays the same, in words. Defaults to ''.
+        fixed (str): The sizes that stay the same, as text. Defaults to ''.
 
     Returns:
         dict: ``title``, ``fixed``, ``x`` and ``x_label``; for each rival its
@@ -316,17 +314,17 @@ def grow(
 def fit(
     title: str, points: dict[str, list[dict]], x: tuple[str, str], fixed: str = ''
 ) -> dict:
-    """Curves with their exponents.
+    """Fit exponents to curves.
 
     Args:
-        title (str): What costs.
+        title (str): What is measured.
         points (dict[str, list[dict]]): For each rival dicts of ``x``, ``seconds``
             and ``memory``, which may be None.
-        x (tuple[str, str]): The symbol of what grows, and words for the axis.
-        fixed (str): What stays the same, in words. Defaults to ''.
+        x (tuple[str, str]): The symbol of the size, and a label for the axis.
+        fixed (str): The sizes that stay the same, as text. Defaults to ''.
 
     Returns:
-        dict: As of :func:`grow`.
+        dict: As from :func:`grow`.
     """
     exponents = {}
     for name, series in points.items():
@@ -346,15 +344,14 @@ def fit(
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
-    """The e of cost ~ size^e, by least squares over the logarithms.
+    """Fit e of cost ~ size^e by least squares over the logarithms.
 
     Args:
         sizes (Sequence[float]): Sizes.
         costs (Sequence[float]): Their costs.
 
     Returns:
-        float | None: The exponent; None for fewer than two sizes, or where
-        something costs nothing.
+        float | None: The exponent; None for fewer than two sizes or if a cost is 0.
     """
     if len(sizes) < 2 or min(costs) <= 0:
         return None

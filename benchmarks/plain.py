@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The method written plainly, as its formulas read: what to compare ours with."""
+"""The method written as its formulas, to compare ours with."""
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,8 @@ def mask_form_loss(
 ) -> torch.Tensor:
     """The contrastive loss with matrices of all pairs.
 
-    The usual way to write it: a mask of pairs of one label, a matrix of
-    log-probabilities, and their average over the mask.
+    The usual form: a mask of pairs with equal labels, a matrix of log-probabilities,
+    and their average over the mask.
 
     Args:
         embeddings (Tensor): ``(N, D)`` unit vectors.
@@ -37,10 +37,10 @@ def mask_form_loss(
 def attend(
     block: MultiheadAttentionBlock, queries: torch.Tensor, tokens: torch.Tensor
 ) -> torch.Tensor:
-    """Multihead attention block that forms the matrix of weights.
+    """Compute a multihead attention block that forms the matrix of weights.
 
     Args:
-        block (MultiheadAttentionBlock): Whose weights to use.
+        block (MultiheadAttentionBlock): The block with the weights.
         queries (Tensor): ``(B, Tq, D)``.
         tokens (Tensor): ``(B, Tk, C)``.
 
@@ -61,10 +61,10 @@ def attend(
 
 
 def neck_forward(neck: LabelAttentionNeck, feats: torch.Tensor) -> torch.Tensor:
-    """The neck with :func:`attend`.
+    """Compute the neck with :func:`attend`.
 
     Args:
-        neck (LabelAttentionNeck): Whose weights to use.
+        neck (LabelAttentionNeck): The neck with the weights.
         feats (Tensor): ``(B, C, H, W)``.
 
     Returns:
@@ -81,10 +81,10 @@ def neck_forward(neck: LabelAttentionNeck, feats: torch.Tensor) -> torch.Tensor:
 
 
 class LinearUnits(nn.ModuleList):
-    """One ``nn.Linear`` a label, called in a loop.
+    """One ``nn.Linear`` per label, called in a loop.
 
     Args:
-        head (LabelWiseClsHead): Whose weights to copy.
+        head (LabelWiseClsHead): The head whose weights are copied.
     """
 
     def __init__(self, head: LabelWiseClsHead):
@@ -109,10 +109,10 @@ def head_losses(
     embeddings: torch.Tensor,
     data_samples: list,
 ) -> dict[str, torch.Tensor]:
-    """The losses, with a loop over labels and the projections of all of them.
+    """Compute the losses with a loop over labels and the projections of all labels.
 
     Args:
-        head (LabelWiseClsHead): Whose projector and options to use.
+        head (LabelWiseClsHead): The head with the projector and the options.
         units (LinearUnits): The classifiers.
         embeddings (Tensor): ``(B, L, D)``.
         data_samples (list[DataSample]): Their labels.

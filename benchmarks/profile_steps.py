@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Profile training steps of a recipe, with whatever version of the package is found.
+"""Profile training steps of a recipe with the version of the package that is found.
 
-Called by bench_training_loop.py in a process of its own, also on older versions of this
-project: it asks for what the package has before it uses it.
+bench_training_loop.py calls it in a separate process, also with older versions of this
+project. Therefore it checks what the package has before it uses it.
 """
 
 import argparse
@@ -28,7 +28,7 @@ KINDS = {
     'optimizer': ('addcdiv', 'addcmul', 'lerp', '_foreach', 'sqrt'),
     'element by element': ('',),
 }
-"""What the time goes to, by a part of the operator's name, the first that fits."""
+"""Kinds of operators, by a part of their name; the first match counts."""
 
 
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
@@ -44,16 +44,16 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
 def profile_steps(
     config: str, data_root: str, amp: bool, iterations: int
 ) -> dict[str, float]:
-    """What the time of an iteration of step 1 goes to.
+    """Measure which operators an iteration of step 1 spends its time in.
 
     Args:
         config (str): The recipe.
         data_root (str): The folder of VOC2007.
         amp (bool): Whether to train in bfloat16.
-        iterations (int): Iterations to look at.
+        iterations (int): Iterations to profile.
 
     Returns:
-        dict[str, float]: Milliseconds of an iteration by kind of operator.
+        dict[str, float]: Milliseconds per iteration by kind of operator.
     """
     MMLogger.get_current_instance().setLevel('WARNING')
     init_default_scope('mmpretrain')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of a benchmark as Markdown and as plots."""
+"""Write the results of a benchmark as Markdown and as plots."""
 
 import math
 from collections.abc import Sequence
@@ -12,12 +12,14 @@ matplotlib.use('agg')
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-# Colours that people with any colour vision tell apart (Okabe and Ito).
+from mlcl_plugin.text_table import table_of_rows
+
+# Colours that people with any colour vision can tell apart (Okabe and Ito).
 COLOURS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')
 
 
 def format_result(result: dict) -> str:
-    """All tables of a result, the machine, and what it was run with.
+    """Write all tables of a result, the machine and the command.
 
     Args:
         result (dict): The content of a file of results.
@@ -34,15 +36,15 @@ def format_result(result: dict) -> str:
 
 
 def further_tables(result: dict) -> list[str]:
-    """The tables of a result that are neither comparisons nor curves."""
+    """Write the tables of a result that are neither comparisons nor curves."""
     return [
-        f'{table["title"]}\n\n{markdown(table["rows"])}'
+        f'{table["title"]}\n\n{table_of_rows(table["rows"])}'
         for table in result.get('tables', ())
     ]
 
 
 def format_environment(result: dict) -> str:
-    """What was run where, as one paragraph."""
+    """Write the command and the machine as one paragraph."""
     environment = result['environment']
     bfloat16 = ' and '.join(environment['bfloat16']) or 'no instructions'
     versions = ', '.join(f'{k} {v}' for k, v in environment['versions'].items())
@@ -61,7 +63,7 @@ def format_environment(result: dict) -> str:
 
 
 def comparison_table(comparisons: Sequence[dict]) -> str:
-    """One row for every rival of every comparison.
+    """Write a row for every rival of every comparison.
 
     Args:
         comparisons (Sequence[dict]): Each with ``title``, ``base`` and ``rivals``.
@@ -91,18 +93,18 @@ def comparison_table(comparisons: Sequence[dict]) -> str:
             if memory:
                 row['extra memory'] = format_bytes(memory['extra'])
                 row['peak'] = format_bytes(memory['peak'])
-                # Tiny sizes fit into memory that is there already.
+                # Tiny sizes fit into memory that the process has already.
                 if base['memory']['extra']:
                     relative = memory['extra'] / base['memory']['extra']
                     row['extra memory, relative'] = f'{relative:.3g}'
             for key, value in rival.get('deviation', {}).items():
-                row[f'deviation of {key}'] = '' if rival is base else f'{value:.1g}'
+                row[f'deviation of {key}'] = None if rival is base else f'{value:.1g}'
             rows.append(row)
-    return markdown(rows)
+    return table_of_rows(rows)
 
 
 def curve_table(curve: dict) -> str:
-    """A row for every point of every rival's curve, and the fitted exponents."""
+    """Write a row for every point of every rival's curve, and the fitted exponents."""
     rows = []
     for name, series in curve['points'].items():
         for point in series:
@@ -121,46 +123,16 @@ def curve_table(curve: dict) -> str:
         ]
         fits.append(f'{name}: {" and ".join(words)}' if words else name)
     title = f'{curve["title"]} ({curve["fixed"]})' if curve['fixed'] else curve['title']
-    return f'{title}\n\n{markdown(rows)}\n\nFitted: {"; ".join(fits)}.'
-
-
-def markdown(rows: Sequence[dict[str, str]]) -> str:
-    """A table of rows that need not have all columns; figures to the right.
-
-    Args:
-        rows (Sequence[dict[str, str]]): The cells by the name of their column, which
-            is empty for the column of names.
-
-    Returns:
-        str: Markdown.
-    """
-    header = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [header, *([row.get(key, '') for key in header] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    is_text = [name in ('', 'rival', 'from') for name in header]
-    ruler = [
-        '-' * max(width, 3) if text else '-' * (max(width, 3) - 1) + ':'
-        for text, width in zip(is_text, widths)
-    ]
-    cells.insert(1, ruler)
-    return '\n'.join(
-        '| '
-        + ' | '.join(
-            cell.ljust(max(width, 3)) if text else cell.rjust(max(width, 3))
-            for text, cell, width in zip(is_text, row, widths)
-        )
-        + ' |'
-        for row in cells
-    )
+    return f'{title}\n\n{table_of_rows(rows)}\n\nFitted: {"; ".join(fits)}.'
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds to three digits, e.g. ``'1.23 ms'``."""
+    """Write seconds to three digits, e.g. ``'1.23 ms'``."""
     return f'{seconds:.3g} s' if seconds >= 1 else f'{seconds * 1000:.3g} ms'
 
 
 def format_bytes(number: float) -> str:
-    """Bytes in MB or GB (powers of ten)."""
+    """Write bytes in MB or GB (powers of ten)."""
     return f'{number / 1e9:.3g} GB' if number >= 1e9 else f'{number / 1e6:.3g} MB'
 
 
@@ -172,8 +144,8 @@ def draw(result: dict, folder: Path) -> list[Path]:
         folder (Path): Where to put the pictures.
 
     Returns:
-        list[Path]: The pictures, ``NAME.png`` and ``NAME_curves.png``, as far as
-        there is something to show.
+        list[Path]: The pictures, ``NAME.png`` if there are comparisons and
+        ``NAME_curves.png`` if there are curves.
     """
     written = []
     for suffix, key, plot in (
@@ -183,7 +155,7 @@ def draw(result: dict, folder: Path) -> list[Path]:
         if result[key]:
             figure = plot(result)
             path = folder / f'{result["name"]}{suffix}.png'
-            # Without the version of matplotlib, for equal results make equal files.
+            # No version of matplotlib in the file: equal results make equal files.
             figure.savefig(path, dpi=120, metadata={'Software': None})
             plt.close(figure)
             written.append(path)
@@ -191,7 +163,7 @@ def draw(result: dict, folder: Path) -> list[Path]:
 
 
 def _draw_comparisons(result: dict):
-    """Bars of the time relative to the base, with the quartiles of the ratio."""
+    """Draw bars of the time relative to the base, with the quartiles of the ratio."""
     comparisons = result['comparisons']
     sizes = [len(comparison['rivals']) for comparison in comparisons]
     figure, axes = plt.subplots(
@@ -238,7 +210,7 @@ def _draw_comparisons(result: dict):
 
 
 def _draw_curves(result: dict):
-    """For every curve time and, where it was measured, extra memory."""
+    """Draw the time of every curve and, where measured, the extra memory."""
     curves = result['curves']
     figure, axes = plt.subplots(
         len(curves),
@@ -262,7 +234,7 @@ def _draw_curves(result: dict):
 
 def _megabytes(point: dict) -> float:
     extra = point['memory']['extra'] if point.get('memory') else 0
-    # Nothing cannot be drawn on a logarithmic axis.
+    # A logarithmic axis has no place for 0.
     return extra / 1e6 or math.nan
 
 

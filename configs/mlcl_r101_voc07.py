@@ -1,16 +1,19 @@
-# MulCon on PASCAL VOC2007, ResNet-101, 448 px: trainval -> test, both steps.
+# MulCon (arXiv 2107.11626), both steps.
+# Data: PASCAL VOC2007, trainval -> test, with ResNet-101 at 448 px.
+#     python tools/train.py configs/mlcl_r101_voc07.py
 _base_ = [
     './_base_/models/mlcl_r101.py',
     './_base_/datasets/voc07_mlcl_448.py',
-    './_base_/schedules/mulcon_step1.py',
-    './_base_/schedules/mulcon_step2.py',
+    './_base_/schedules/two_steps.py',
     './_base_/default_runtime.py',
+    './_base_/methods/mulcon.py',
 ]
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(neck=dict(num_classes=20), head=dict(num_classes=20))
 
-# The recipe's decay of 0.9997 is made for COCO's 38,000 iterations a step. Of the 2,340
-# here, it would leave half of the first weights in the average; 0.995 leaves nothing.
+# MulCon's decay of 0.9997 is made for COCO's 38,000 iterations per step. After the
+# 2,340 here, half of the average would still be the first weights.
 custom_hooks = [
     dict(type='EMAHook', momentum=0.005, update_buffers=True, priority='ABOVE_NORMAL')
 ]

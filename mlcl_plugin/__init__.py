@@ -6,14 +6,14 @@ config only needs::
 
     custom_imports = dict(imports=['mlcl_plugin'], allow_failed_imports=False)
 
-``mlcl_plugin.apis`` and ``mlcl_plugin.visualization`` register nothing that a config
-names and are left to be imported by who uses them.
+``mlcl_plugin.apis`` and ``mlcl_plugin.visualization`` register nothing. Import them
+where you use them.
 """
 
 from ._stack import ensure_stack
 from .version import __version__
 
-# Before the subpackages: their own imports would fail with the bare symptom.
+# Before the subpackages, whose imports would fail without naming the cause.
 ensure_stack()
 
 from . import datasets, engine, evaluation, models  # noqa: E402

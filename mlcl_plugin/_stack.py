@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the packages that the plugin stands on before anything imports them.
+"""Check the packages that the plugin needs before anything imports them.
 
 Two families of distributions provide the modules ``mmpretrain``, ``mmengine`` and
 ``mmcv``: OpenMMLab's own and the maintained ``onedl-*`` forks. pip does not know that
-they overwrite each other's files, and MMEngine reports a module that cannot be
-imported as "X is not in the registry". Both are told here in words that name the fix.
+they overwrite each other's files. If a module cannot be imported, MMEngine only reports
+"X is not in the registry". This module raises errors that say how to fix both.
 """
 
 import importlib
@@ -13,8 +13,8 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 
-#: The module that each distribution provides, by family. The families are named
-#: after the extras of this package that install them.
+#: Module that each distribution provides, by family. A family has the name of the extra
+#: of this package that installs it.
 FAMILIES: dict[str, dict[str, str]] = {
     'onedl': {
         'onedl-mmpretrain': 'mmpretrain',
@@ -30,7 +30,7 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
 }
 
-#: Versions that the plugin works with, by module; ``setup.cfg`` asks for the same.
+#: Versions that the plugin works with, by module; ``setup.cfg`` requires the same.
 SUPPORTED: dict[str, str] = {
     'torch': '>=2.1',
     'torchvision': '>=0.16',
@@ -39,12 +39,12 @@ SUPPORTED: dict[str, str] = {
     'mmcv': '>=2.0.0,<2.4.0',
 }
 
-#: From this version on, ``torch.load`` refuses what OpenMMLab's MMEngine puts into
-#: a checkpoint, unless it is told to run code found in the file.
+#: From this version on, ``torch.load`` refuses the checkpoints of OpenMMLab's MMEngine,
+#: unless it is allowed to run code from the file.
 SAFE_LOAD_TORCH = '2.6'
 
-#: What is imported to see that the stack is whole: the packages themselves and the
-#: parts that MMPretrain's registries import behind a config's back.
+#: Modules whose import shows that the stack is complete: the packages and the parts
+#: that MMPretrain's registries import later by themselves.
 IMPORTED = (
     'torch',
     'mmengine',
@@ -56,7 +56,7 @@ IMPORTED = (
     'mmpretrain.models',
 )
 
-#: Known causes of a failing import, by a part of their message, and their fix.
+#: Fixes for known causes of a failing import, by a part of the error's message.
 HINTS: dict[str, str] = {
     'libGL.so.1': 'OpenCV misses a graphics library: install it (libgl1 on Debian '
     'and Ubuntu), or run `pip uninstall -y opencv-python` and then '
@@ -70,8 +70,8 @@ def installed_distributions() -> dict[str, str]:
     """Find which distributions of the stack are installed.
 
     Returns:
-        dict[str, str]: The version by the name of the distribution, this package's
-        own included. A version that cannot be read is an empty string.
+        dict[str, str]: The version by the name of the distribution, including this
+        package. A version that cannot be read is an empty string.
     """
     names = ['mlcl_plugin', 'torch', 'torchvision']
     names += [name for family in FAMILIES.values() for name in family]
@@ -91,8 +91,8 @@ def has_module(name: str) -> bool:
         name (str): The name of the module.
 
     Returns:
-        bool: False also for a folder without ``__init__.py``, which is what
-        uninstalling one of two overlapping distributions may leave behind.
+        bool: False also for a folder without ``__init__.py``, which may remain after
+        one of two overlapping distributions was uninstalled.
     """
     spec = importlib.util.find_spec(name)
     return spec is not None and spec.origin is not None
@@ -104,7 +104,7 @@ def check_stack(
     """Check what is installed, without importing it.
 
     A module without a distribution, such as a source checkout on ``PYTHONPATH``, is
-    taken as it is.
+    accepted without a check of its version.
 
     Args:
         distributions (Mapping[str, str]): The version by the name of each installed
@@ -113,7 +113,7 @@ def check_stack(
 
     Raises:
         ImportError: If both families are installed, a module is missing, or a version
-            is out of the supported range.
+            is outside the supported range.
     """
     families = {
         family: [name for name in members if name in distributions]
@@ -142,20 +142,20 @@ def check_stack(
 
 
 def import_stack(modules: Iterable[str] = IMPORTED) -> None:
-    """Import the stack, so that a failure shows with its cause.
+    """Import the stack, so that a failure is reported with its cause.
 
     Args:
         modules (Iterable[str]): The names of the modules. Defaults to
             :data:`IMPORTED`.
 
     Raises:
-        ImportError: If one of them cannot be imported, whatever it raised.
+        ImportError: If one of them raises an error of any kind.
     """
     for module in modules:
         try:
             importlib.import_module(module)
-        # MMPretrain raises AssertionError for a version it does not like, and a
-        # broken dependency may raise anything.
+        # MMPretrain raises AssertionError for an unsupported version, and a broken
+        # dependency may raise anything.
         except Exception as error:
             cause = f'{type(error).__name__}: {error}'
             hints = [hint for part, hint in HINTS.items() if part in cause]
@@ -165,7 +165,7 @@ def import_stack(modules: Iterable[str] = IMPORTED) -> None:
                         f'mlcl_plugin cannot import `{module}`, which is installed '
                         f'but fails with {cause.rstrip(".")}.',
                         *hints,
-                        'The full cause is the exception above; it also shows with '
+                        'The exception above is the full cause. To see it again, run '
                         f'`python -c "import {module}"`.',
                     ]
                 )
@@ -176,15 +176,15 @@ def ensure_stack() -> None:
     """Check the installed stack and import it.
 
     Raises:
-        ImportError: If the stack cannot be used, with the fix.
+        ImportError: If the stack cannot be used. The message says how to fix it.
     """
     check_stack(installed_distributions(), has_module)
     import_stack()
 
 
 def _install_command(family: str, distributions: Mapping[str, str]) -> str:
-    """Say how to install a family as an extra of this package."""
-    # A checkout that is only on PYTHONPATH is not known to pip by its name.
+    """Command that installs a family as an extra of this package."""
+    # pip does not know the name of a checkout that is only on PYTHONPATH.
     if 'mlcl_plugin' in distributions:
         return f'`pip install "mlcl_plugin[{family}]"`'
     return f'`pip install -e ".[{family}]"` in the checkout of mlcl_plugin'
@@ -200,8 +200,8 @@ def _raise_clash(
     everything = ' '.join(name for names in families.values() for name in names)
     raise ImportError(
         'mlcl_plugin found two families of distributions that overwrite each '
-        f"other's files: {listed}. Keep one of them. Uninstall both, since removing "
-        'one takes files of the other along, and install one again: '
+        f"other's files: {listed}. Keep one of them. Uninstall both, because removing "
+        'one also removes files of the other, and install one again: '
         f'`pip uninstall -y {everything}`, then '
         f'{_install_command("onedl", distributions)} (the maintained forks).'
     )
@@ -212,27 +212,28 @@ def _check_modules(
     module_exists: Callable[[str], bool],
     command: str,
 ) -> None:
-    gone = [module for module in providers if not module_exists(module)]
-    if not gone:
+    missing = [module for module in providers if not module_exists(module)]
+    if not missing:
         return
-    # pip takes a distribution whose files another one took along for installed.
-    hollow = [name for module in gone for name in providers[module]]
+    # pip lists a distribution as installed, even if uninstalling another one removed
+    # its files.
+    hollow = [name for module in missing for name in providers[module]]
     if hollow:
         raise ImportError(
-            f'mlcl_plugin cannot find the files of {", ".join(hollow)}, though pip '
-            'lists it as installed. This is left behind when a distribution that '
-            'shares its files is uninstalled. Install it again: '
+            f'mlcl_plugin cannot find the files of {", ".join(hollow)}, although pip '
+            'lists them as installed. Uninstalling another distribution may have '
+            'removed shared files. Install them again: '
             f'`pip install --force-reinstall --no-deps {" ".join(hollow)}`.'
         )
     raise ImportError(
-        f'mlcl_plugin needs {", ".join(gone)}, which cannot be found in this Python '
+        f'mlcl_plugin needs {", ".join(missing)}, which cannot be found in this Python '
         f'environment. Install what is missing: {command}.'
     )
 
 
 def _check_version(name: str, version: str, supported: str) -> None:
-    # Not at the top of the file: packaging comes with the stack, and that the stack
-    # is missing is to be said first.
+    # Not at the top of the file: packaging comes with the stack, and a missing stack
+    # must be reported first.
     from packaging.specifiers import SpecifierSet
     from packaging.version import InvalidVersion, Version
 

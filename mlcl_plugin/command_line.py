@@ -80,7 +80,7 @@ def to_flags(message: str, flags: Mapping[str, str]) -> str:
     """
     for name, flag in flags.items():
         pattern = rf'(?<![\w.])({re.escape(name)})=(?:\'([^\']*)\'|([\w-]+(?:\.\w+)*))'
-        message = re.sub(pattern, lambda m, f=flag: f'{f} {m[2] or m[3]}', message)
+        message = re.sub(pattern, _FlagWriter(flag), message)
     return message
 
 
@@ -107,3 +107,15 @@ def one_line_errors(
         text = to_flags(' '.join(str(error).split()), flags or {})
         print(f'{tool}: {text}', file=sys.stderr)
         raise SystemExit(2) from error
+
+
+class _FlagWriter:
+    """Writes a match of ``name=value`` as a flag; a value of True is the flag alone."""
+
+    def __init__(self, flag: str) -> None:
+        self.flag = flag
+
+    def __call__(self, match: re.Match) -> str:
+        if match[3] == 'True':
+            return self.flag
+        return f'{self.flag} {match[3] if match[2] is None else match[2]}'

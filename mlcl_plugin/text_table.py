@@ -2,7 +2,7 @@
 """Tables that are read as text and drawn as Markdown."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
@@ -46,3 +46,24 @@ def _cell(value: object) -> str:
 
 def _is_number(text: str) -> bool:
     return text == '-' or text.lstrip('+-')[:1].isdigit() or text.startswith('< ')
+
+
+def table_of_rows(rows: Sequence[Mapping[str, object]]) -> str:
+    """Write a table of rows that need not have all columns.
+
+    Args:
+        rows (Sequence[Mapping[str, object]]): The cells by the name of their column,
+            in the order of the columns. A missing cell is written as ``-``.
+
+    Returns:
+        str: As of :func:`text_table`.
+
+    Examples:
+        >>> print(table_of_rows([{'': 'a', 'x': '1 ms'}, {'': 'b', 'y': '2 MB'}]))
+        |     |    x |    y |
+        | --- | ---: | ---: |
+        | a   | 1 ms |    - |
+        | b   |    - | 2 MB |
+    """
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    return text_table(header, [[row.get(key) for key in header] for row in rows])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny data set and a tiny model to really train, for tests of whole runs."""
+"""A tiny data set and a tiny model that is trained, for tests of whole runs."""
 
 import contextlib
 import itertools
@@ -18,8 +18,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-# MMPretrain prints a note when it is imported, which pytest in several processes would
-# show after its own last line.
+# MMPretrain prints a note when it is imported. With several processes, pytest would
+# show it after its own last line.
 with contextlib.redirect_stdout(None):
     from mmpretrain.registry import HOOKS
 
@@ -28,16 +28,17 @@ with contextlib.redirect_stdout(None):
 ROOT = Path(__file__).parents[1]
 CATEGORIES = {3: 'cat', 7: 'dog', 20: 'owl'}
 
-# MMEngine keeps loggers and visualizers by the name of the config and the second.
+# MMEngine names loggers and visualizers by the config file and the second. Different
+# file names keep tests apart.
 numbers = itertools.count()
 
 
 class Interruption(Exception):
-    """Stands for whatever stops a training."""
+    """Raised to interrupt a training."""
 
 
 class RecordHook(Hook):
-    """Write down what is trained, and stop where a test wants it to."""
+    """Record what is trained, and stop where a test wants."""
 
     priority = 'VERY_LOW'
     record = SimpleNamespace()
@@ -78,8 +79,8 @@ HOOKS.register_module(module=RecordHook, force=True)
 def run_processes(tmp_path_factory):
     """Function that runs a script in several processes and loads what they save.
 
-    The script's arguments are rank, number of processes, port and file to save to,
-    and those given.
+    The script gets as arguments: rank, number of processes, port, the file to save to,
+    and the arguments of the call.
     """
 
     def run(script, world_size, *args):
@@ -107,23 +108,24 @@ def copy_state(module):
 
 @pytest.fixture
 def record():
-    """What was trained: ``events``, ``epochs()`` and ``starts()``, in order."""
+    """Record of a training: ``events``, ``epochs()`` and ``starts()``, in order."""
     RecordHook.record = record = SimpleNamespace(events=[], stop_at=None)
     record.epochs = lambda: [
         (e.step, e.epoch) for e in record.events if e.event == 'epoch'
     ]
+    record.Interruption = Interruption
     record.starts = lambda: [e for e in record.events if e.event == 'train']
     yield record
     RecordHook.record = SimpleNamespace()
 
 
 def write_split(root, split, num_images, seed):
-    """Images with a bright square in one corner for every label."""
+    """Write images with one bright corner per label."""
     rng = np.random.default_rng(seed)
     (root / split).mkdir()
     images, annotations = [], []
     for number in range(num_images):
-        # every label is there in some images and missing in others
+        # Every label is present in some images and absent in others.
         labels = [label for label in range(3) if (number + 1) >> label & 1]
         img = rng.integers(0, 90, (32, 32, 3), dtype=np.uint8)
         for label in labels:
@@ -148,9 +150,10 @@ def write_split(root, split, num_images, seed):
 
 @pytest.fixture(scope='session')
 def tiny_coco(tmp_path_factory):
-    """Folder with 8 training and 7 validation images in COCO form, to be read only.
+    """Folder with 8 training and 7 validation images in COCO's format.
 
-    32 px, three labels; ``train.json``, ``val.json`` and the folders of these names.
+    32 px, three labels; ``train.json``, ``val.json``, and a folder of images for each.
+    Tests share the folder and must not write to it.
     """
     root = tmp_path_factory.mktemp('tiny_coco')
     write_split(root, 'train', 8, seed=0)
@@ -165,7 +168,7 @@ def tiny_dataset(root, split, transforms):
         ann_file=f'{split}.json',
         data_prefix=dict(img_path=split),
         test_mode=split == 'val',
-        # serialization ends with a garbage collection, which takes its time
+        # Serialization ends with a garbage collection, which is slow.
         serialize_data=False,
         pipeline=[
             dict(type='LoadImage'),
@@ -273,15 +276,14 @@ def tiny_config(root):
 def write_config(tiny_coco, tmp_path, record, monkeypatch):
     """Function that writes the config of a tiny run in two steps to a file.
 
-    Its arguments are changes, by dotted key. It needs ``record``, which the config's
-    hooks write to.
+    It takes changes by dotted key. The hooks of the config write to ``record``.
     """
-    # MMEngine formats the config for every checkpoint, which takes longer than all
-    # the rest of a tiny run.
+    # MMEngine formats the config for every checkpoint, which takes longer than the rest
+    # of a tiny run.
     monkeypatch.setattr(
         'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
     )
-    # So does looking through all of a test session's objects.
+    # Garbage collection over all objects of a test session is slow, too.
     monkeypatch.setattr(
         'mlcl_plugin.engine.runner.stepwise_runner.gc',
         SimpleNamespace(collect=lambda: None),
@@ -302,7 +304,7 @@ def write_config(tiny_coco, tmp_path, record, monkeypatch):
 
 @pytest.fixture
 def load_config(write_config, tmp_path):
-    """Function that gives the config of a tiny run; ``work_dir`` is in it."""
+    """Function that returns the config of a tiny run, with a ``work_dir``."""
 
     def load(changes=None, **kwargs):
         cfg = Config.fromfile(write_config(changes, **kwargs))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every recipe loads and trains, on a few small images, all of its steps."""
+"""Every recipe trains each of its steps on a few small images."""
 
 import json
 from collections import Counter
@@ -15,11 +15,12 @@ from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mlcl_plugin.engine import StepwiseRunner, set_default_dataloader_cfg
+from mlcl_plugin.engine import set_default_dataloader_cfg
+from mlcl_plugin.engine.steps import step_config, step_names
 from mlcl_plugin.models.utils import collect_targets
 
 ROOT = Path(__file__).parents[1]
-# Recipes of vectors in place of images have tests of their own.
+# Recipes for vectors are tested in test_yeast_configs.py.
 VECTORS = ('cgmvae_yeast', 'linear_yeast')
 RECIPES = sorted(
     path
@@ -37,11 +38,8 @@ def load(path):
 
 def step_configs(cfg):
     """The plain config of every training step, by name."""
-    cfg.setdefault('work_dir', 'unused')
-    if 'steps' not in cfg:
-        return {'train': cfg}
-    runner = StepwiseRunner(cfg)
-    return {name: runner.step_config(name) for name in runner.steps}
+    steps = {name: step_config(cfg, name) for name in step_names(cfg)}
+    return steps or {'train': cfg}
 
 
 def walk(value):
@@ -55,10 +53,10 @@ def walk(value):
 
 
 def test_losses_can_be_changed_option_by_option():
-    """Losses that are not their class's defaults stand in the recipe in full.
+    """The resolved recipes have the losses of these heads in full.
 
-    ``--cfg-options model.head.loss_kl.loss_weight=3`` needs a type to add to, and one
-    that is given there takes the defaults of the class, not those of the head.
+    ``--cfg-options model.head.loss_kl.loss_weight=3`` changes one option of a loss only
+    if the config has its type.
     """
     names = dict(
         SADCLHead={'loss_contrastive', 'loss_prototype'},
@@ -80,7 +78,7 @@ def test_losses_can_be_changed_option_by_option():
 
 @pytest.fixture
 def images(tmp_path):
-    """Four files with noise, of the usual shapes of photographs."""
+    """Four files with noise, in the usual shapes of photographs."""
     rng = np.random.default_rng(0)
     paths = []
     for number, shape in enumerate([(60, 80), (80, 60), (64, 64), (50, 90)]):
@@ -126,7 +124,7 @@ def test_numbers_of_classes_agree(path):
 
 @pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
 def test_pipelines(path, images):
-    """As they stand, at full size."""
+    """Unchanged, at full size."""
     cfg = load(path)
     for name, step in step_configs(cfg).items():
         for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -193,7 +191,7 @@ def shrink(cfg, images, tmp_path):
     for field in ('val', 'test'):
         for part in ('cfg', 'dataloader', 'evaluator'):
             cfg[f'{field}_{part}'] = None
-    # gigabytes for nothing
+    # would be gigabytes
     cfg.default_hooks.checkpoint = None
     cfg.model.backbone.init_cfg = None
     cfg.randomness = dict(seed=0)
@@ -202,7 +200,7 @@ def shrink(cfg, images, tmp_path):
     return cfg
 
 
-# The losses of heads that have more than classification and a contrast on request.
+# The losses of heads that always have more than a classification loss.
 LOSSES = dict(
     SADCLHead=['loss_cls', 'loss_contrastive', 'loss_prototype'],
     CGMVAEHead=['loss_cls', 'loss_kl', 'loss_contrastive'],
@@ -211,7 +209,7 @@ LOSSES = dict(
 
 
 def is_slow(path):
-    """Large networks that differ from others by the backbone or the data alone."""
+    """Large networks that differ from others only by the backbone or the data."""
     large = path.stem.endswith(
         ('_coco', '_576px', '_step1', 'r101_voc07', '_nuswide', '_vg500')
     )
@@ -230,7 +228,7 @@ def test_trains(path, images, tmp_path):
         if contrast:
             expected.add('loss_contrastive')
         cfg = shrink(cfg, images, tmp_path)
-        # found by this name, so that it must not be that of another test
+        # loggers are found by this name, so that each test needs its own
         cfg.experiment_name = f'{path.stem}_{name}_{tmp_path.name}'
         hook = LossHook()
         runner = Runner.from_cfg(cfg)

@@ -77,7 +77,7 @@ MODELS = {
 @pytest.fixture
 def write_config(tmp_path, monkeypatch):
     """Function that writes images, labels and a config."""
-    # MMEngine formats the config for its log, which takes a while.
+    # MMEngine formats the config for its log, which is slow.
     monkeypatch.setattr(
         'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every recipe can learn eight images by heart, with its own optimizer and losses."""
+"""Every recipe can memorise eight images, with its own optimizer and losses."""
 
 import json
 from pathlib import Path
@@ -21,9 +21,9 @@ RECIPES = sorted(
     if '_base_' not in path.parts and path.stem not in VECTORS
 )
 SIZE = 64
-# what would show an image otherwise each time
+# what would change an image each time
 RANDOM = ('FastRandomFlip', 'RandomFlip', 'RandAugment', 'RandomApply')
-# at most: training ends when all is learned
+# at most: training ends when all images are learned
 ITERATIONS = {'step1': 200, 'step2': 200, 'train': 200}
 
 
@@ -36,7 +36,7 @@ def annotations(tmp_path):
         data_list = []
         for number in range(8):
             path = str(tmp_path / f'{number}.png')
-            # coarse, so that no resizing takes away what tells them apart
+            # coarse, so that resizing keeps the images distinct
             image = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
             image = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
             cv2.imwrite(path, image)
@@ -53,7 +53,7 @@ def annotations(tmp_path):
 
 
 def without_chance(pipeline):
-    """A pipeline that shows an image always alike, in the size of the test."""
+    """A pipeline that always gives the same image, in the size of the test."""
     kept = []
     for part in pipeline:
         if part['type'] in RANDOM:
@@ -67,7 +67,7 @@ def without_chance(pipeline):
 
 
 def shrink(cfg, ann_file, folder):
-    """Let a recipe train on the eight images and be judged by them."""
+    """Let a recipe train and test on the eight images."""
     changes = list((cfg.get('steps') or {}).items())
     for name, part in [('train', cfg), *changes]:
         loader = part.get('train_dataloader')
@@ -113,7 +113,7 @@ def shrink(cfg, ann_file, folder):
     cfg.val_dataloader, cfg.test_dataloader = loader, loader
     cfg.model.backbone.init_cfg = None
     if 'img_size' in cfg.model.backbone:
-        # a multiple of the patches' size
+        # a multiple of the patch size
         cfg.model.backbone.img_size = SIZE
     cfg.default_hooks.checkpoint = dict(
         type='CheckpointHook', interval=10, max_keep_ckpts=1, save_optimizer=False

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 
-from mlcl_plugin.text_table import text_table
+from mlcl_plugin.text_table import table_of_rows, text_table
 
 
 def test_table():
@@ -16,3 +16,11 @@ def test_table():
 
 def test_no_row():
     assert text_table(['a'], []).splitlines()[0].startswith('|')
+
+
+def test_rows_that_lack_columns():
+    rows = [{'': 'a', 'x': '1 ms'}, {'': '', 'y': '2 MB', 'x': None}]
+    assert table_of_rows(rows) == text_table(
+        ['', 'x', 'y'], [['a', '1 ms', None], ['', None, '2 MB']]
+    )
+    assert table_of_rows([{'b': 1}, {'a': 2, 'b': 3}]).startswith('|   b |   a |')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipes for Yeast train, and score, on a few vectors of its form."""
+"""The recipes for Yeast train and score on a few vectors of its form."""
 
 from pathlib import Path
 
@@ -11,15 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmengine.runner import Runner
 
-# registers what the package does not export yet
-from mlcl_plugin.datasets.feature_vectors import FeatureVectors
+from mlcl_plugin.datasets import FeatureVectors
 from mlcl_plugin.engine import set_default_dataloader_cfg
-from mlcl_plugin.models.backbones import identity_backbone  # noqa: F401
-from mlcl_plugin.models.heads import cgmvae_head, image_level_cls_head  # noqa: F401
-from mlcl_plugin.models.losses import (  # noqa: F401
-    gaussian_mixture_kl_loss,
-    label_embedding_contrastive_loss,
-)
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'cgmvae'
 LOSSES = dict(
@@ -30,7 +23,7 @@ LOSSES = dict(
 
 @pytest.fixture
 def data_root(tmp_path):
-    """103 features, of which the first 14 tell the labels."""
+    """103 features, of which the first 14 give the labels."""
     rng = np.random.default_rng(0)
     content = {}
     for split, number in dict(train=96, val=24, test=32).items():

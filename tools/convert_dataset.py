@@ -2,21 +2,21 @@
 """Convert image-level labels between COCO, VOC, tables and MMPretrain's JSON."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from mlcl_plugin.datasets.annotation_forms import (
+from mlcl_plugin.command_line import number, one_line_errors
+from mlcl_plugin.datasets.forms import (
     FORMS,
     ImageLabels,
-    guess_form,
-    holds_unknown,
+    WriteOptions,
+    form_to_write,
     prepare_files,
     read_labels,
     write_files,
 )
+from mlcl_plugin.datasets.forms.parts import divide, part_paths
+from mlcl_plugin.targets import PRESENT
 
 DESCRIPTION = """Convert image-level labels between the forms of COCO
 (instances_*.json), VOC (a folder), tables (CSV, TSV, Parquet) and MMPretrain's
@@ -31,6 +31,16 @@ EXAMPLES = """examples:
       divides into photos_train.csv, photos_val.csv and photos_test.csv
 """
 
+# The flags of the library's arguments.
+FLAGS = {
+    'form': '--to',
+    'unknown': '--unknown',
+    'delimiter': '--delimiter',
+    'val': '--val',
+    'test': '--test',
+    'overwrite': '--overwrite',
+}
+
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -44,13 +54,13 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         '--from',
         dest='source_form',
         choices=FORMS,
-        help='form of the source (default: as file name and content tell)',
+        help='form of the source (default: by its name and content)',
     )
     parser.add_argument(
         '--to',
         dest='target_form',
         choices=FORMS,
-        help="form of the target (default: as its name tells; needed for '.json')",
+        help="form of the target (default: by its name; needed for '.json')",
     )
     parser.add_argument(
         '--split',
@@ -60,13 +70,13 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--target-split',
         help="the split to write, VOC's list ImageSets/Main/TARGET_SPLIT.txt (default: "
-        'that which is read, or train)',
+        'that of --split, or train)',
     )
     parser.add_argument(
         '--classes',
         type=Path,
-        help='a file with one name a line: the labels to read, in this order (default: '
-        'those of the source)',
+        help='a file with one name per line: the labels to read, in this order '
+        '(default: those of the source)',
     )
     parser.add_argument(
         '--unknown',
@@ -85,7 +95,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         '--table-style',
         choices=['columns', 'names'],
         default='columns',
-        help='write one column a label, or one of names (default: columns)',
+        help='write one column per label, or one of names (default: columns)',
     )
     table.add_argument(
         '--image-column', default='image', help='column of paths (default: image)'
@@ -94,19 +104,19 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         '--label-column', help='column of names (default: labels, if there is one)'
     )
     table.add_argument(
-        '--separator', default=';', help="what stands between names (default: ';')"
+        '--separator', default=';', help="what separates names (default: ';')"
     )
     table.add_argument(
         '--delimiter',
         help="what separates the fields of a CSV file that is read, such as ';' "
-        '(default: a comma, in .tsv a tabulator)',
+        '(default: a comma, in .tsv a tab)',
     )
     table.add_argument(
         '--unstated-as',
         type=int,
         choices=[-1, 0],
-        help='what is meant by an empty cell, or by a name that is not in a list of '
-        'names: -1 (unknown) or 0 (absent) (default: -1 for cells, 0 for names)',
+        help='what an empty cell or a name that is not listed means: -1 (unknown) or 0 '
+        '(absent) (default: -1 for cells, 0 for names)',
     )
     parts = parser.add_argument_group('division into parts')
     parts.add_argument(
@@ -114,7 +124,10 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parts.add_argument('--test', type=float, help='share of the images for test')
     parts.add_argument(
-        '--seed', type=int, default=0, help='of the division (default: 0)'
+        '--seed',
+        type=number(int, least=0),
+        default=0,
+        help='of the division (default: 0)',
     )
     parser.add_argument(
         '--overwrite',
@@ -122,97 +135,25 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='replace files that hold something else',
     )
     args = parser.parse_args(args)
-    if args.seed < 0:
-        parser.error(f'--seed must not be negative, got {args.seed}')
     if args.target_split and (args.val is not None or args.test is not None):
         parser.error('--target-split is for one part, --val and --test name their own')
     return args
 
 
-def divide(labels: ImageLabels, args: argparse.Namespace) -> dict[str, ImageLabels]:
-    """The parts that the command line asks for, and a report on them."""
-    # Not needed to convert.
-    from mlcl_plugin.datasets.stratified_split import stratified_split
-
-    shares = {'val': args.val, 'test': args.test}
-    shares = {name: share for name, share in shares.items() if share is not None}
-    for name, share in shares.items():
-        # not what is no number, either
-        if not 0 < share < 1:
-            raise ValueError(f'--{name} must be between 0 and 1, got {share}.')
-    shares = {'train': 1 - sum(shares.values()), **shares}
-    split = stratified_split(labels.targets, labels.classes, shares, args.seed)
-    for name, images in split.parts.items():
-        share = len(images) / len(labels.images)
-        off = np.abs(split.deviations(name))
-        line = (
-            f'{name}: {len(images):,} images, {share:.1%} (wanted {shares[name]:.1%})'
-        )
-        if not np.isnan(off).all():
-            worst = int(np.nanargmax(off))
-            line += (
-                f"; share of a label's images off by {np.nanmean(off):.1%} on average, "
-                f"by {off[worst]:.1%} at most ('{labels.classes[worst]}', "
-                f'{split.present[name][worst]} of {split.totals[worst]} images)'
-            )
-        print(line)
-    for what, names in (
-        (f'labels with fewer images than the {len(shares)} parts', split.too_rare),
-        *((f'labels that {name} lacks', split.missing(name)) for name in split.parts),
-    ):
-        if names:
-            print(f'warning: {what}: {", ".join(names)}')
-    return {name: labels.take(images.tolist()) for name, images in split.parts.items()}
-
-
-def part_paths(
-    target: str, form: str, parts: dict[str, ImageLabels]
-) -> dict[str, tuple[str, str]]:
-    """Path and VOC's split of each part: lists of one folder, or files of their own."""
-    if form == 'voc':
-        return {name: (target, name) for name in parts}
-    path = Path(target)
-    return {
-        name: (str(path.with_name(f'{path.stem}_{name}{path.suffix}')), name)
-        for name in parts
-    }
-
-
-def dataset_config(form: str, path: str, split: str, args: argparse.Namespace) -> dict:
-    """The config of the dataset that reads what was written."""
-    images = args.image_root or 'IMAGES'
-    if form == 'voc':
-        # Other paths are relative to the folder of VOC.
-        images = os.path.abspath(images) if args.image_root else images
-        return dict(
-            type='VOCMultiLabel',
-            data_root=path,
-            # Lists may have other names than those of VOC.
-            split='',
-            image_set_path=f'ImageSets/Main/{split}.txt',
-            classes=f'{path}/classes.txt',
-            data_prefix=dict(img_path=images, ann_path='Annotations'),
-        )
-    if form == 'coco':
-        options = dict(type='CocoMultiLabel', ann_file=path, keep_unlabelled=True)
-    elif form == 'mmpretrain':
-        options = dict(type='MultiLabelDataset', ann_file=path)
-    else:
-        options = dict(type='TabularMultiLabel', ann_file=path)
-        if args.image_column != 'image':
-            options['image_column'] = args.image_column
-        if args.table_style == 'names':
-            options['classes'] = f'{path}.classes.txt'
-            if args.label_column:
-                options['label_column'] = args.label_column
-            if args.separator != ';':
-                options['separator'] = args.separator
-    return options | dict(data_prefix=images)
+def without_unknown(labels: ImageLabels, unknown: str) -> ImageLabels:
+    """Remove unknown labels and say what that changed."""
+    known = labels.without_unknown(unknown)
+    dropped = len(labels.images) - len(known.images)
+    if dropped:
+        print(f'left out, for unknown labels: {dropped:,} images')
+    elif labels.num_unknown:
+        print(f'taken as absent: {labels.num_unknown:,} of the unknown labels')
+    return known
 
 
 def convert(args: argparse.Namespace) -> None:
     """Do what the command line asks for."""
-    table = dict(
+    columns = dict(
         image_column=args.image_column,
         label_column=args.label_column,
         separator=args.separator,
@@ -220,56 +161,43 @@ def convert(args: argparse.Namespace) -> None:
     labels = read_labels(
         args.source,
         args.source_form,
-        args.split,
         args.classes,
+        split=args.split,
         delimiter=args.delimiter,
         unstated_as=args.unstated_as,
-        **table,
+        **columns,
     )
-    present = int((labels.targets.data == 1).sum())
+    present = int((labels.targets.data == PRESENT).sum())
     print(
         f'{args.source}: {len(labels.images):,} images, {len(labels.classes):,} labels,'
         f' {present:,} times present and {labels.num_unknown:,} times unknown'
     )
-    form = args.target_form or guess_form(args.target)
-    if form is not None and not holds_unknown(form, args.table_style):
-        number, unknown = len(labels.images), labels.num_unknown
-        # Before the division, which is to fit what is left.
-        labels = labels.without_unknown(args.unknown)
-        if len(labels.images) < number:
-            print(
-                f'left out, for unknown labels: {number - len(labels.images):,} images'
-            )
-        elif unknown:
-            print(f'taken as absent: {unknown:,} of the unknown labels')
-    split = args.target_split or args.split or 'train'
-    parts, paths = {split: labels}, {split: (args.target, split)}
+    form = form_to_write(args.target, args.target_form)
+    options = dict(style=args.table_style, image_root=args.image_root, **columns)
+    if not form.holds_unknown(WriteOptions(**options)):
+        # Before the division, which is about the images that are left.
+        labels = without_unknown(labels, args.unknown)
+    name = args.target_split or args.split or 'train'
+    parts, paths = {name: labels}, {name: args.target}
     if args.val is not None or args.test is not None:
-        parts = divide(labels, args)
+        parts, division = divide(labels, args.val, args.test, args.seed)
         paths = part_paths(args.target, form, parts)
-    prepared, lines = [], []
-    for name, part in parts.items():
-        path, split = paths[name]
-        _, files = prepare_files(
-            part,
-            path,
-            form,
-            split,
-            style=args.table_style,
-            image_root=args.image_root,
-            **table,
-        )
-        prepared.append(files)
-        what = f' ({name})' if len(parts) > 1 or form == 'voc' else ''
-        lines.append(f'{path}: {len(part.images):,} images written{what}')
+        print(*division.describe(), sep='\n')
+        for warning in division.warnings():
+            print(f'warning: {warning}')
+    files = [
+        prepare_files(part, paths[name], form.name, split=name, **options)[1]
+        for name, part in parts.items()
+    ]
     # All parts or none.
-    write_files(prepared, args.overwrite)
-    print('\n'.join(lines))
-    where = '' if args.image_root else ', IMAGES being the image folder'
-    print(f'To read it{where}:')
-    for path, split in paths.values():
-        options = dataset_config(form, path, split, args)
-        fields = [f'{key}={value!r}' for key, value in options.items()]
+    write_files(files, args.overwrite)
+    for name, part in parts.items():
+        what = f' ({name})' if len(parts) > 1 or form.is_folder else ''
+        print(f'{paths[name]}: {len(part.images):,} images written{what}')
+    print(f'To read it{"" if args.image_root else ", IMAGES being the image folder"}:')
+    for name, path in paths.items():
+        config = form.dataset_config(path, WriteOptions(split=name, **options))
+        fields = [f'{key}={value!r}' for key, value in config.items()]
         print(f'dict({", ".join(fields)})')
 
 
@@ -277,15 +205,11 @@ def main(args: list[str] | None = None) -> int:
     """Convert what the command line names.
 
     Returns:
-        int: The exit code: 1 if it could not be done.
+        int: The exit code. Wrong input ends with code 2 instead.
     """
     args = parse_args(args)
-    try:
+    with one_line_errors('convert_dataset', FLAGS):
         convert(args)
-    # ImportError: of packages that only some forms need.
-    except (ImportError, OSError, ValueError) as error:
-        print(f'convert_dataset: {error}', file=sys.stderr)
-        return 1
     return 0
 
 

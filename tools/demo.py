@@ -1,35 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train, evaluate and show a small model, from nothing, within minutes.
+"""Train, evaluate and show a small model from scratch within minutes.
 
-Each part is a command that it prints, so that it can be called again by itself.
+Each part is a command that is printed, so that it can be called again alone.
 """
 
 import argparse
 import datetime
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import mmcv
-import mmengine
-import mmpretrain
 import torch
 from mmengine.config import Config
 
-import mlcl_plugin
-from mlcl_plugin.engine.runner.pointers import FINISHED, LAST, STARTED_FROM
+from mlcl_plugin.engine.environment import (
+    count_cores,
+    describe_processor,
+    installed_versions,
+)
+from mlcl_plugin.engine.pointers import FINISHED, LAST, STARTED_FROM
+from mlcl_plugin.text_table import text_table
 
 TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / 'configs/mlcl_resnet_digits.py'
 
-# Scenes that the config's network is made for: hard enough that it makes mistakes, easy
-# enough that it learns within minutes. See make_digit_scenes.py --help.
+# Scenes for the network of the config: hard enough that it makes mistakes, easy enough
+# that it learns within minutes. See make_digit_scenes.py --help.
 SCENES = {
     'num-train': 5000,
     'num-val': 1000,
@@ -43,7 +43,7 @@ SCENES = {
     'seed': 0,
 }
 
-# What is compared: title, and the folder of its training step in the work directory.
+# The models to compare: title, and folder of the training step in the work directory.
 MODELS = {
     'step1': ('step 1', 'contrast/step1'),
     'step2_without_contrast': ('step 2 without contrast', 'no_contrast/step2'),
@@ -56,17 +56,29 @@ METRICS = {
     'top3_CF1': 'top-3 CF1',
     'top3_OF1': 'top-3 OF1',
 }
+# The results depend on their versions. The scans of digits come with scikit-learn.
+PACKAGES = (
+    'torch',
+    'onedl-mmpretrain',
+    'onedl-mmengine',
+    'onedl-mmcv',
+    'mmpretrain',
+    'mmengine',
+    'mmcv-lite',
+    'mlcl_plugin',
+    'scikit-learn',
+)
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Train, evaluate and show a small model on scenes of handwritten '
-        'digits: makes the scenes, trains both steps, trains step 2 once more without '
-        'the contrastive loss for comparison, evaluates all three, and writes '
+        'digits: makes the scenes, trains both steps, trains step 2 again without the '
+        'contrastive loss for comparison, evaluates all three models, and writes '
         'results.md, results.json and predictions.png.',
-        epilog='A second call keeps the scenes and trains anew, in the same folders; '
-        'older logs stay beside the new ones. With --resume it goes on where an '
-        'interrupted call stopped, and trains nothing that is finished.',
+        epilog='A second call keeps the scenes and trains again in the same folders; '
+        'older logs are kept. With --resume it continues where an interrupted call '
+        'stopped, and does not train again what is finished.',
     )
     parser.add_argument(
         '--work-dir',
@@ -87,7 +99,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='seed of the trainings; the scenes stay the same (default: 0)',
     )
     parser.add_argument(
-        '--resume', action='store_true', help='go on with an interrupted call'
+        '--resume', action='store_true', help='continue an interrupted call'
     )
     for name in ('num-train', 'num-val'):
         parser.add_argument(
@@ -113,7 +125,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
 
 
 def relative(path: Path) -> str:
-    """A path as short as it can be written from here."""
+    """Write a path in the shortest way from the current folder."""
     return min(os.path.relpath(path), str(path), key=len)
 
 
@@ -139,7 +151,7 @@ def title(text: str) -> None:
 
 
 class Demo:
-    """The parts of the demo, in order.
+    """The parts of the demo, in their order.
 
     Args:
         args (argparse.Namespace): The command line.
@@ -150,7 +162,7 @@ class Demo:
         self.work_dir = args.work_dir
         self.called = time.time()
         options = [f'randomness.seed={args.seed}']
-        # The config's own folder need not be said.
+        # The config has this folder by default.
         if Path(Config.fromfile(CONFIG).data_root) != args.data_root:
             options += [
                 f'{split}_dataloader.dataset.data_root={args.data_root}'
@@ -160,7 +172,7 @@ class Demo:
         self.started = self._start()
 
     def _start(self) -> float:
-        """Note when this demo began, or find out when the resumed one did.
+        """Note when this demo started, or read when the resumed one did.
 
         Returns:
             float: Seconds since the epoch.
@@ -172,8 +184,8 @@ class Demo:
             noted = json.loads(path.read_text())
             if noted['settings'] != settings:
                 sys.exit(
-                    f'demo: {self.work_dir} was begun with {noted["settings"]}, got '
-                    f'{settings}. Resume with the same options, or start anew without '
+                    f'demo: {self.work_dir} was started with {noted["settings"]}, got '
+                    f'{settings}. Resume with the same options, or start again without '
                     '--resume.'
                 )
             return noted['started']
@@ -181,8 +193,8 @@ class Demo:
         self.args.resume = False
         self.work_dir.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(dict(started=started, settings=settings)) + '\n')
-        # So that a later --resume does not take an older demo's models for this one's,
-        # and results never belong to other models than those beside them.
+        # A later --resume must not take the models of an older demo for its own, and
+        # results must belong to the models beside them.
         for _, folder in MODELS.values():
             for pointer in (FINISHED, LAST, STARTED_FROM):
                 (self.work_dir / folder / pointer).unlink(missing_ok=True)
@@ -195,13 +207,13 @@ class Demo:
         return self.work_dir / MODELS[model][1]
 
     def finished(self, model: str) -> bool:
-        """Whether a model is trained already, and shall not be trained again."""
+        """Whether a model is trained already and is not to be trained again."""
         return self.args.resume and (self.folder(model) / FINISHED).is_file()
 
     def checkpoint(self, model: str) -> Path:
         """The last checkpoint of a trained model.
 
-        Not the best one, since it is val that the models are compared on.
+        Not the best one: it is chosen on val, where the models are compared.
         """
         return Path((self.folder(model) / FINISHED).read_text())
 
@@ -226,7 +238,7 @@ class Demo:
         )
 
     def train_control(self) -> None:
-        """Step 2 from the same weights on the same views, without the contrast."""
+        """Train step 2 from the same weights on the same views without the contrast."""
         model = 'step2_without_contrast'
         if self.finished(model):
             print('finished already')
@@ -246,7 +258,7 @@ class Demo:
         """Evaluate all models on the validation scenes.
 
         Returns:
-            dict: For each model its figures, and the minutes its step took.
+            dict: For each model its metrics and the minutes of its step.
         """
         results = {}
         for model in MODELS:
@@ -260,16 +272,16 @@ class Demo:
                 *('--work-dir', folder, '--out', out, '--out-item', 'metrics'),
                 *('--cfg-options', *self.options),
             )
-            figures = json.loads(out.read_text())
-            results[model] = {key: figures[f'multi-label/{key}'] for key in METRICS}
+            metrics = json.loads(out.read_text())
+            results[model] = {key: metrics[f'multi-label/{key}'] for key in METRICS}
             results[model]['minutes'] = self.minutes(model)
         return results
 
     def minutes(self, model: str) -> float:
-        """Minutes that a step trained and was evaluated, over all its sessions."""
+        """Minutes of training and evaluation of a step, over all its sessions."""
         total = 0.0
         for log in self.folder(model).glob('*/*.log'):
-            # MMEngine names the folder of a session after its start.
+            # MMEngine names the folder of a session by its start.
             start = time.mktime(time.strptime(log.parent.name, '%Y%m%d_%H%M%S'))
             # Names are in whole seconds.
             if start >= int(self.started):
@@ -301,7 +313,7 @@ class Demo:
             minutes=(time.time() - self.called) / 60,
             resumed=self.args.resume,
             hardware=describe_hardware(),
-            versions=describe_versions(),
+            versions=installed_versions(PACKAGES),
         )
         (self.work_dir / 'results.json').write_text(
             json.dumps(content, indent=2) + '\n'
@@ -312,42 +324,15 @@ class Demo:
 
 
 def describe_hardware() -> str:
-    """The processor and how much of it is used, and the GPUs."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        name = next(li.split(':', 1)[1] for li in lines if li.startswith('model name'))
-    except (OSError, StopIteration):
-        pass  # Not Linux, or not a processor that tells.
-    if hasattr(os, 'sched_getaffinity'):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count()
+    """Describe the processor, how much of it is used, and the GPUs."""
     parts = [
-        f'{" ".join(name.split())}, {cores} cores, {torch.get_num_threads()} threads'
+        describe_processor().name,
+        f'{count_cores()} cores',
+        f'{torch.get_num_threads()} threads',
     ]
-    parts += [
-        torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
-    ] or ['no GPU']
+    gpus = range(torch.cuda.device_count())
+    parts += [torch.cuda.get_device_name(i) for i in gpus] or ['no GPU']
     return ', '.join(parts)
-
-
-def describe_versions() -> dict[str, str]:
-    """The versions of what the figures depend on."""
-    versions = dict(
-        python=platform.python_version(),
-        torch=torch.__version__,
-        mmpretrain=mmpretrain.__version__,
-        mmengine=mmengine.__version__,
-        mmcv=mmcv.__version__,
-        mlcl_plugin=mlcl_plugin.__version__,
-    )
-    try:
-        # The scans of digits come with it.
-        versions['scikit-learn'] = version('scikit-learn')
-    except PackageNotFoundError:
-        pass
-    return versions
 
 
 def format_report(content: dict) -> str:
@@ -357,35 +342,31 @@ def format_report(content: dict) -> str:
         content (dict): The content of results.json.
 
     Returns:
-        str: The text, with a table in whose rows are the models.
+        str: The text, with a row per model in its table.
     """
-    header = ['', *METRICS.values(), 'minutes']
-    rows = [
+    table = text_table(
+        ['', *METRICS.values(), 'minutes'],
         [
-            MODELS[model][0],
-            *(f'{figures[key]:.2f}' for key in METRICS),
-            f'{figures["minutes"]:.1f}',
-        ]
-        for model, figures in content['models'].items()
-    ]
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    # Figures to the right.
-    ruler = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
-    table = [
-        [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]
-        for row in [header, ruler, *rows]
-    ]
+            [
+                MODELS[model][0],
+                *(f'{values[key]:.2f}' for key in METRICS),
+                f'{values["minutes"]:.1f}',
+            ]
+            for model, values in content['models'].items()
+        ],
+    )
     scenes, versions = content['scenes'], content['versions']
     return '\n'.join(
         [
             '# Demo: scenes of handwritten digits',
             '',
-            *('| ' + ' | '.join(row) + ' |' for row in table),
+            table,
             '',
             f'Percent on {scenes["val"]} validation scenes, of the EMA weights of the '
-            'last epoch. Both step 2 start from the weights of step 1 and see the same '
-            'views in the same order; minutes are those of the step alone. One seed '
-            'says little about which of two close figures is the better model.',
+            'last epoch. Both runs of step 2 start from the weights of step 1 and see '
+            'the same views in the same order. Minutes are those of the step alone. '
+            'One seed says little about which of two models with close values is '
+            'better.',
             '',
             f'- command: `{content["command"]}`',
             f'- seed: {content["seed"]}',

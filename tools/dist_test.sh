@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Evaluate in several processes: one a GPU or, on a machine without any, on its CPUs.
+# Evaluate in several processes: one per GPU, or on the CPUs of a machine without a GPU.
 # Usage: tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of tools/test.py]
-# Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT.
+# For several machines, set NNODES, NODE_RANK, MASTER_ADDR and PORT.
 set -euo pipefail
 
 if [ "$#" -lt 3 ]; then

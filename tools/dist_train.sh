@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Train in several processes: one a GPU or, on a machine without any, on its CPUs.
+# Train in several processes: one per GPU, or on the CPUs of a machine without a GPU.
 # Usage: tools/dist_train.sh CONFIG PROCESSES [options of tools/train.py]
-# Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT.
+# For several machines, set NNODES, NODE_RANK, MASTER_ADDR and PORT.
 set -euo pipefail
 
 if [ "$#" -lt 2 ]; then

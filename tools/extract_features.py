@@ -5,14 +5,15 @@ import argparse
 
 from mmengine.config import Config, DictAction
 
-from mlcl_plugin.apis.frozen_backbone import extract_features
+from mlcl_plugin.apis import extract_features
+from mlcl_plugin.command_line import number, one_line_errors
 from mlcl_plugin.engine import keep_memory
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Write the features that the backbone of a config gives for views '
-        'of its images. benchmarks/compare_methods.py trains on them.'
+        'of its images. studies/compare_methods.py trains on them.'
     )
     parser.add_argument('config', help='config file path')
     parser.add_argument('out', help='the folder to write to')
@@ -20,9 +21,17 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         '--checkpoint', help="weights (default: those the config's backbone has)"
     )
     parser.add_argument(
-        '--views', type=int, default=8, help='views of a training image (default: 8)'
+        '--views',
+        type=number(int, least=1),
+        default=8,
+        help='views of a training image (default: 8)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the views (default: 0)')
+    parser.add_argument(
+        '--seed',
+        type=number(int, least=0),
+        default=0,
+        help='seed of the views (default: 0)',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -35,10 +44,11 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
 def main(args: list[str] | None = None) -> None:
     args = parse_args(args)
     keep_memory()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    extract_features(cfg, args.out, args.views, args.checkpoint, args.seed)
+    with one_line_errors('extract_features', {'num_views': '--views'}):
+        cfg = Config.fromfile(args.config)
+        if args.cfg_options is not None:
+            cfg.merge_from_dict(args.cfg_options)
+        extract_features(cfg, args.out, args.views, args.checkpoint, args.seed)
 
 
 if __name__ == '__main__':

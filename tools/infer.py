@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the labels of images with a trained model, one line of JSON an image."""
+"""Find the labels of images with a trained model, one line of JSON per image."""
 
 import argparse
-import json
 import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
-# MMPretrain prints while it is imported; stdout is for results alone.
+# MMPretrain prints when it is imported, but stdout is for results only.
 with redirect_stdout(sys.stderr):
     from mmengine.config import DictAction
     from mmengine.fileio import list_from_file
 
-    from mlcl_plugin.apis.multi_label_inferencer import (
-        MultiLabelInferencer,
-        load_model_config,
-    )
+    from mlcl_plugin.apis import MultiLabelInferencer
+    from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
     from mlcl_plugin.engine import keep_memory
+    from mlcl_plugin.inference import load_model_config
+    from mlcl_plugin.inference.result_lines import ResultFile, Summary, write_results
 
-MAX_NAMED = 20
-"""Images at fault that are named at the end."""
+FLAGS = {
+    name: f'--{name}' for name in ('overwrite', 'precision', 'recursive', 'resume')
+}
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -59,7 +59,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     rule = parser.add_mutually_exclusive_group()
     rule.add_argument(
         '--thr',
-        type=float,
+        type=number(float, least=0, most=1),
         help="score from which on a label is found (default: the model's own, 0.5 "
         'unless its config says otherwise)',
     )
@@ -70,8 +70,8 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--top-k',
-        type=int,
-        help='find the k labels with the highest scores at most; with --thr 0, exactly '
+        type=number(int, least=1),
+        help='find at most the k labels with the highest scores; with --thr 0, exactly '
         'these',
     )
     parser.add_argument(
@@ -88,12 +88,12 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--batch-size',
-        type=int,
+        type=number(int, least=1),
         help="images at a time (default: that of the config's test dataloader)",
     )
     parser.add_argument(
         '--workers',
-        type=int,
+        type=number(int, least=0),
         default=0,
         help='processes that read images beside this one (default: 0, read them here)',
     )
@@ -116,7 +116,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     names = parser.add_mutually_exclusive_group()
     names.add_argument(
         '--classes',
-        help='file with the names of the labels, one a line (default: those in the '
+        help='file with the names of the labels, one per line (default: those in the '
         'checkpoint, or of the test dataset of the config)',
     )
     names.add_argument(
@@ -141,60 +141,12 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def done_images(path: Path) -> set[str]:
-    """Images that have a line in a file. A last line that breaks off is removed.
-
-    Raises:
-        ValueError: If the file holds something else.
-    """
-    done: set[str] = set()
-    if not path.exists():
-        return done
-    with path.open('rb+') as file:
-        end = 0
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b'\n'):
-                break
-            try:
-                done.add(json.loads(line)['image'])
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f'Line {number} of {path} is no result of this tool. Name another '
-                    'file as --out.'
-                ) from error
-            end += len(line)
-        file.truncate(end)
-    return done
-
-
-def printable(name: str) -> str:
-    """A name in one line, whatever it is made of."""
-    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in name)
-
-
-def to_line(result: dict, encoding: str) -> str:
-    """A result as a line of JSON that the encoding can hold."""
-    line = json.dumps(result, ensure_ascii=False)
-    try:
-        line.encode(encoding)
-    except UnicodeEncodeError:
-        # Names of files need not be text.
-        line = json.dumps(result)
-    return line + '\n'
-
-
-def infer(args: argparse.Namespace, stdout: TextIO) -> tuple[int, int]:
-    """Write what is asked for.
-
-    Returns:
-        tuple[int, int]: Numbers of images, and of those that cannot be read.
-    """
-    replaces = args.out is not None and args.out.exists()
-    if replaces and not (args.overwrite or args.resume):
-        raise FileExistsError(
-            f'{args.out} exists. Add --resume to go on, or --overwrite.'
-        )
-    cfg, weights = load_model_config(args.config)
+def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
+    """Write what is asked for, and say on stderr what was done."""
+    file = None
+    if args.out is not None:
+        file = ResultFile(args.out, args.overwrite, args.resume)
+    cfg, _ = load_model_config(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     classes = 'numbers' if args.number_classes else None
@@ -210,7 +162,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> tuple[int, int]:
         top_k=args.top_k,
         classes=classes,
     )
-    done = done_images(args.out) if args.resume else set()
+    done = set() if file is None else file.done_images()
     results = inferencer.stream(
         args.inputs,
         batch_size=args.batch_size,
@@ -221,78 +173,43 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> tuple[int, int]:
         out_dir=args.out_dir,
         overwrite=args.overwrite or args.resume,
         skip=done,
-        # In a log it would be a nuisance.
+        # A log file should have no progress bar.
         show_progress=sys.stderr.isatty(),
     )
-    # Last, when nothing is wrong with all the rest.
-    out = stdout
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        out = args.out.open('a' if args.resume else 'w', buffering=1, encoding='utf-8')
-    number, unreadable, named = 0, 0, []
-    try:
-        for result in results:
-            number += 1
-            if 'error' in result:
-                unreadable += 1
-                if unreadable <= MAX_NAMED:
-                    named.append(f'  {printable(result["image"])}: {result["error"]}')
-            out.write(to_line(result, out.encoding or 'utf-8'))
-    finally:
-        if out is not stdout:
-            out.close()
-    report(args, number, len(done), named, unreadable)
-    return number, unreadable
-
-
-def report(
-    args: argparse.Namespace,
-    number: int,
-    done: int,
-    named: list[str],
-    unreadable: int,
-) -> None:
-    """Say what was done, and what could not be."""
-    text = f'{number - unreadable:,} of {number:,} images read'
-    if done:
-        text += f', {done:,} had a line before'
-    for where in (args.out, args.out_dir):
-        text += f', {where}' if where is not None else ''
-    print(text, file=sys.stderr)
-    if unreadable:
-        print(f'{unreadable:,} cannot be read:', *named, sep='\n', file=sys.stderr)
-    if unreadable > len(named):
-        print(
-            f'  and {unreadable - len(named):,} more, which have an "error" in their '
-            'lines',
-            file=sys.stderr,
-        )
+    # The file is opened last, so that wrong options do not empty it.
+    with nullcontext(stdout) if file is None else file.open() as out:
+        summary = write_results(results, out)
+    outputs = [path for path in (args.out, args.out_dir) if path is not None]
+    print(summary.text(len(done), outputs), file=sys.stderr)
+    return summary
 
 
 def main(args: list[str] | None = None) -> int:
     """Find the labels of the images that the command line names.
 
     Returns:
-        int: The exit code: 1 if no image can be read, or with --strict not all; 2 if
-        the command line, the model or a setting is at fault.
+        int: The exit code: 1 if no image can be read, or with --strict not all.
+
+    Raises:
+        SystemExit: With code 2 if the command line, the model or a setting is wrong.
     """
     args = parse_args(args)
     keep_memory()
     stdout = sys.stdout
-    try:
-        # MMEngine prints what it loads; stdout is for lines alone.
-        with redirect_stdout(sys.stderr):
-            number, unreadable = infer(args, stdout)
-        stdout.flush()
-    except BrokenPipeError:
-        # Whoever read the lines has had enough. What is buffered goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
-        return 1
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        print(f'infer: {" ".join(str(error).split())}', file=sys.stderr)
-        return 2
-    failed = unreadable > 0 if args.strict else 0 < number == unreadable
-    return int(failed)
+    # torch raises RuntimeError for a device that does not exist.
+    with one_line_errors('infer', FLAGS, (*USER_ERRORS, RuntimeError)):
+        try:
+            # MMEngine prints what it loads, but stdout is for results only.
+            with redirect_stdout(sys.stderr):
+                summary = infer(args, stdout)
+            stdout.flush()
+        except BrokenPipeError:
+            # The reader of the lines has closed the pipe. What is buffered is dropped.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+            return 1
+    if args.strict:
+        return int(summary.unreadable > 0)
+    return int(0 < summary.number == summary.unreadable)
 
 
 if __name__ == '__main__':

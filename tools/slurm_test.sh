@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluate under Slurm, one process a GPU.
+# Evaluate under Slurm, one process per GPU.
 # Usage: [GPUS=8] tools/slurm_test.sh PARTITION JOB CONFIG CHECKPOINT [options of tools/test.py]
 set -euo pipefail
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train under Slurm, one process a GPU.
+# Train under Slurm, one process per GPU.
 # Usage: [GPUS=8] tools/slurm_train.sh PARTITION JOB CONFIG WORK_DIR [options of tools/train.py]
 set -euo pipefail
 

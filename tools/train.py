@@ -3,19 +3,20 @@
 
 import argparse
 import os
-import os.path as osp
 
 from mmengine.config import Config, DictAction
-from mmengine.registry import RUNNERS
 
+from mlcl_plugin.command_line import add_launcher
 from mlcl_plugin.engine import (
-    CheckedRunner,
+    build_runner,
     check_step_options,
     enable_amp,
-    has_begun,
     keep_memory,
     set_default_dataloader_cfg,
+    set_resume,
+    set_work_dir,
     setup_cpu_distributed,
+    skip_validation,
 )
 
 
@@ -28,8 +29,8 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         help='a checkpoint to resume from; without one, the latest checkpoint in '
-        'the work directory (of a config in steps: in its unfinished step) or, if '
-        'nothing has begun there, a start as without --resume',
+        'the work directory (with steps: of the unfinished step) or, if no training '
+        'has begun there, a start as without --resume',
     )
     parser.add_argument(
         '--amp',
@@ -57,16 +58,9 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         action=DictAction,
         help='settings to override in the config, as xxx=yyy, also nested and in '
-        'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
+        'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without spaces',
     )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher',
-    )
-    # Set by torch.distributed.launch, which torchrun has replaced.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_launcher(parser)
     args = parser.parse_args(args)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
@@ -74,40 +68,19 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     """Merge the command line into the config."""
-    if args.no_validate:
-        cfg.val_cfg = None
-        cfg.val_dataloader = None
-        cfg.val_evaluator = None
-
     cfg.launcher = args.launcher
-
-    # In this order: command line, config, name of the config file.
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        name = osp.splitext(osp.basename(args.config))[0]
-        cfg.work_dir = osp.join('./work_dirs', name)
-
+    set_work_dir(cfg, args.config, args.work_dir)
+    if args.no_validate:
+        skip_validation(cfg)
     if args.amp:
         enable_amp(cfg, train=True)
-
     if args.auto_scale_lr:
         cfg.auto_scale_lr.enable = True
-
-    # The number of workers may come from the options, so these go first.
+    # The rest depends on what the options may set: weights to load, workers.
     if args.cfg_options is not None:
         check_step_options(cfg.get('steps'), args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
-    # So may the weights that the first call started from.
-    if args.resume == 'auto':
-        folders = [cfg.work_dir]
-        folders += [osp.join(cfg.work_dir, name) for name in cfg.get('steps') or {}]
-        cfg.resume = any(map(has_begun, folders))
-        if cfg.resume:
-            cfg.load_from = None
-    elif args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = args.resume
+    set_resume(cfg, args.resume)
     set_default_dataloader_cfg(
         cfg, not args.no_pin_memory, not args.no_persistent_workers
     )
@@ -119,11 +92,7 @@ def main() -> None:
     keep_memory()
     cfg = merge_args(Config.fromfile(args.config), args)
     setup_cpu_distributed(cfg)
-    if 'runner_type' in cfg:
-        runner = RUNNERS.build(cfg)
-    else:
-        runner = CheckedRunner.from_cfg(cfg)
-    runner.train()
+    build_runner(cfg).train()
 
 
 if __name__ == '__main__':

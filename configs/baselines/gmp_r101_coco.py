@@ -1,8 +1,5 @@
-# Maximum pooling and a linear classifier with binary cross-entropy, MS-COCO 2014,
-# ResNet-101, 448 px.
-_base_ = ['../_base_/recipes/r101_coco.py']
-
-model = dict(
-    neck=dict(type='GlobalMaxPooling'),
-    head=dict(type='ImageLevelClsHead', num_classes=80, in_channels=2048),
-)
+# Maximum pooling and a linear classifier with binary cross-entropy.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
+#     python tools/train.py configs/baselines/gmp_r101_coco.py
+_base_ = ['../_base_/settings/r101_coco.py', '../_base_/methods/gmp.py']
+_base_.update(_base_.pop('method'))  # merges the method in

@@ -1,20 +1,17 @@
-# C-GMVAE on average pooling, MS-COCO 2014, ResNet-101, 448 px.
-# Its weights, 0.5, 6 and 1, are divided by the number of labels: the recipes' learning
-# rates are made for a loss that is a mean over labels.
-_base_ = ['../_base_/recipes/r101_coco.py']
+# C-GMVAE (arXiv 2112.00976) on average pooling.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
+#     python tools/train.py configs/cgmvae/cgmvae_r101_coco.py
+_base_ = ['../_base_/settings/r101_coco.py', '../_base_/methods/cgmvae.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     neck=dict(type='GlobalAveragePooling'),
+    # The published weights divided by the number of labels: the learning rates of this
+    # setting are made for a mean over labels.
     head=dict(
-        type='CGMVAEHead',
-        num_classes=80,
-        in_channels=2048,
         embed_dims=2048,
-        loss=dict(type='BinaryCrossEntropyLoss', loss_weight=0.5 / 80),
-        loss_reduction='batch',
-        loss_kl=dict(type='GaussianMixtureKLLoss', loss_weight=6 / 80),
-        loss_contrastive=dict(
-            type='LabelEmbeddingContrastiveLoss', temperature=1.0, loss_weight=1 / 80
-        ),
+        loss=dict(loss_weight=0.5 / 80),
+        loss_kl=dict(loss_weight=6 / 80),
+        loss_contrastive=dict(loss_weight=1 / 80),
     ),
 )

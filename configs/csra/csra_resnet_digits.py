@@ -1,12 +1,7 @@
-# CSRA (class-specific residual attention), scenes of digits.
-_base_ = ['../_base_/recipes/resnet_digits.py']
+# CSRA (class-specific residual attention, arXiv 2108.02456).
+# Data: scenes of handwritten digits, with half a ResNet-18.
+#     python tools/train.py configs/csra/csra_resnet_digits.py
+_base_ = ['../_base_/settings/resnet_digits.py', '../_base_/methods/csra.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
-model = dict(
-    head=dict(
-        type='PartialLabelCSRAHead',
-        num_classes=10,
-        in_channels=64,
-        num_heads=1,
-        lam=0.1,
-    )
-)
+model = dict(head=dict(num_heads=1, lam=0.1))

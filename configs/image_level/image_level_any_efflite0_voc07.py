@@ -1,25 +1,12 @@
-# Contrast of whole images that share a label, on average pooling: PASCAL VOC2007 train
-# -> val, EfficientNet-Lite0.
-# Other rules: --cfg-options steps.step2.model.head.loss_contrastive.rule=jaccard
-_base_ = ['../_base_/recipes/efflite0_voc07.py']
-
-model = dict(
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='ImageLevelClsHead', num_classes=20, in_channels=1280),
-)
+# Contrast of whole images that share a label (SupCon, arXiv 2004.11362), on average
+# pooling. _base_/methods/image_level.py names other rules.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
+#     python tools/train.py configs/image_level/image_level_any_efflite0_voc07.py
+_base_ = ['../baselines/gap_efflite0_voc07.py', '../_base_/methods/image_level.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(
-        model=dict(
-            head=dict(
-                loss_contrastive=dict(
-                    type='ImageLevelContrastiveLoss',
-                    rule='any',
-                    temperature=0.1,
-                    loss_weight=0.1,
-                ),
-                projector=dict(hidden_channels=512, out_channels=128),
-            )
-        )
+        model=dict(head=dict(projector=dict(hidden_channels=512, out_channels=128)))
     )
 )

@@ -1,25 +1,12 @@
-# Contrast of whole images that share a label, on average pooling: MS-COCO 2014,
-# ResNet-101, 448 px.
-# Other rules: --cfg-options steps.step2.model.head.loss_contrastive.rule=jaccard
-_base_ = ['../_base_/recipes/r101_coco.py']
-
-model = dict(
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='ImageLevelClsHead', num_classes=80, in_channels=2048),
-)
+# Contrast of whole images that share a label (SupCon, arXiv 2004.11362), on average
+# pooling. _base_/methods/image_level.py names other rules.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
+#     python tools/train.py configs/image_level/image_level_any_r101_coco.py
+_base_ = ['../baselines/gap_r101_coco.py', '../_base_/methods/image_level.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(
-        model=dict(
-            head=dict(
-                loss_contrastive=dict(
-                    type='ImageLevelContrastiveLoss',
-                    rule='any',
-                    temperature=0.1,
-                    loss_weight=0.1,
-                ),
-                projector=dict(hidden_channels=1024, out_channels=128),
-            )
-        )
+        model=dict(head=dict(projector=dict(hidden_channels=1024, out_channels=128)))
     )
 )

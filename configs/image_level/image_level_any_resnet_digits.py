@@ -1,24 +1,12 @@
-# Contrast of whole images that share a label, on average pooling: scenes of digits.
-# Other rules: --cfg-options steps.step2.model.head.loss_contrastive.rule=jaccard
-_base_ = ['../_base_/recipes/resnet_digits.py']
-
-model = dict(
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='ImageLevelClsHead', num_classes=10, in_channels=64),
-)
+# Contrast of whole images that share a label (SupCon, arXiv 2004.11362), on average
+# pooling. _base_/methods/image_level.py names other rules.
+# Data: scenes of handwritten digits, with half a ResNet-18.
+#     python tools/train.py configs/image_level/image_level_any_resnet_digits.py
+_base_ = ['../baselines/gap_resnet_digits.py', '../_base_/methods/image_level.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(
-        model=dict(
-            head=dict(
-                loss_contrastive=dict(
-                    type='ImageLevelContrastiveLoss',
-                    rule='any',
-                    temperature=0.1,
-                    loss_weight=0.1,
-                ),
-                projector=dict(hidden_channels=64, out_channels=64),
-            )
-        )
+        model=dict(head=dict(projector=dict(hidden_channels=64, out_channels=64)))
     )
 )

@@ -1,27 +1,15 @@
-# KMCL with isotropic kernels on average pooling, PASCAL VOC2007 train -> val,
-# EfficientNet-Lite0.
-# The plain sum of its losses is divided by the 640 entries of a batch of step 1: the
-# recipes' learning rates are made for a mean over them.
-_base_ = ['../_base_/recipes/efflite0_voc07.py']
+# KMCL with isotropic kernels on average pooling.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
+#     python tools/train.py configs/kmcl/kmcl_efflite0_voc07.py
+_base_ = ['../_base_/settings/efflite0_voc07.py', '../_base_/methods/kmcl.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
+# The sums are divided by the 640 entries of a batch of step 1: the learning rates of
+# this setting are made for a mean.
 model = dict(
-    neck=dict(type='GlobalAveragePooling'),
     head=dict(
-        type='KMCLHead',
-        num_classes=20,
-        in_channels=1280,
-        loss=dict(
-            type='StableAsymmetricLoss',
-            gamma_pos=1,
-            gamma_neg=4,
-            clip=0.05,
-            detach_focal=False,
-            loss_weight=1 / 640,
-        ),
-        loss_reduction='sum',
-        loss_reconstruction=dict(type='KernelReconstructionLoss', loss_weight=1 / 640),
-        loss_contrastive=dict(
-            type='KernelContrastiveLoss', temperature=0.17, loss_weight=1 / 640
-        ),
-    ),
+        loss=dict(loss_weight=1 / 640),
+        loss_reconstruction=dict(loss_weight=1 / 640),
+        loss_contrastive=dict(loss_weight=1 / 640),
+    )
 )

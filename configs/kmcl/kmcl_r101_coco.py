@@ -1,26 +1,15 @@
-# KMCL with isotropic kernels on average pooling, MS-COCO 2014, ResNet-101, 448 px.
-# The plain sum of its losses is divided by the 2560 entries of a batch of step 1: the
-# recipes' learning rates are made for a mean over them.
-_base_ = ['../_base_/recipes/r101_coco.py']
+# KMCL with isotropic kernels on average pooling.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
+#     python tools/train.py configs/kmcl/kmcl_r101_coco.py
+_base_ = ['../_base_/settings/r101_coco.py', '../_base_/methods/kmcl.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
+# The sums are divided by the 2560 entries of a batch of step 1: the learning rates of
+# this setting are made for a mean.
 model = dict(
-    neck=dict(type='GlobalAveragePooling'),
     head=dict(
-        type='KMCLHead',
-        num_classes=80,
-        in_channels=2048,
-        loss=dict(
-            type='StableAsymmetricLoss',
-            gamma_pos=1,
-            gamma_neg=4,
-            clip=0.05,
-            detach_focal=False,
-            loss_weight=1 / 2560,
-        ),
-        loss_reduction='sum',
-        loss_reconstruction=dict(type='KernelReconstructionLoss', loss_weight=1 / 2560),
-        loss_contrastive=dict(
-            type='KernelContrastiveLoss', temperature=0.17, loss_weight=1 / 2560
-        ),
-    ),
+        loss=dict(loss_weight=1 / 2560),
+        loss_reconstruction=dict(loss_weight=1 / 2560),
+        loss_contrastive=dict(loss_weight=1 / 2560),
+    )
 )

@@ -1,23 +1,17 @@
-# MILe on average pooling, PASCAL VOC2007 train -> val, EfficientNet-Lite0: in the
-# second step, the model learns in turns
-# from the given labels and from those that its frozen copy finds.
-_base_ = ['../_base_/recipes/efflite0_voc07.py']
+# MILe (arXiv 2111.12173) on average pooling.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
+#     python tools/train.py configs/mile/mile_efflite0_voc07.py
+_base_ = ['../baselines/gap_efflite0_voc07.py', '../_base_/methods/mile.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
-model = dict(
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='ImageLevelClsHead', num_classes=20, in_channels=1280),
-)
-
+# step 2 has 208 iterations: two turns of each kind
 steps = dict(
     step2=dict(
         custom_hooks=[
+            *_base_.custom_hooks,
             dict(
-                type='EMAHook',
-                momentum=0.02,
-                update_buffers=True,
-                priority='ABOVE_NORMAL',
+                _base_.steps.step2.custom_hooks[0], teacher_iters=52, student_iters=52
             ),
-            dict(type='MILeHook', teacher_iters=52, student_iters=52, thr=0.5),
         ]
     )
 )

@@ -1,23 +1,9 @@
-# MILe on average pooling, MS-COCO 2014, ResNet-101, 448 px: in the second step, the
-# model learns in turns
-# from the given labels and from those that its frozen copy finds.
-_base_ = ['../_base_/recipes/r101_coco.py']
-
-model = dict(
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='ImageLevelClsHead', num_classes=80, in_channels=2048),
-)
+# MILe (arXiv 2111.12173) on average pooling.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
+#     python tools/train.py configs/mile/mile_r101_coco.py
+_base_ = ['../baselines/gap_r101_coco.py', '../_base_/methods/mile.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
-    step2=dict(
-        custom_hooks=[
-            dict(
-                type='EMAHook',
-                momentum=0.0003,
-                update_buffers=True,
-                priority='ABOVE_NORMAL',
-            ),
-            dict(type='MILeHook', teacher_iters=2000, student_iters=2000, thr=0.5),
-        ]
-    )
+    step2=dict(custom_hooks=[*_base_.custom_hooks, *_base_.steps.step2.custom_hooks])
 )

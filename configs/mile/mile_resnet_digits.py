@@ -1,23 +1,17 @@
-# MILe on average pooling, scenes of digits: in the second step, the model learns in
-# turns
-# from the given labels and from those that its frozen copy finds.
-_base_ = ['../_base_/recipes/resnet_digits.py']
+# MILe (arXiv 2111.12173) on average pooling.
+# Data: scenes of handwritten digits, with half a ResNet-18.
+#     python tools/train.py configs/mile/mile_resnet_digits.py
+_base_ = ['../baselines/gap_resnet_digits.py', '../_base_/methods/mile.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
-model = dict(
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='ImageLevelClsHead', num_classes=10, in_channels=64),
-)
-
+# step 2 has 624 iterations: four turns of each kind
 steps = dict(
     step2=dict(
         custom_hooks=[
+            *_base_.custom_hooks,
             dict(
-                type='EMAHook',
-                momentum=0.01,
-                update_buffers=True,
-                priority='ABOVE_NORMAL',
+                _base_.steps.step2.custom_hooks[0], teacher_iters=78, student_iters=78
             ),
-            dict(type='MILeHook', teacher_iters=78, student_iters=78, thr=0.5),
         ]
     )
 )

@@ -1,23 +1,21 @@
-# ML-Decoder with a query for every label, PASCAL VOC2007 train -> val, EfficientNet-
-# Lite0.
-_base_ = ['../_base_/recipes/efflite0_voc07.py']
+# ML-Decoder (arXiv 2111.12933) with one query per label.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
+#     python tools/train.py configs/ml_decoder/ml_decoder_efflite0_voc07.py
+_base_ = ['../_base_/settings/efflite0_voc07.py', '../_base_/methods/ml_decoder.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     neck=dict(
-        type='MLDecoderNeck',
-        num_classes=20,
-        in_channels=1280,
-        embed_dims=512,
-        feedforward_channels=2048,
+        num_classes=20, in_channels=1280, embed_dims=512, feedforward_channels=2048
     ),
-    head=dict(type='LabelWiseClsHead', num_classes=20, in_channels=512),
+    head=dict(in_channels=512),
 )
 
-# The best rate on a split of train (docs/methods.md); the backbone keeps the rate it
-# has in the other recipes.
+# The best rate on a split of train (docs/methods.md). The backbone keeps the rate of
+# this setting.
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3),
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.4)}),
 )
-# and step 2 a quarter of that, too
+# a quarter of step 1's rate, as in this setting
 steps = dict(step2=dict(optim_wrapper=dict(optimizer=dict(lr=2.5e-4))))

@@ -1,15 +1,7 @@
-# Label attention of MulCon without contrast, MS-COCO 2014, ResNet-101, 448 px.
-_base_ = ['../_base_/recipes/r101_coco.py']
+# Label attention, the network of MulCon (arXiv 2107.11626), without contrast.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
+#     python tools/train.py configs/mlcl/mlcl_bce_r101_coco.py
+_base_ = ['../_base_/settings/r101_coco.py', '../_base_/methods/label_attention.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
-model = dict(
-    neck=dict(
-        type='LabelAttentionNeck',
-        num_classes=80,
-        in_channels=2048,
-        embed_dims=1024,
-        num_heads=4,
-        num_blocks_before=2,
-        num_blocks_after=1,
-    ),
-    head=dict(type='LabelWiseClsHead', num_classes=80, in_channels=1024),
-)
+model = dict(neck=dict(num_classes=80, in_channels=2048))

@@ -1,5 +1,7 @@
-# MulCon on ConvNeXt-T, MS-COCO 2014, 448 px: both steps.
-_base_ = ['../_base_/recipes/r101_coco.py']
+# MulCon (arXiv 2107.11626), both steps, as with Swin-S.
+# Data: MS-COCO 2014, with ConvNeXt-T at 448 px.
+#     python tools/train.py configs/mlcl/mlcl_convnext-t_coco.py
+_base_ = ['./mlcl_swin-s_coco.py']
 
 model = dict(
     backbone=dict(
@@ -13,39 +15,6 @@ model = dict(
             checkpoint='https://mmassets.onedl.ai/mmclassification/v0/convnext/'
             'convnext-tiny_32xb128_in1k_20221207-998cf3e9.pth',
             prefix='backbone',
-        ),
-    ),
-    neck=dict(
-        type='LabelAttentionNeck',
-        num_classes=80,
-        in_channels=768,
-        embed_dims=768,
-        num_heads=4,
-        # deep backbones have mixed the places already
-        num_blocks_before=0,
-        num_blocks_after=1,
-    ),
-    head=dict(type='LabelWiseClsHead', num_classes=80, in_channels=768),
-)
-
-# the rate at which such backbones are fine-tuned, a tenth of it inside them
-optim_wrapper = dict(
-    optimizer=dict(lr=1e-4, weight_decay=0.05), clip_grad=dict(max_norm=5.0)
-)
-
-steps = dict(
-    step2=dict(
-        model=dict(
-            head=dict(
-                loss_contrastive=dict(
-                    type='LabelWiseContrastiveLoss', temperature=0.2, loss_weight=0.5
-                ),
-                projector=dict(hidden_channels=768, out_channels=128),
-            )
-        ),
-        # step 2's SGD is made for a ResNet
-        optim_wrapper=dict(
-            optimizer=dict(_delete_=True, type='AdamW', lr=2e-5, weight_decay=0.05)
         ),
     )
 )

@@ -1,32 +1,12 @@
-# Label attention with contrast of whole images that share a label, MS-COCO 2014,
-# ResNet-101, 448 px.
-_base_ = ['../_base_/recipes/r101_coco.py']
-
-model = dict(
-    neck=dict(
-        type='LabelAttentionNeck',
-        num_classes=80,
-        in_channels=2048,
-        embed_dims=1024,
-        num_heads=4,
-        num_blocks_before=2,
-        num_blocks_after=1,
-    ),
-    head=dict(type='LabelWiseClsHead', num_classes=80, in_channels=1024),
-)
+# Label attention with contrast of whole images that share a label (SupCon, arXiv
+# 2004.11362). _base_/methods/image_level.py names other rules.
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
+#     python tools/train.py configs/mlcl/mlcl_image_level_r101_coco.py
+_base_ = ['./mlcl_bce_r101_coco.py', '../_base_/methods/image_level.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(
-        model=dict(
-            head=dict(
-                loss_contrastive=dict(
-                    type='ImageLevelContrastiveLoss',
-                    rule='any',
-                    temperature=0.1,
-                    loss_weight=0.1,
-                ),
-                projector=dict(hidden_channels=1024, out_channels=128),
-            )
-        )
+        model=dict(head=dict(projector=dict(hidden_channels=1024, out_channels=128)))
     )
 )

@@ -1,14 +1,16 @@
-# MulCon on VG500, ResNet-101, 448 px: both steps.
+# MulCon (arXiv 2107.11626), both steps.
+# Data: VG500, with ResNet-101 at 448 px.
+#     python tools/train.py configs/mlcl/mlcl_r101_vg500.py
 _base_ = [
     '../_base_/models/mlcl_r101.py',
     '../_base_/datasets/vg500_mlcl_448.py',
-    '../_base_/schedules/mulcon_step1.py',
-    '../_base_/schedules/mulcon_step2.py',
+    '../_base_/schedules/two_steps.py',
     '../_base_/default_runtime.py',
+    '../_base_/methods/mulcon.py',
 ]
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(neck=dict(num_classes=500), head=dict(num_classes=500))
-
 steps = dict(
     step2=dict(
         train_dataloader=dict(dataset=dict(pipeline={{_base_.two_view_pipeline}}))

@@ -1,5 +1,8 @@
-# MulCon on Swin-S, MS-COCO 2014, 448 px: both steps.
-_base_ = ['../_base_/recipes/r101_coco.py']
+# MulCon (arXiv 2107.11626), both steps.
+# Data: MS-COCO 2014, with Swin-S at 448 px.
+#     python tools/train.py configs/mlcl/mlcl_swin-s_coco.py
+_base_ = ['../_base_/settings/r101_coco.py', '../_base_/methods/mulcon.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 model = dict(
     backbone=dict(
@@ -17,35 +20,20 @@ model = dict(
             prefix='backbone',
         ),
     ),
-    neck=dict(
-        type='LabelAttentionNeck',
-        num_classes=80,
-        in_channels=768,
-        embed_dims=768,
-        num_heads=4,
-        # deep backbones have mixed the places already
-        num_blocks_before=0,
-        num_blocks_after=1,
-    ),
-    head=dict(type='LabelWiseClsHead', num_classes=80, in_channels=768),
+    # no block before: a deep backbone has already mixed the places of its map
+    neck=dict(num_classes=80, in_channels=768, embed_dims=768, num_blocks_before=0),
+    head=dict(in_channels=768),
 )
 
-# the rate at which such backbones are fine-tuned, a tenth of it inside them
+# the usual rate of fine-tuning such backbones, with a tenth of it inside them
 optim_wrapper = dict(
     optimizer=dict(lr=1e-4, weight_decay=0.05), clip_grad=dict(max_norm=5.0)
 )
 
 steps = dict(
     step2=dict(
-        model=dict(
-            head=dict(
-                loss_contrastive=dict(
-                    type='LabelWiseContrastiveLoss', temperature=0.2, loss_weight=0.5
-                ),
-                projector=dict(hidden_channels=768, out_channels=128),
-            )
-        ),
-        # step 2's SGD is made for a ResNet
+        model=dict(head=dict(projector=dict(hidden_channels=768))),
+        # MulCon's SGD is made for a ResNet
         optim_wrapper=dict(
             optimizer=dict(_delete_=True, type='AdamW', lr=2e-5, weight_decay=0.05)
         ),

@@ -1,29 +1,11 @@
-# Label attention with contrast within each label, PASCAL VOC2007 train -> val,
-# EfficientNet-Lite0.
-_base_ = ['../_base_/recipes/efflite0_voc07.py']
-
-model = dict(
-    neck=dict(
-        type='LabelAttentionNeck',
-        num_classes=20,
-        in_channels=1280,
-        embed_dims=512,
-        num_heads=4,
-        num_blocks_before=0,
-        num_blocks_after=0,
-    ),
-    head=dict(type='LabelWiseClsHead', num_classes=20, in_channels=512),
-)
+# Label attention with contrast within each label (this project).
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
+#     python tools/train.py configs/mlcl/mlcl_within_label_efflite0_voc07.py
+_base_ = ['./mlcl_bce_efflite0_voc07.py', '../_base_/methods/within_label.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(
-        model=dict(
-            head=dict(
-                loss_contrastive=dict(
-                    type='WithinLabelContrastiveLoss', temperature=0.2, loss_weight=0.1
-                ),
-                projector=dict(hidden_channels=512, out_channels=128),
-            )
-        )
+        model=dict(head=dict(projector=dict(hidden_channels=512, out_channels=128)))
     )
 )

@@ -1,28 +1,11 @@
-# Label attention with contrast within each label, MS-COCO 2014, ResNet-101, 448 px.
-_base_ = ['../_base_/recipes/r101_coco.py']
-
-model = dict(
-    neck=dict(
-        type='LabelAttentionNeck',
-        num_classes=80,
-        in_channels=2048,
-        embed_dims=1024,
-        num_heads=4,
-        num_blocks_before=2,
-        num_blocks_after=1,
-    ),
-    head=dict(type='LabelWiseClsHead', num_classes=80, in_channels=1024),
-)
+# Label attention with contrast within each label (this project).
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
+#     python tools/train.py configs/mlcl/mlcl_within_label_r101_coco.py
+_base_ = ['./mlcl_bce_r101_coco.py', '../_base_/methods/within_label.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(
-        model=dict(
-            head=dict(
-                loss_contrastive=dict(
-                    type='WithinLabelContrastiveLoss', temperature=0.2, loss_weight=0.1
-                ),
-                projector=dict(hidden_channels=1024, out_channels=128),
-            )
-        )
+        model=dict(head=dict(projector=dict(hidden_channels=1024, out_channels=128)))
     )
 )

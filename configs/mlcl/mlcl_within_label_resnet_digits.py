@@ -1,29 +1,11 @@
-# Label attention with contrast within each label, scenes of digits.
-_base_ = ['../_base_/recipes/resnet_digits.py']
-
-model = dict(
-    neck=dict(
-        type='LabelAttentionNeck',
-        num_classes=10,
-        in_channels=64,
-        embed_dims=128,
-        num_heads=4,
-        num_blocks_before=0,
-        num_blocks_after=1,
-        init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform'),
-    ),
-    head=dict(type='LabelWiseClsHead', num_classes=10, in_channels=128),
-)
+# Label attention with contrast within each label (this project).
+# Data: scenes of handwritten digits, with half a ResNet-18.
+#     python tools/train.py configs/mlcl/mlcl_within_label_resnet_digits.py
+_base_ = ['./mlcl_bce_resnet_digits.py', '../_base_/methods/within_label.py']
+_base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(
-        model=dict(
-            head=dict(
-                loss_contrastive=dict(
-                    type='WithinLabelContrastiveLoss', temperature=0.2, loss_weight=0.1
-                ),
-                projector=dict(hidden_channels=128, out_channels=64),
-            )
-        )
+        model=dict(head=dict(projector=dict(hidden_channels=128, out_channels=64)))
     )
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keep parsed annotation on disk, for as long as nothing it depends on changes."""
+"""Keep parsed annotation on disk until something that it depends on changes."""
 
 import functools
 import hashlib
@@ -18,13 +18,13 @@ from mmengine.logging import print_log
 
 from ..version import __version__
 
-Annotation = tuple[list[dict], Sequence[str]]
-"""One dict an image, of strings, integers and lists of them; and class names."""
+Annotation = tuple[list[dict], Sequence[int | str]]
+"""One dict per image, of strings, integers and lists of them; and class names."""
 
-# Of the coarsest file systems in use.
+# The resolution of the coarsest file systems in use.
 MTIME_GRANULARITY_NS = 2_000_000_000
-# Bounds the memory of writing and reading, next to the annotation itself.
-ITEMS_A_LINE = 10_000
+# Limits the memory of writing and reading, besides the annotation itself.
+ITEMS_PER_LINE = 10_000
 
 
 class _Header(msgspec.Struct):
@@ -39,24 +39,24 @@ class _Trailer(msgspec.Struct):
 class AnnotationCache:
     """A folder of parsed annotation.
 
-    What one dataset read is one file, named after what tells datasets apart: the class,
-    the options that matter for reading, and the paths of the annotation files. In it
-    stands what it was made of: size and time of change of every annotation file, and
-    the code that read them. If any of that is another one today, or if the file is
-    broken, the annotation is read again and the file is replaced, so that the folder
-    does not grow with changes.
+    Each dataset has one file. Its name is a digest of the class, the options of reading
+    and the paths of the annotation files. It records its state: size and time of change
+    of every annotation file, and the code that read them. If the state has changed or
+    the file is broken, the annotation is read again and the file is replaced, so that
+    the folder does not grow with changes.
 
-    Files are JSON Lines with a checksum: nothing in them can run. They are written
-    beside their place and moved there, so that several processes may share the folder.
-    Annotation files younger than the two seconds that some file systems count in are
-    not trusted, and not cached. Of files that are not on a local disk, the content
-    stands in for size and time.
+    Files are JSON Lines with a checksum; they contain no code. They are written under
+    another name and then renamed, so that several processes may share the folder.
+    Annotation files that changed less than two seconds ago, the resolution of some file
+    systems, are not cached. For files that are not on a local disk, a digest of the
+    content replaces size and time.
 
-    A folder that cannot be written is warned about, and costs nothing but the time.
+    If the folder cannot be written, a warning is logged and the annotation is read each
+    time.
 
     Args:
-        folder (str, optional): The folder, on a local disk; it is made if there is
-            none. None does not cache.
+        folder (str, optional): The folder, on a local disk; it is made if it does not
+            exist. None does not cache.
     """
 
     def __init__(self, folder: str | os.PathLike | None) -> None:
@@ -78,7 +78,7 @@ class AnnotationCache:
             read (Callable): Reads the annotation.
 
         Returns:
-            tuple[list[dict], Sequence[str]]: One dict an image, and the names of the
+            tuple[list[dict], Sequence[str]]: One dict per image, and the names of the
             classes.
         """
         if self.folder is None:
@@ -86,7 +86,7 @@ class AnnotationCache:
         try:
             stamps = [_stamp(file) for file in files]
         except OSError:
-            # Reading says better what is wrong with the files.
+            # Reading raises the better error.
             return read()
         if None in stamps:
             return read()
@@ -98,47 +98,49 @@ class AnnotationCache:
         found = _load(path, state)
         if found is None:
             found = read()
-            self._save(path, state, found)
+            _save(path, state, found)
         return found
 
-    def _save(self, path: Path, state: str, annotation: Annotation) -> None:
-        items, classes = annotation
-        encode = msgspec.json.Encoder().encode
-        beside = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
+
+def _save(path: Path, state: str, annotation: Annotation) -> None:
+    """Write a file, or warn if that is not possible."""
+    items, classes = annotation
+    encode = msgspec.json.Encoder().encode
+    beside = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                checksum = hashlib.blake2b(digest_size=16)
-                with open(beside, 'xb') as file:
+            checksum = hashlib.blake2b(digest_size=16)
+            with open(beside, 'xb') as file:
 
-                    def write(content) -> None:
-                        line = encode(content) + b'\n'
-                        checksum.update(line)
-                        file.write(line)
+                def write(content: object) -> None:
+                    line = encode(content) + b'\n'
+                    checksum.update(line)
+                    file.write(line)
 
-                    write(_Header(state, list(classes)))
-                    for start in range(0, len(items), ITEMS_A_LINE):
-                        write(items[start : start + ITEMS_A_LINE])
-                    file.write(encode(_Trailer(checksum.hexdigest())) + b'\n')
-                os.replace(beside, path)
-            finally:
-                beside.unlink(missing_ok=True)
-        except OSError as error:
-            print_log(
-                f'Cannot keep annotation in {path}: {error}. It will be read again '
-                'next time. Check cache_dir of the dataset.',
-                logger='current',
-                level=logging.WARNING,
-            )
+                write(_Header(state, list(classes)))
+                for start in range(0, len(items), ITEMS_PER_LINE):
+                    write(items[start : start + ITEMS_PER_LINE])
+                file.write(encode(_Trailer(checksum.hexdigest())) + b'\n')
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        print_log(
+            f'Cannot keep annotation in {path}: {error}. It will be read again '
+            'next time. Check cache_dir of the dataset.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _stamp(path: str) -> list | None:
-    """What changes with a file's content; None if that is not certain."""
+    """What changes when a file's content does; None if that is not certain."""
     backend = fileio.get_file_backend(path, enable_singleton=True)
     if not isinstance(backend, LocalBackend):
         return [hashlib.blake2b(backend.get(path), digest_size=16).hexdigest()]
     status = os.stat(path)
-    # A second change may come with the same time.
+    # A second change may have the same time.
     if time.time_ns() - status.st_mtime_ns < MTIME_GRANULARITY_NS:
         return None
     return [status.st_size, status.st_mtime_ns]
@@ -155,7 +157,9 @@ def _code(reader: type) -> str:
     files = set(Path(__file__).parent.glob('*.py'))
     for parent in reader.__mro__:
         if parent.__module__.partition('.')[0] not in ('mmpretrain', 'mmengine'):
-            file = getattr(sys.modules.get(parent.__module__), '__file__', None)
+            # A class may be made in a session, whose module has no file.
+            module = sys.modules.get(parent.__module__)
+            file = None if module is None else vars(module).get('__file__')
             files |= {Path(file)} if file else set()
     checksum = hashlib.blake2b(digest_size=16)
     for file in sorted(files):
@@ -165,7 +169,7 @@ def _code(reader: type) -> str:
 
 
 def _load(path: Path, state: str) -> Annotation | None:
-    """What a file holds; None if it is of another state, broken or not there."""
+    """What a file holds; None if it has another state, is broken or missing."""
     checksum = hashlib.blake2b(digest_size=16)
     items, last = [], b''
     try:
@@ -182,7 +186,7 @@ def _load(path: Path, state: str) -> Annotation | None:
                     items += msgspec.json.decode(last, type=list[dict])
                 last = line
             trailer = msgspec.json.decode(last, type=_Trailer)
-    # Bytes that are no UTF-8 are a ValueError, as all that JSON finds wrong is.
+    # Invalid JSON and invalid UTF-8 raise ValueError.
     except (OSError, ValueError):
         return None
     if trailer.digest != checksum.hexdigest():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read annotation files, with errors that say which file and which option."""
+"""Read annotation files, with errors that name the file and the option."""
 
 import os
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def read_annotation_text(path: str, what: str, options: str, data_root: str) -> 
 
 
 def read_image_list(path: str, options: str, data_root: str) -> list[str]:
-    """Read a list of images, one a line, passing over blank lines.
+    """Read a list of images, one per line. Blank lines are skipped.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -61,21 +61,21 @@ def read_image_list(path: str, options: str, data_root: str) -> list[str]:
     text = read_annotation_text(path, 'list of images', options, data_root)
     names = [line.strip() for line in text.split('\n') if line.strip()]
     if not names:
-        raise ValueError(f'{path} is empty, expected one image a line.')
+        raise ValueError(f'{path} is empty, expected one image per line.')
     return names
 
 
 def read_classes(
     classes: str | os.PathLike | Sequence[str] | None,
 ) -> Sequence[str] | None:
-    """The names of classes as a user gives them, read if they are in a file.
+    """Read names of classes if they are in a file.
 
     Args:
         classes (str | os.PathLike | Sequence[str], optional): The names, or the path
-            of a file with one name a line.
+            of a file with one name per line.
 
     Returns:
-        Sequence[str] | None: The names. None stays None.
+        Sequence[str], optional: The names. None stays None.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -86,32 +86,52 @@ def read_classes(
     path = os.path.expanduser(classes)
     if not fileio.exists(path):
         raise FileNotFoundError(
-            f"There is no file '{path}' with one name of a class a line. Check "
+            f"There is no file '{path}' with one class name per line. Check "
             f"classes; names themselves go into a list: classes=['{path}', ...]."
         )
     text = read_annotation_text(path, 'names of classes', 'classes', '')
     return [line.rstrip('\r') for line in text.split('\n') if line.strip()]
 
 
+def check_data_prefix(data_prefix: str | dict, expected: Sequence[str] = ()) -> None:
+    """Check the folders of a dataset.
+
+    Args:
+        data_prefix (str | dict): The folder of the images, or folders by key.
+        expected (Sequence[str]): Keys that the message names besides 'img_path'.
+            Defaults to none.
+
+    Raises:
+        ValueError: If it is a dict without ``img_path``.
+    """
+    if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
+        example = ', '.join(f"{key}='FOLDER'" for key in ('img_path', *expected))
+        raise ValueError(
+            f'data_prefix has the keys {sorted(data_prefix)}, expected '
+            f"'img_path'. Write data_prefix=dict({example})."
+        )
+
+
 def check_classes(
     classes: Sequence[str], known: Sequence[str] | None = None
 ) -> tuple[str, ...]:
-    """Check names of classes as they were given by a user.
+    """Check names of classes that a user gave.
 
     Args:
         classes (Sequence[str]): The names.
-        known (Sequence[str], optional): The names there are. None takes all.
+        known (Sequence[str], optional): The names that exist. None accepts all.
+            Defaults to None.
 
     Returns:
         tuple[str, ...]: The names.
 
     Raises:
-        ValueError: If they are one string, none, repeated or not known.
+        ValueError: If they are a single string, empty, repeated or not known.
     """
     if isinstance(classes, str):
         raise ValueError(
             f"classes is the string '{classes}', expected a sequence of names or the "
-            'path of a file with one name a line.'
+            'path of a file with one name per line.'
         )
     classes = tuple(classes)
     if not classes:
@@ -123,10 +143,9 @@ def check_classes(
         if name in seen:
             raise ValueError(f"'classes' has '{name}' more than once.")
         seen.add(name)
-    unknown = [] if known is None else sorted(seen.difference(known))
-    if unknown:
+    if known is not None and not seen.issubset(known):
         raise ValueError(
-            f"'classes' has {unknown}, expected some of the {len(known)} names there "
-            f'are: {list(known)}.'
+            f"'classes' has {sorted(seen.difference(known))}, expected some of the "
+            f'{len(known)} names {list(known)}.'
         )
     return classes

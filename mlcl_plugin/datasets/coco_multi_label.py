@@ -2,19 +2,18 @@
 """MS-COCO as a multi-label classification dataset."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from mmengine import fileio
-from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
-from .annotation_cache import AnnotationCache
-from .annotation_files import read_classes
+from .annotation_files import check_classes, read_annotation_file
+from .labelled_images import LabelledImages
 
 
-# What is taken from the file. The rest, nine tenths of it outlines of objects, is
-# passed over without being made into Python objects.
+# What is needed of the file. The rest, nine tenths of it outlines of objects, is
+# skipped without making Python objects of it.
 class _Category(msgspec.Struct, gc=False):
     id: int | str
     name: int | str
@@ -38,15 +37,16 @@ class _Instances(msgspec.Struct):
     categories: list[_Category]
 
 
+Entry = TypeVar('Entry', bound=msgspec.Struct)
+
+
 @DATASETS.register_module()
-class CocoMultiLabel(MultiLabelDataset):
+class CocoMultiLabel(LabelledImages):
     """`MS-COCO <https://cocodataset.org>`_ with image-level labels.
 
-    Reads the official ``instances_*.json``, or any file in that format, and
-    takes the categories of an image's boxes as its labels. The index of a label
-    is the rank of its category id: COCO's 80 ids run from 1 to 90 with gaps.
-
-    The dataset directory looks like this: ::
+    Reads the official ``instances_*.json``, or any file in that format. The categories
+    of an image's boxes are its labels. The index of a label is the rank of its category
+    id: COCO's 80 ids run from 1 to 90 with gaps. ::
 
         coco
         ├── annotations
@@ -58,52 +58,38 @@ class CocoMultiLabel(MultiLabelDataset):
         └── val2014
             └── ...
 
-    With the defaults, COCO 2014 gives the 82,081 training and 40,137 validation
-    images of the lists the field reports on: all images with at least one box.
+    With the defaults, COCO 2014 gives the 82,081 training and 40,137 validation images
+    of the lists on which papers report: all images with at least one box.
 
-    Each item holds ``img_path`` (str), ``img_id`` (the id in the file) and
-    ``gt_label`` (list[int], the indices of the labels present, sorted, without
-    repeats), in the file's order of images. The image files are not looked at
-    before they are used.
+    Items are those of :class:`LabelledImages`, with ``img_id`` (the id in the file).
 
     Args:
-        ann_file (str): The annotation file, relative to ``data_root`` or
-            absolute.
-        data_root (str): The root of ``ann_file`` and ``data_prefix``. Defaults
-            to ''.
+        ann_file (str): The annotation file, relative to ``data_root`` or absolute.
+        data_root (str): The root of relative paths. Defaults to ''.
         data_prefix (str | dict): The folder of the images, as a string or as
             ``dict(img_path=...)``. Defaults to ''.
-        keep_unlabelled (bool): Whether to keep images without any label, with an
-            empty ``gt_label``. Defaults to False.
-        with_crowd (bool): Whether boxes that stand for a crowd (``iscrowd=1``)
-            count as a label. Defaults to True, as in the lists named above.
-        metainfo (dict, optional): Meta information. ``metainfo['classes']``
-            works like ``classes``. Defaults to None.
-        classes (str | Sequence[str], optional): The category names to use, in
-            the order of their label index, or the path of a file with one name
-            a line. Boxes of other categories are left out, and an image without
-            another box is then unlabelled. Defaults to None, which takes all
-            categories of the file.
-        cache_dir (str, optional): A folder to keep what was read in, see
-            :class:`AnnotationCache`. Defaults to None, which keeps nothing.
-        **kwargs: Other keyword arguments of
-            :class:`mmpretrain.datasets.BaseDataset`: ``pipeline``,
-            ``test_mode``, ``indices``, ``serialize_data``, ``lazy_init``,
-            ``max_refetch``, ``filter_cfg``.
+        keep_unlabelled (bool): Keep images without any label, with an empty
+            ``gt_label``. Defaults to False.
+        with_crowd (bool): Take boxes of a crowd (``iscrowd=1``) as a label. Defaults to
+            True, as in the lists named above.
+        metainfo, cache_dir, **kwargs: See :class:`LabelledImages`.
+        classes (str | Sequence[str], optional): The names of the labels in the order of
+            their index, or the path of a file with one name per line. Boxes of other
+            categories are left out. Defaults to None: all categories of the file.
 
     Raises:
         FileNotFoundError: If there is no annotation file.
-        ValueError: If the file is not in COCO's instances format, contradicts
-            itself (a repeated id, name or image file, a box of an unknown image or
-            category), lacks one of ``classes``, or if no image is left.
+        ValueError: If the file is not in COCO's instances format, contradicts itself (a
+            repeated id, name or image file, a box of an unknown image or category),
+            lacks one of ``classes``, or if no image is left.
 
     Examples:
         >>> from mlcl_plugin.datasets import CocoMultiLabel
-        >>> dataset = CocoMultiLabel(
+        >>> dataset = CocoMultiLabel(  # doctest: +SKIP
         ...     data_root='data/coco',
         ...     ann_file='annotations/instances_val2014.json',
         ...     data_prefix='val2014')
-        >>> len(dataset), len(dataset.metainfo['classes'])
+        >>> len(dataset), len(dataset.metainfo['classes'])  # doctest: +SKIP
         (40137, 80)
     """
 
@@ -119,20 +105,15 @@ class CocoMultiLabel(MultiLabelDataset):
         cache_dir: str | None = None,
         **kwargs,
     ) -> None:
-        if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
-            raise ValueError(
-                f'data_prefix has the keys {sorted(data_prefix)}, expected '
-                "'img_path'. Write data_prefix=dict(img_path='train2014')."
-            )
         self.keep_unlabelled = keep_unlabelled
         self.with_crowd = with_crowd
-        self.cache_dir = cache_dir
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
             data_prefix=data_prefix,
             metainfo=metainfo,
-            classes=read_classes(classes),
+            classes=classes,
+            cache_dir=cache_dir,
             **kwargs,
         )
 
@@ -140,18 +121,15 @@ class CocoMultiLabel(MultiLabelDataset):
         """Read the annotation file and set ``metainfo['classes']``.
 
         Returns:
-            list[dict]: One dict an image, with ``img_path``, ``img_id`` and
+            list[dict]: One dict per image, with ``img_path``, ``img_id`` and
             ``gt_label``.
         """
         options = dict(
-            img_prefix=self.img_prefix,
             keep_unlabelled=self.keep_unlabelled,
             with_crowd=self.with_crowd,
             classes=self._metainfo.get('classes'),
         )
-        data_list, classes = AnnotationCache(self.cache_dir).fetch(
-            type(self), options, [self.ann_file], self._read
-        )
+        data_list, classes = self.fetch(options, [self.ann_file], self._read)
         self._metainfo['classes'] = tuple(classes)
         return data_list
 
@@ -161,7 +139,7 @@ class CocoMultiLabel(MultiLabelDataset):
         classes, label_of = self._select_categories(content.categories)
         images = self._index_images(content.images)
 
-        labels = {img_id: set() for img_id in images}
+        labels: dict[int | str, set[int]] = {img_id: set() for img_id in images}
         for number, ann in enumerate(content.annotations):
             if ann.category_id not in label_of:
                 raise ValueError(
@@ -201,28 +179,18 @@ class CocoMultiLabel(MultiLabelDataset):
 
     def _read_instances(self) -> _Instances:
         """Read the parts of the file that are needed."""
-        try:
-            content = fileio.get(self.ann_file)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(
-                f"There is no annotation file '{self.ann_file}'. Check ann_file "
-                f"and data_root (data_root='{self.data_root}')."
-            ) from error
-        except IsADirectoryError as error:
-            raise ValueError(
-                f'ann_file is the folder {self.ann_file}, expected a file such as '
-                'annotations/instances_train2014.json.'
-            ) from error
-
+        content = read_annotation_file(
+            self.ann_file, 'annotation file', 'ann_file', self.data_root
+        )
         try:
             return msgspec.json.decode(content, type=_Instances)
         except ValueError:
             return self._check_instances(content)
 
-    def _check_instances(self, content: bytes) -> _Instances:
+    def _check_instances(self, encoded: bytes) -> _Instances:
         """Say what is wrong with a file, in the terms of COCO."""
         try:
-            content = msgspec.json.decode(content)
+            content = msgspec.json.decode(encoded)
         except ValueError as error:
             raise ValueError(
                 f'{self.ann_file} is not valid JSON: {error}. The file may be '
@@ -247,18 +215,17 @@ class CocoMultiLabel(MultiLabelDataset):
                     'or test (image_info) file?'
                 )
         return _Instances(
-            **{
-                key: [
-                    kind(**self._fields(entry, kind, f'{key}[{number}]'))
-                    for number, entry in enumerate(content[key])
-                ]
-                for key, kind in (
-                    ('images', _Image),
-                    ('annotations', _Annotation),
-                    ('categories', _Category),
-                )
-            }
+            images=self._entries(content, 'images', _Image),
+            annotations=self._entries(content, 'annotations', _Annotation),
+            categories=self._entries(content, 'categories', _Category),
         )
+
+    def _entries(self, content: dict, key: str, kind: type[Entry]) -> list[Entry]:
+        """Check the entries of one list of the file."""
+        return [
+            kind(**self._fields(entry, kind, f'{key}[{number}]'))
+            for number, entry in enumerate(content[key])
+        ]
 
     def _fields(self, entry: dict, kind: type[msgspec.Struct], where: str) -> dict:
         """Take what is needed out of one entry of the file."""
@@ -269,11 +236,12 @@ class CocoMultiLabel(MultiLabelDataset):
                 f'object with the keys {keys}.'
             )
         for key in keys:
-            # COCO's ids are integers and its names strings: anything else, such
-            # as null or a list, would fail later with a puzzling message.
+            # COCO's ids are integers and its names strings. Anything else, such as
+            # null or a list, would fail later with an unclear message.
             value = entry.get(key)
             if key == 'file_name':
-                wanted, right = 'the path of an image', isinstance(value, str) and value
+                wanted = 'the path of an image'
+                right = isinstance(value, str) and value != ''
             else:
                 wanted = 'a number or a string'
                 right = isinstance(value, (int, str)) and not isinstance(value, bool)
@@ -288,9 +256,9 @@ class CocoMultiLabel(MultiLabelDataset):
 
     def _select_categories(self, categories: list[_Category]) -> tuple[tuple, dict]:
         """The classes, and a map of category ids to labels (None: not in use)."""
-        names = {}
+        names: dict[int | str, str] = {}
         for category in categories:
-            # names as a file of classes would give them, even if they are numbers
+            # As text, as a file of classes gives them, even if they are numbers.
             category_id, name = category.id, str(category.name)
             if category_id in names:
                 raise ValueError(
@@ -307,42 +275,25 @@ class CocoMultiLabel(MultiLabelDataset):
             names[i] for i in sorted(names, key=lambda i: (isinstance(i, str), i))
         ]
 
+        if not ranked:
+            raise ValueError(f"{self.ann_file}: 'categories' is empty.")
         classes = self._metainfo.get('classes')
-        if classes is None:
-            classes = ranked
-        elif isinstance(classes, str):
-            raise ValueError(
-                f"classes is the string '{classes}', expected a sequence of category "
-                'names or the path of a file with one name a line.'
-            )
-        unknown = [name for name in classes if name not in ranked]
-        if unknown:
-            raise ValueError(
-                f"{self.ann_file}: no category is called {unknown}. 'classes' takes "
-                f'names from {ranked}.'
-            )
-        repeated = sorted({name for name in classes if list(classes).count(name) > 1})
-        if repeated:
-            raise ValueError(f"'classes' has {repeated} more than once.")
-        if not classes:
-            raise ValueError(
-                f"{self.ann_file}: there is no category, neither may 'classes' nor "
-                "the file's 'categories' be empty."
-            )
+        classes = tuple(ranked) if classes is None else check_classes(classes, ranked)
         index = {name: label for label, name in enumerate(classes)}
         label_of = {key: index.get(name) for key, name in names.items()}
-        return tuple(classes), label_of
+        return classes, label_of
 
     def _index_images(self, entries: list[_Image]) -> dict:
         """Map image ids to file names, in the file's order."""
-        images, ids = {}, {}
+        images: dict[int | str, str] = {}
+        ids: dict[str, int | str] = {}
         for entry in entries:
             if entry.id in images:
                 raise ValueError(
                     f"{self.ann_file}: 'images' has the id {entry.id} twice, for "
                     f'{images[entry.id]} and {entry.file_name}.'
                 )
-            # its labels would contradict each other
+            # Its labels could contradict each other.
             if entry.file_name in ids:
                 raise ValueError(
                     f"{self.ann_file}: 'images' has the file '{entry.file_name}' twice,"

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vectors in place of images, as a multi-label classification dataset."""
+"""Feature vectors as a multi-label classification dataset."""
 
 import io
 import zipfile
 from collections.abc import Sequence
 
 import numpy as np
-from mmengine import fileio
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
+
+from ..targets import check_targets, is_present
+from .annotation_files import read_annotation_file, read_classes
 
 
 @DATASETS.register_module()
@@ -17,47 +19,41 @@ class FeatureVectors(MultiLabelDataset):
 
     For every split the file holds an array ``<split>_features`` ``(N, C)`` of finite
     numbers and an array ``<split>_labels`` ``(N, L)`` of 1 (present), 0 (absent) and -1
-    (unknown; with unsigned numbers there is none). Names of splits are free. Data sets
-    of plain vectors such as Yeast come in this form, and so may features that a
-    backbone made beforehand.
+    (unknown; not in unsigned arrays). Names of splits are free. Data sets of vectors
+    such as Yeast have this form, and features of a backbone can have it.
 
     Each item holds ``features`` (np.ndarray ``(C,)`` float32), ``gt_score``
-    (np.ndarray ``(L,)`` float32 in {1, 0, -1}) and ``gt_label`` (list[int], the
-    indices of the labels present, sorted), in the file's order.
-    ``PackInputs(input_key='features')`` is all that the pipeline needs.
+    (np.ndarray ``(L,)`` float32 in {1, 0, -1}) and ``gt_label`` (list[int], the indices
+    of the present labels, sorted), in the order of the file. The pipeline needs only
+    ``PackInputs(input_key='features')``.
 
-    With ``standardize_by``, mean and standard deviation of every feature are taken
-    over one split of the file, usually that of training, and vectors of all splits are
-    standardised by them; a feature that is constant there is only centred. Both are
-    part of ``metainfo``, as ``feature_mean`` and ``feature_std``, and so are kept in
-    checkpoints for whoever applies the model to vectors from elsewhere.
+    With ``standardize_by``, the vectors are standardised by mean and standard deviation
+    of one split of the file, usually that of training; a feature that is constant there
+    is only centred. Both are in ``metainfo``, as ``feature_mean`` and ``feature_std``,
+    and so in checkpoints, for vectors from elsewhere.
 
     Args:
         ann_file (str): The ``.npz`` file, relative to ``data_root`` or absolute.
         split (str): The split to read.
-        standardize_by (str, optional): The split to standardise by. None takes the
-            vectors as they are. Defaults to None.
-        data_root (str): The root of ``ann_file``. Defaults to ''.
-        metainfo (dict, optional): Meta information. ``metainfo['classes']`` works like
-            ``classes``. Defaults to None.
-        classes (str | Sequence[str], optional): The names of the labels, or the path
-            of a file with one name a line. Defaults to None, which numbers them:
+        standardize_by (str, optional): The split to standardise by. Defaults to None:
+            vectors stay as they are.
+        data_root (str): The root of relative paths. Defaults to ''.
+        metainfo, **kwargs: See :class:`LabelledImages`.
+        classes (str | Sequence[str], optional): The names of the labels in the order of
+            their index, or the path of a file with one name per line. Defaults to None:
             'label 0', 'label 1', ...
-        **kwargs: Other keyword arguments of :class:`mmpretrain.datasets.BaseDataset`:
-            ``pipeline``, ``test_mode``, ``indices``, ``serialize_data``,
-            ``lazy_init``, ``max_refetch``, ``filter_cfg``.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no ``.npz`` file or lacks an array, shapes disagree,
-            a split is empty, a feature is not finite, a label is none of 1, 0 and -1,
-            or there are more or fewer names than labels.
+            a split is empty, a feature is not finite, a label is not 1, 0 or -1, or the
+            number of names is not that of labels.
 
     Examples:
         >>> from mlcl_plugin.datasets import FeatureVectors
-        >>> dataset = FeatureVectors(
+        >>> dataset = FeatureVectors(  # doctest: +SKIP
         ...     ann_file='data/yeast/yeast.npz', split='train', standardize_by='train')
-        >>> len(dataset), dataset[0]['features'].shape
+        >>> len(dataset), dataset[0]['features'].shape  # doctest: +SKIP
         (1200, (103,))
     """
 
@@ -77,7 +73,7 @@ class FeatureVectors(MultiLabelDataset):
             ann_file=ann_file,
             data_root=data_root,
             metainfo=metainfo,
-            classes=classes,
+            classes=read_classes(classes),
             **kwargs,
         )
 
@@ -85,7 +81,7 @@ class FeatureVectors(MultiLabelDataset):
         """Read the file and set ``metainfo``.
 
         Returns:
-            list[dict]: One dict a vector, with ``features``, ``gt_score`` and
+            list[dict]: One dict per vector, with ``features``, ``gt_score`` and
             ``gt_label``.
         """
         arrays = self._read_arrays()
@@ -112,24 +108,16 @@ class FeatureVectors(MultiLabelDataset):
             dict(
                 features=vector,
                 gt_score=score,
-                gt_label=np.flatnonzero(score == 1).tolist(),
+                gt_label=np.flatnonzero(is_present(score)).tolist(),
             )
             for vector, score in zip(features.astype(np.float32), scores)
         ]
 
     def _read_arrays(self) -> dict[str, np.ndarray]:
         """Read the arrays that are needed."""
-        try:
-            content = fileio.get(self.ann_file)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise FileNotFoundError(
-                f"There is no file of feature vectors '{self.ann_file}'. Check "
-                f"ann_file and data_root (data_root='{self.data_root}')."
-            ) from error
-        except IsADirectoryError as error:
-            raise ValueError(
-                f'ann_file is the folder {self.ann_file}, expected an .npz file.'
-            ) from error
+        content = read_annotation_file(
+            self.ann_file, 'file of feature vectors', 'ann_file', self.data_root
+        )
         names = [f'{self.split}_features', f'{self.split}_labels']
         if self.standardize_by is not None:
             names.append(f'{self.standardize_by}_features')
@@ -176,13 +164,15 @@ class FeatureVectors(MultiLabelDataset):
                 f"{self.ann_file}: expected ({number}, L) in '{name}', one row for "
                 f'each row of features, got {labels.shape}.'
             )
-        wrong = np.argwhere(~np.isin(labels, (-1, 0, 1)))
-        if len(wrong):
-            row, column = wrong[0].tolist()
+        if labels.dtype.kind not in 'biuf':
             raise ValueError(
-                f"{self.ann_file}: '{name}' holds {labels[row, column]} in row {row}, "
-                f'column {column}, expected 1 (present), 0 (absent) or -1 (unknown).'
+                f"{self.ann_file}: expected numbers in '{name}', got {labels.dtype}."
             )
+        check_targets(
+            labels,
+            name=f"{self.ann_file}: values of '{name}'",
+            where=lambda place: f' in row {place[0]}, column {place[1]}',
+        )
         return labels.astype(np.float32)
 
     def _set_classes(self, num_labels: int) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hide a part of a dataset's labels, always the same."""
+"""Hide a part of a dataset's labels, the same part in every run."""
 
 from collections.abc import Sequence
 
@@ -8,37 +8,37 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
+from ..targets import ABSENT, UNKNOWN, is_present
 from .transforms.labels_to_targets import LabelsToTargets
 
 
 @DATASETS.register_module()
 class HideLabels(MultiLabelDataset):
-    """A training dataset of whose labels only a part is known.
+    """A training dataset in which only a part of the labels is known.
 
-    To measure what missing labels cost, and what a method makes of them, on data that
-    have them all. ``mode='random'`` leaves every entry of an image's target vector,
-    present or absent, with the probability ``keep`` (partial labels).
-    ``mode='single_positive'`` leaves one label that is present, picked at random, and
-    nothing else. What is hidden becomes -1 (unknown), which this project's heads pass
-    over, or 0 with ``unknown_as=0``: the usual guess that what nobody has seen is
-    absent. Labels that the dataset itself does not know stay -1 in either case.
+    It measures, on data with all labels, what missing labels cost and how methods deal
+    with them. ``mode='random'`` keeps every entry of an image's target vector, present
+    or absent, with the probability ``keep`` (partial labels).
+    ``mode='single_positive'`` keeps one present label, picked at random, and nothing
+    else. Hidden entries become -1 (unknown), which this project's heads ignore, or 0
+    with ``unknown_as=0``: the usual assumption that unobserved labels are absent.
+    Entries that are unknown in the dataset stay -1 in either case.
 
-    What is hidden depends on ``seed`` and the index of the image, counted in the
-    wrapped dataset, and on nothing else: it is the same in every epoch, process and
-    worker, on every machine. With the same seed, what a smaller ``keep`` leaves is a
-    part of what a larger one leaves.
+    What is hidden depends only on ``seed`` and the index of the image in the wrapped
+    dataset: it is the same in every epoch, process and worker, on every machine. With
+    the same seed, what a smaller ``keep`` keeps is a part of what a larger one keeps.
 
     Labels are hidden where annotations are read, before the pipeline, which is the
-    wrapped dataset's own unless ``pipeline`` is given. That makes this class a dataset
-    that takes over another one's annotations, rather than one around ``__getitem__`` as
-    MMEngine's wrappers are: ``get_data_info``, ``get_cat_ids`` and ``get_subset`` tell
-    no more than the pipeline gets to see, and whatever takes a dataset
-    (``KFoldDataset``, ``RepeatDataset``, ``ClassBalancedDataset``, ``ConcatDataset``)
-    takes this one. The other way round it does not wrap them: they have no pipeline.
+    wrapped dataset's own unless ``pipeline`` is given. So this class is a dataset with
+    the annotations of another one, not a wrapper around ``__getitem__`` like MMEngine's
+    wrappers: ``get_data_info``, ``get_cat_ids`` and ``get_subset`` show what the
+    pipeline gets, and wrappers (``KFoldDataset``, ``RepeatDataset``,
+    ``ClassBalancedDataset``, ``ConcatDataset``) can wrap it. It does not wrap them:
+    they have no pipeline.
 
-    Each item holds what that of the wrapped dataset does, with ``gt_score``, a vector
-    of 1 / 0 / -1 (int8, ``(num_classes,)``), and ``gt_label``, the list of the labels
-    known to be present. ``get_cat_ids`` gives the latter.
+    Each item is that of the wrapped dataset, with ``gt_score``, a vector of 1 / 0 / -1
+    (int8, ``(num_classes,)``), and ``gt_label``, the list of the labels known to be
+    present. ``get_cat_ids`` gives the latter.
 
     To train on a part of the *images*, with all their labels, no class is needed:
     MMEngine's datasets take ``indices=1000`` for the first thousand, or a list.
@@ -49,29 +49,29 @@ class HideLabels(MultiLabelDataset):
             :class:`mmpretrain.datasets.MultiLabelDataset` and ``VOC``. An object is
             left as it is.
         keep (float, optional): The probability that an entry stays known, above 0 and
-            up to 1. For ``mode='random'``, and only for it. Defaults to None.
+            up to 1. Needed by ``mode='random'``, and only allowed there. Defaults to
+            None.
         mode (str): 'random' or 'single_positive'. Defaults to 'random'.
         seed (int): Not negative. Defaults to 0.
         unknown_as (int): What a hidden entry becomes: -1 or 0. Defaults to -1.
         num_classes (int, optional): Number of labels L. None takes that of
             ``metainfo['classes']`` or, without it, the length of ``gt_score``.
             Defaults to None.
-        unknown_keys (Sequence[str]): Keys of lists of labels that the dataset itself
-            does not know, see :class:`LabelsToTargets`.
+        unknown_keys (Sequence[str]): Keys of lists of labels that are unknown in the
+            dataset, see :class:`LabelsToTargets`.
             Defaults to ``('gt_label_difficult', )``.
-        pipeline (list, optional): Another pipeline than the dataset's: a config in
-            steps changes that of its training dataset, whichever it is. Defaults to
-            None.
-        lazy_init (bool): Whether to read the annotations later, with ``full_init`` or
-            when they are needed. Defaults to False.
+        pipeline (list, optional): A pipeline instead of the dataset's. Steps of a
+            config set it here, as for any training dataset. Defaults to None.
+        lazy_init (bool): Read the annotations later, with ``full_init`` or when they
+            are needed. Defaults to False.
 
     Raises:
-        ValueError: If an option has a value outside its range, the dataset has no
-            pipeline of its own or more to it than annotations and a pipeline, its
-            number of classes is not known or is another one than ``num_classes``, or
-            an image has no labels or malformed ones.
+        ValueError: If an option is out of range, the dataset has no pipeline or changes
+            how it is run, its number of classes is not known or is not
+            ``num_classes``, or an image has no labels or malformed ones.
 
     Examples:
+        >>> train_pipeline = [dict(type='LoadImage'), dict(type='PackInputs')]
         >>> train_dataloader = dict(
         ...     dataset=dict(
         ...         type='HideLabels',
@@ -108,12 +108,19 @@ class HideLabels(MultiLabelDataset):
                 f'{type(dataset).__name__}. Put it inside: {type(dataset).__name__} '
                 'takes a HideLabels as its dataset.'
             )
-        for name in ('__getitem__', 'prepare_data'):
-            if getattr(type(dataset), name) is not getattr(BaseDataset, name):
-                raise ValueError(
-                    f'{type(dataset).__name__} has a {name} of its own, which '
-                    'HideLabels would pass by. Hide labels in its load_data_list.'
-                )
+        # The annotations and the pipeline are all that is taken of the dataset, so what
+        # MMEngine's BaseDataset does with them must not be overridden.
+        kind = type(dataset)
+        overridden = None
+        if kind.__getitem__ is not BaseDataset.__getitem__:
+            overridden = '__getitem__'
+        elif kind.prepare_data is not BaseDataset.prepare_data:
+            overridden = 'prepare_data'
+        if overridden is not None:
+            raise ValueError(
+                f'{kind.__name__} has a {overridden} of its own, which HideLabels '
+                'would not call. Hide labels in its load_data_list.'
+            )
         self.keep = keep
         self.mode = mode
         self.seed = seed
@@ -135,65 +142,70 @@ class HideLabels(MultiLabelDataset):
             self.full_init()
 
     def load_data_list(self) -> list[dict]:
-        """Take over the annotations of the wrapped dataset, with labels hidden.
+        """Take the annotations of the wrapped dataset and hide labels.
 
         Returns:
-            list[dict]: One dict an image.
+            list[dict]: One dict per image.
         """
         dataset = self._dataset
         dataset.full_init()
-        # Some know their classes only now.
+        # Some datasets know their classes only after reading.
         self._metainfo = dataset.metainfo
         infos = [dataset.get_data_info(index) for index in range(len(dataset))]
         # Its annotations are not needed twice.
         self._dataset = None
-        self.num_classes = self._find_num_classes(infos)
-        to_targets = LabelsToTargets(self.num_classes, self.unknown_keys)
+        num_classes = self._find_num_classes(infos)
+        self.num_classes = num_classes
+        to_targets = LabelsToTargets(num_classes, self.unknown_keys)
         for index, info in enumerate(infos):
             targets = np.asarray(to_targets(dict(info))['gt_score'], dtype=np.int8)
             info['gt_score'] = self._hide(targets, index)
-            info['gt_label'] = np.flatnonzero(info['gt_score'] == 1).tolist()
+            info['gt_label'] = np.flatnonzero(is_present(info['gt_score'])).tolist()
         return infos
 
     def _find_num_classes(self, infos: list[dict]) -> int:
         """The number of labels that the options or the dataset give."""
         classes = self._metainfo.get('classes')
-        found = None if classes is None else len(classes)
-        if found is None and self.num_classes is None:
+        if classes is not None:
+            found = len(classes)
+        elif self.num_classes is not None:
+            return self.num_classes
+        else:
             scores = (x['gt_score'] for x in infos if x.get('gt_score') is not None)
-            found = len(next(scores, ())) or None
-        if found is None and self.num_classes is None:
-            raise ValueError(
-                f'{self._source} does not tell its classes. Set num_classes of '
-                "HideLabels, or metainfo=dict(classes=...) of the dataset's config."
-            )
-        if None not in (found, self.num_classes) and found != self.num_classes:
+            found = len(next(scores, ()))
+            if found == 0:
+                raise ValueError(
+                    f'{self._source} does not name its classes. Set num_classes of '
+                    "HideLabels, or metainfo=dict(classes=...) of the dataset's config."
+                )
+        if self.num_classes not in (None, found):
             raise ValueError(
                 f'num_classes={self.num_classes}, but {self._source} has {found} '
                 'classes. Leave num_classes out.'
             )
-        return found or self.num_classes
+        return found
 
     def _hide(self, targets: np.ndarray, index: int) -> np.ndarray:
         """Hide entries of an image's target vector ``(L,)``."""
-        # Bit generators give the same numbers in all versions of numpy, which the
-        # distributions made of them do not promise.
+        # NumPy promises the same numbers in all versions for bit generators, not for
+        # the distributions made of them.
         draws = np.random.PCG64([self.seed, index])
-        if self.mode == 'random':
+        if self.keep is not None:
             bits = draws.random_raw(len(targets))
             shown = (bits >> np.uint64(11)) * 2.0**-53 < self.keep
         else:
             shown = np.zeros(len(targets), dtype=bool)
-            present = np.flatnonzero(targets == 1)
+            present = np.flatnonzero(is_present(targets))
             if len(present):
                 shown[present[draws.random_raw() % len(present)]] = True
-        return np.where(shown | (targets == -1), targets, np.int8(self.unknown_as))
+        shown |= targets == UNKNOWN
+        return np.where(shown, targets, np.int8(self.unknown_as))
 
     def extra_repr(self) -> list[str]:
         """The extra repr information of the dataset."""
         kept = f'{self.keep} of all entries'
         if self.mode == 'single_positive':
-            kept = 'one present label an image'
+            kept = 'one present label per image'
         return [
             f'Labels of: \t{self._source}',
             f'Labels kept: \t{kept} (seed {self.seed})',
@@ -207,7 +219,7 @@ def _check_options(keep, mode, seed, unknown_as) -> None:
     if mode == 'single_positive' and keep is not None:
         raise ValueError(
             f"keep={keep} is for mode='random'; mode='single_positive' keeps one label "
-            'an image. Leave keep out.'
+            'per image. Leave keep out.'
         )
     if mode == 'random' and (
         isinstance(keep, bool)
@@ -220,7 +232,7 @@ def _check_options(keep, mode, seed, unknown_as) -> None:
         )
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f'seed must be an int and not negative, got {seed!r}.')
-    if unknown_as not in (-1, 0):
+    if unknown_as not in (UNKNOWN, ABSENT):
         raise ValueError(
             f'unknown_as must be -1 (unknown) or 0 (absent), got {unknown_as!r}.'
         )

@@ -10,16 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine import fileio
 from mmengine.logging import print_log
-from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
-from .annotation_cache import AnnotationCache
 from .annotation_files import (
     check_classes,
     read_annotation_text,
-    read_classes,
     read_image_list,
 )
+from .labelled_images import LabelledImages
 
 # In the order of Concepts81.txt, that of the columns of the joined labels.
 CONCEPTS = tuple(
@@ -35,8 +33,8 @@ CSV_COLUMNS = ('filepath', 'label', 'split_name')
 
 
 @DATASETS.register_module()
-class NUSWIDE(MultiLabelDataset):
-    """NUS-WIDE (Chua et al., CIVR 2009), photographs of Flickr with 81 concepts.
+class NUSWIDE(LabelledImages):
+    r"""NUS-WIDE (Chua et al., CIVR 2009), photographs of Flickr with 81 concepts.
 
     Reads the official lists: ::
 
@@ -47,36 +45,31 @@ class NUSWIDE(MultiLabelDataset):
         │   │   └── ...
         │   └── ...
         ├── ImageList
-        │   ├── TrainImagelist.txt    161,789 lines, actor\\0001_2124494179.jpg
+        │   ├── TrainImagelist.txt    161,789 lines, actor\0001_2124494179.jpg
         │   └── TestImagelist.txt     107,859 lines
         └── Groundtruth
             └── TrainTestLabels
-                ├── Labels_airport_Train.txt    one 0 or 1 a line
+                ├── Labels_airport_Train.txt    one 0 or 1 per line
                 └── ...
 
-    In place of the files of every concept, ``TrainTestLabels`` may hold
-    ``Labels_Train.txt`` and ``Labels_Test.txt`` with 81 numbers a line, which are read
-    where there are no others.
+    Instead of one file per concept, ``TrainTestLabels`` may hold ``Labels_Train.txt``
+    and ``Labels_Test.txt`` with 81 numbers per line.
 
-    With ``ann_file``, reads the split that ASL's authors published instead, a CSV file
-    with the columns ``filepath``, ``label`` (a list of names as text, such as
+    With ``ann_file``, the split that ASL's authors published is read instead, a CSV
+    file with the columns ``filepath``, ``label`` (a list of names as text, such as
     ``['clouds', 'sky']``) and ``split_name`` ('train' or 'val').
 
-    About 22 % of the photographs carry none of the concepts. Papers differ in whether
-    they keep them. They are left out unless ``keep_unlabelled=True``, as
-    :class:`CocoMultiLabel` does: of such a photograph nothing is said but that none of
-    the 81 was ticked, and figures with and without them cannot be compared, so that
-    whoever reports some should say which.
+    About 22 % of the photographs have none of the concepts. Some papers keep them,
+    others do not, and results with and without them cannot be compared: say which you
+    report. They are left out unless ``keep_unlabelled=True``.
 
     Many of the photographs have vanished from Flickr, and copies of the data set differ
     in what they still have: see ``missing``.
 
-    Each item holds ``img_path`` (str) and ``gt_label`` (list[int], the indices of the
-    labels present, sorted, without repeats), in the file's order of images. The image
-    files are not looked at before they are used, unless ``missing='skip'``.
+    Items are those of :class:`LabelledImages`.
 
     Args:
-        data_root (str): The root of all other paths. Defaults to ''.
+        data_root (str): The root of relative paths. Defaults to ''.
         split (str): 'train' or 'test' with the official lists, with ``ann_file`` any
             split named there. Defaults to 'train'.
         ann_file (str): The CSV file, relative to ``data_root`` or absolute. Defaults
@@ -84,33 +77,27 @@ class NUSWIDE(MultiLabelDataset):
         data_prefix (str | dict, optional): The folder of the images, as a string or as
             ``dict(img_path=...)``. Defaults to None: 'Flickr' with the official lists,
             ``data_root`` with the CSV file.
-        keep_unlabelled (bool): Whether to keep images without any label, with an empty
+        keep_unlabelled (bool): Keep images without any label, with an empty
             ``gt_label``. Defaults to False.
-        missing (str): What to do with photographs that are not there. 'error' does not
-            look for them, and loading one fails. 'skip' looks for every photograph at
-            the start, leaves out those that are not there and logs how many they are.
-            Defaults to 'error'.
-        metainfo (dict, optional): Meta information. ``metainfo['classes']`` works like
-            ``classes``. Defaults to None.
-        classes (str | Sequence[str], optional): The concepts to use, in the order of
-            their label index, or the path of a file with one a line. Others are left
-            out, and an image without another one is then unlabelled. Defaults to None,
-            which takes all 81 in their official, alphabetical order.
-        cache_dir (str, optional): A folder to keep what was read in, see
-            :class:`AnnotationCache`. Defaults to None, which keeps nothing.
-        **kwargs: Other keyword arguments of
-            :class:`mmpretrain.datasets.BaseDataset`: ``pipeline``, ``test_mode``,
-            ``indices``, ``serialize_data``, ``lazy_init``, ``max_refetch``.
+        missing (str): What to do with missing photographs. 'error' does not look for
+            them, and loading one fails. 'skip' looks for every photograph at the start,
+            leaves out missing ones and logs their number. Defaults to 'error'.
+        metainfo, cache_dir, **kwargs: See :class:`LabelledImages`.
+        classes (str | Sequence[str], optional): The names of the labels in the order of
+            their index, or the path of a file with one name per line. Other concepts
+            are left out. Defaults to None: all 81 in their official, alphabetical
+            order.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.
-        ValueError: If a file is malformed or contradicts another one, an option has a
-            value it cannot have, or no image is left.
+        ValueError: If a file is malformed or contradicts another one, an option is out
+            of range, or no image is left.
 
     Examples:
         >>> from mlcl_plugin.datasets import NUSWIDE
-        >>> dataset = NUSWIDE(data_root='data/nus_wide', keep_unlabelled=True)
-        >>> len(dataset), len(dataset.metainfo['classes'])
+        >>> dataset = NUSWIDE(  # doctest: +SKIP
+        ...     data_root='data/nus_wide', keep_unlabelled=True)
+        >>> len(dataset), len(dataset.metainfo['classes'])  # doctest: +SKIP
         (161789, 81)
     """
 
@@ -138,21 +125,16 @@ class NUSWIDE(MultiLabelDataset):
             raise ValueError(f"missing must be 'error' or 'skip', got '{missing}'.")
         if data_prefix is None:
             data_prefix = '' if ann_file else 'Flickr'
-        if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
-            raise ValueError(
-                f'data_prefix has the keys {sorted(data_prefix)}, expected '
-                "'img_path'. Write data_prefix=dict(img_path='Flickr')."
-            )
         self.split = split
         self.keep_unlabelled = keep_unlabelled
         self.missing = missing
-        self.cache_dir = cache_dir
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
             data_prefix=data_prefix,
             metainfo=metainfo,
-            classes=read_classes(classes),
+            classes=classes,
+            cache_dir=cache_dir,
             **kwargs,
         )
 
@@ -160,12 +142,11 @@ class NUSWIDE(MultiLabelDataset):
         """Read the lists or the CSV file.
 
         Returns:
-            list[dict]: One dict an image, with ``img_path`` and ``gt_label``.
+            list[dict]: One dict per image, with ``img_path`` and ``gt_label``.
         """
         classes = check_classes(self._metainfo['classes'], CONCEPTS)
         self._metainfo['classes'] = classes
         options = dict(
-            img_prefix=self.img_prefix,
             split=self.split,
             keep_unlabelled=self.keep_unlabelled,
             classes=classes,
@@ -175,8 +156,8 @@ class NUSWIDE(MultiLabelDataset):
             joined = self._joined_labels(classes)
             labels = [joined] if joined else self._concept_labels(classes)
             files = [self._image_list(), *labels]
-        data_list, _ = AnnotationCache(self.cache_dir).fetch(
-            type(self), options, files, lambda: (self._read(classes), classes)
+        data_list, _ = self.fetch(
+            options, files, lambda: (self._read(classes), classes)
         )
         return data_list
 
@@ -194,30 +175,31 @@ class NUSWIDE(MultiLabelDataset):
         ]
         if not data_list:
             raise ValueError(
-                f'{self._source()}: none of the {len(names)} images carries one of '
+                f'{self._source()}: none of the {len(names)} images has one of '
                 f'{list(classes)}. Check classes, or set keep_unlabelled=True.'
             )
         return data_list
 
     def filter_data(self) -> list[dict]:
-        """Leave out photographs that are not there, if ``missing='skip'``."""
+        """Leave out missing photographs, if ``missing='skip'``."""
         if self.missing == 'error':
             return self.data_list
         backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
-        there, lost = [], []
+        there: list[dict] = []
+        lost: list[dict] = []
         for item in self.data_list:
             (there if backend.exists(item['img_path']) else lost).append(item)
         if not there:
             raise ValueError(
-                f'None of the {len(lost)} photographs of {self._source()} is there, '
-                f"neither is '{lost[0]['img_path']}'. Check data_root (data_root="
+                f'All {len(lost)} photographs of {self._source()} are missing, such as '
+                f"'{lost[0]['img_path']}'. Check data_root (data_root="
                 f"'{self.data_root}') and data_prefix."
             )
         if lost:
             print_log(
                 f'{self._source()}: {len(lost)} of {len(lost) + len(there)} '
                 f"photographs are missing and left out, such as '{lost[0]['img_path']}'"
-                '. Figures are not those of the full data set.',
+                '. Results are not those of the full data set.',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -238,7 +220,7 @@ class NUSWIDE(MultiLabelDataset):
         return [self._labels(f'{name}_{self.split.title()}') for name in classes]
 
     def _joined_labels(self, classes: tuple[str, ...]) -> str | None:
-        """The file of all concepts, if it is there in place of single ones."""
+        """The file of all concepts, if it exists instead of single ones."""
         joined = self._labels(self.split.title())
         single = self._concept_labels(classes)[0]
         return joined if fileio.exists(joined) and not fileio.exists(single) else None
@@ -263,7 +245,9 @@ class NUSWIDE(MultiLabelDataset):
     def _indicators(self, path: str, rows: int, columns: int) -> np.ndarray:
         """The zeros and ones ``(rows, columns)`` of a file."""
         text = read_annotation_text(path, 'file of labels', 'split', self.data_root)
-        wanted = f'{columns} numbers 0 or 1 a line' if columns > 1 else '0 or 1 a line'
+        wanted = (
+            f'{columns} numbers 0 or 1 per line' if columns > 1 else '0 or 1 per line'
+        )
         if not text.strip():
             raise ValueError(f'{path} is empty, expected {wanted}.')
         try:
@@ -292,9 +276,10 @@ class NUSWIDE(MultiLabelDataset):
             self.ann_file, 'annotation file', 'ann_file', self.data_root
         )
         rows = csv.DictReader(io.StringIO(text, newline=''), strict=True)
-        index = dict.fromkeys(CONCEPTS)
+        index: dict[str, int | None] = dict.fromkeys(CONCEPTS)
         index |= {name: label for label, name in enumerate(classes)}
-        names, labels, splits, parsed = [], [], set(), {}
+        names, labels, splits = [], [], set()
+        parsed: dict[str, list[int]] = {}
         try:
             absent = [key for key in CSV_COLUMNS if key not in (rows.fieldnames or ())]
             if absent:
@@ -304,7 +289,7 @@ class NUSWIDE(MultiLabelDataset):
                 )
             for number, row in enumerate(rows, 2):
                 where = f'{self.ann_file}, row {number} (the header is row 1)'
-                # what is there beyond the last column
+                # DictReader puts fields beyond the last column under None.
                 if None in row:
                     raise ValueError(
                         f'{where} has more fields than the header. Put a list of '
@@ -318,7 +303,7 @@ class NUSWIDE(MultiLabelDataset):
                     )
                 splits.add(split)
                 if split == self.split:
-                    # Few lists are met but once.
+                    # Most lists occur several times.
                     if label not in parsed:
                         parsed[label] = _parse_names(label, index, where)
                     names.append(name.replace('\\', '/'))
@@ -358,7 +343,8 @@ def _parse_names(text: str, index: dict[str, int | None], where: str) -> list[in
     unknown = [name for name in names if name not in index]
     if unknown:
         raise ValueError(
-            f"{where}, column 'label' names {unknown}, which is none of the "
-            f'{len(CONCEPTS)} concepts: {list(CONCEPTS)}.'
+            f"{where}, column 'label' names {unknown}, expected some of the "
+            f'{len(CONCEPTS)} concepts {list(CONCEPTS)}.'
         )
-    return sorted({index[name] for name in names} - {None})
+    labels = {index[name] for name in names}
+    return sorted(label for label in labels if label is not None)

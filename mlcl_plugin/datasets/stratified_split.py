@@ -7,13 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-try:
-    from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
-except ImportError as error:
-    raise ImportError(
-        'The stratified split needs iterative-stratification: run `pip install '
-        'iterative-stratification`.'
-    ) from error
+from ..targets import PRESENT, UNKNOWN
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,19 +37,49 @@ class StratifiedSplit:
         return [self.classes[i] for i in np.flatnonzero(self.totals < len(self.parts))]
 
     def missing(self, part: str) -> list[str]:
-        """Labels that images have, but none of a part's."""
+        """Labels that some image has, but no image of a part."""
         gone = (self.present[part] == 0) & (self.totals > 0)
         return [self.classes[i] for i in np.flatnonzero(gone)]
 
     def deviations(self, part: str) -> np.ndarray:
-        """How far the share of a label's images that a part got is off what was wanted.
+        """Compare the share of each label's images in a part with the wanted share.
 
         Returns:
-            np.ndarray: ``(L,)``; NaN for labels that no image has.
+            np.ndarray: ``(L,)`` got minus wanted; NaN for labels that no image has.
         """
         totals = self.totals.astype(np.float64)
         totals[totals == 0] = np.nan
         return self.present[part] / totals - self.shares[part]
+
+    def describe(self) -> list[str]:
+        """One line of text per part: its size, and how far off its labels are."""
+        number = sum(map(len, self.parts.values()))
+        lines = []
+        for name, images in self.parts.items():
+            off = np.abs(self.deviations(name))
+            line = (
+                f'{name}: {len(images):,} images, {len(images) / number:.1%} (wanted '
+                f'{self.shares[name]:.1%})'
+            )
+            if not np.isnan(off).all():
+                worst = int(np.nanargmax(off))
+                line += (
+                    f"; share of a label's images off by {np.nanmean(off):.1%} on "
+                    f"average, by {off[worst]:.1%} at most ('{self.classes[worst]}', "
+                    f'{self.present[name][worst]} of {self.totals[worst]} images)'
+                )
+            lines.append(line)
+        return lines
+
+    def warnings(self) -> list[str]:
+        """One line of text for each problem: rare labels, and labels a part lacks."""
+        problems = {
+            f'labels with fewer images than the {len(self.parts)} parts': self.too_rare,
+            **{f'labels that {name} lacks': self.missing(name) for name in self.parts},
+        }
+        return [
+            f'{what}: {", ".join(names)}' for what, names in problems.items() if names
+        ]
 
 
 def stratified_split(
@@ -67,29 +91,39 @@ def stratified_split(
     """Divide images by iterative stratification.
 
     Sechidis, Tsoumakas and Vlahavas, `On the Stratification of Multi-Label Data
-    <https://doi.org/10.1007/978-3-642-23808-6_10>`_, ECML PKDD 2011, as
-    iterative-stratification implements it: labels are dealt out one after the other,
-    the rarest first. Where labels are unknown, these entries are dealt out like labels
-    of their own, so that they do not gather in one part. Images without any label are
-    spread evenly. More than two parts are split off one after the other.
+    <https://doi.org/10.1007/978-3-642-23808-6_10>`_, ECML PKDD 2011, as implemented by
+    the package iterative-stratification: labels are distributed one after the other,
+    the rarest first. Unknown entries are distributed like labels of their own, so that
+    they do not gather in one part. Images without any label are spread evenly. More
+    than two parts are split off one after the other.
 
-    The labels are held as a dense matrix of bool, and the time grows with the square of
-    the number of labels.
+    The labels become a dense matrix of bool, and the time grows with the square of the
+    number of labels.
 
     Args:
         targets (csr_array): ``(N, L)`` in {1, 0, -1}.
         classes (Sequence[str]): L names.
         shares (Mapping[str, float]): The share of the images for each part, by name.
-            They sum up to 1.
-        seed (int): Of the random order and of ties. Defaults to 0.
+            The sum is 1.
+        seed (int): Seed of the random order and of ties. Defaults to 0.
 
     Returns:
         StratifiedSplit: The parts. Their sizes may be off by a few images.
 
     Raises:
+        ImportError: If iterative-stratification is missing.
         ValueError: If there are fewer than two parts, a share is not between 0 and 1,
-            they do not sum up to 1, or there are too few images.
+            their sum is not 1, or there are too few images.
     """
+    # Imported here: this module is also needed without the package.
+    try:
+        from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+    except ImportError as error:
+        raise ImportError(
+            'The stratified split needs iterative-stratification: run `pip install '
+            'iterative-stratification`.'
+        ) from error
+
     if len(shares) < 2:
         raise ValueError(f'Expected two parts or more, got {list(shares)}.')
     for name, share in shares.items():
@@ -109,9 +143,10 @@ def stratified_split(
             )
 
     columns = _columns_to_balance(targets)
-    rest, parts = np.arange(number), {}
+    rest = np.arange(number)
+    parts: dict[str, np.ndarray] = {}
     names = list(shares)
-    # The first one gets what is left, whose size is what rounding makes of it.
+    # The first part gets the rest; its size depends on rounding.
     for name in reversed(names[1:]):
         left = sum(share for other, share in shares.items() if other not in parts)
         size = min(max(1, round(shares[name] / left * len(rest))), len(rest) - 1)
@@ -130,18 +165,20 @@ def stratified_split(
             'get none.'
         )
     present = {
-        name: np.asarray((targets[images] == 1).sum(axis=0)).ravel().astype(np.int64)
+        name: np.asarray((targets[images] == PRESENT).sum(axis=0))
+        .ravel()
+        .astype(np.int64)
         for name, images in parts.items()
     }
     return StratifiedSplit(parts, dict(shares), present, tuple(classes))
 
 
 def _columns_to_balance(targets: csr_array) -> np.ndarray:
-    """``(N, L + U)`` bool: the labels present, and where labels are unknown."""
-    present = (targets == 1).toarray()
-    unknown = (targets == -1).toarray()
+    """``(N, L + U)`` bool: present labels, and unknown entries of U labels."""
+    present = (targets == PRESENT).toarray()
+    unknown = (targets == UNKNOWN).toarray()
     columns = np.concatenate([present, unknown[:, unknown.any(axis=0)]], axis=1)
     if columns.shape[1] == 1:
-        # Two columns make it a multi-label matrix for scikit-learn.
+        # scikit-learn takes a single column for something else than multi-label data.
         columns = np.concatenate([columns, ~columns], axis=1)
     return columns

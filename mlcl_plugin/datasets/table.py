@@ -6,24 +6,24 @@ import csv
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
+from typing import Any, TextIO
 
 from mmengine import fileio
 
-# Of columns that pandas adds for the index of a frame.
+# How the columns begin that pandas adds for the index of a frame.
 PANDAS_INDEX = '__index_level_'
 DELIMITERS = {'.csv': ',', '.tsv': '\t'}
 PARQUET = ('.parquet', '.pq')
 BATCH_ROWS = 1024
-# the largest that csv takes on all platforms
+# The largest value that csv takes on all platforms.
 MAX_FIELD = 2**31 - 1
 
 
 class TextTable:
     """A CSV or TSV file.
 
-    Read by Python's ``csv`` rather than by pandas, which fills up short rows and
-    renames repeated columns without a word: a file that broke off would be a table
-    with unknown labels.
+    Read by Python's ``csv``, not by pandas, which silently fills short rows and renames
+    repeated columns: an incomplete file would be a table with unknown labels.
 
     Args:
         file (TextIO): The open file.
@@ -31,14 +31,14 @@ class TextTable:
         delimiter (str): What separates fields.
     """
 
-    def __init__(self, file, path: str, delimiter: str) -> None:
+    def __init__(self, file: TextIO, path: str, delimiter: str) -> None:
         self.path = path
-        # Thousands of names in one field are more than csv allows by itself.
+        # The default limit is too small for thousands of names in one field.
         csv.field_size_limit(MAX_FIELD)
         self._rows = self._read(csv.reader(file, delimiter=delimiter, strict=True))
         self.columns = tuple(next(self._rows, (0, ()))[1])
 
-    def _read(self, reader) -> Iterator[tuple[int, list[str]]]:
+    def _read(self, reader: Any) -> Iterator[tuple[int, list[str]]]:
         number = 0
         try:
             for number, row in enumerate(reader, 1):
@@ -55,14 +55,14 @@ class TextTable:
             ) from error
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-        """The rows below the header, once.
+        """Give the rows below the header, once.
 
         Args:
             columns (Sequence[str]): The columns to take.
 
         Yields:
-            tuple[int, list[str]]: The number of the row, where the header is row 1, and
-            its cells.
+            tuple[int, list[str]]: The number of the row (the header is row 1) and its
+            cells.
         """
         width = len(self.columns)
         indices = [self.columns.index(column) for column in columns]
@@ -103,7 +103,7 @@ class ParquetTable:
         self.columns = tuple(n for n in names if not n.startswith(PANDAS_INDEX))
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[int, list]]:
-        """All rows.
+        """Give all rows.
 
         Args:
             columns (Sequence[str]): The columns to take.
@@ -117,7 +117,7 @@ class ParquetTable:
                 cells = [batch.column(name).to_pylist() for name in columns]
                 for row in zip(*cells):
                     yield next(numbers), list(row)
-        # OSError: of damaged pages
+        # Damaged pages raise OSError.
         except (self._error, OSError) as error:
             raise ValueError(
                 f'{self.path} cannot be read: {error}. The file may be incomplete.'
@@ -135,7 +135,7 @@ def open_table(
             ``delimiter``, text under any name.
         data_root (str): The dataset's ``data_root``, for errors. Defaults to ''.
         delimiter (str, optional): What separates fields of text. Defaults to None: a
-            comma in ``.csv``, a tabulator in ``.tsv``.
+            comma in ``.csv``, a tab in ``.tsv``.
 
     Yields:
         TextTable | ParquetTable: With ``columns``, the names of the columns, and
@@ -157,12 +157,15 @@ def open_table(
     with contextlib.ExitStack() as stack:
         try:
             local = stack.enter_context(fileio.get_local_path(path))
+            table: TextTable | ParquetTable
             if delimiter is None:
                 table = ParquetTable(local, path)
             else:
-                # utf-8-sig: Excel begins its UTF-8 with a mark.
-                file = open(local, newline='', encoding='utf-8-sig')
-                table = TextTable(stack.enter_context(file), path, delimiter)
+                # utf-8-sig: UTF-8 of Excel begins with a byte order mark.
+                file = stack.enter_context(
+                    open(local, newline='', encoding='utf-8-sig')
+                )
+                table = TextTable(file, path, delimiter)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(
                 f"There is no table '{path}'. Check ann_file and data_root "

@@ -5,32 +5,41 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmengine import fileio
-from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
-from .annotation_cache import AnnotationCache
-from .annotation_files import check_classes, read_classes
+from ..targets import ABSENT, PRESENT, UNKNOWN
+from .annotation_files import check_classes
+from .labelled_images import LabelledImages
 from .table import open_table
 
 LABEL_COLUMN = 'labels'
-# Of text and of numbers alike: 1.0 and True are 1 to a dict.
-VALUES = {'1': 1, '0': 0, '': -1, '1.0': 1, '0.0': 0, 1: 1, 0: 0, None: -1}
+# Targets of cells, text and numbers: as keys of a dict, 1.0 and True equal 1.
+VALUES: dict[object, int] = {
+    '1': PRESENT,
+    '1.0': PRESENT,
+    1: PRESENT,
+    '0': ABSENT,
+    '0.0': ABSENT,
+    0: ABSENT,
+    '': UNKNOWN,
+    None: UNKNOWN,
+}
 
 
 @DATASETS.register_module()
-class TabularMultiLabel(MultiLabelDataset):
+class TabularMultiLabel(LabelledImages):
     """Your own photographs with their labels in a CSV, TSV or Parquet table.
 
-    A table has a row for every image, with its path in one column and its labels in
-    one of two forms.
+    A table has one row per image, with its path in one column and its labels in one of
+    two forms.
 
-    One column a label, with 1 (present), 0 (absent) or nothing (unknown): ::
+    One column per label, with 1 (present), 0 (absent) or nothing (unknown): ::
 
         image,cat,dog,traffic light
         0001.jpg,1,0,0
         0002.jpg,0,1,
 
-    One column of names, separated by ``;``. What is not named is absent: ::
+    One column of names, separated by ``;``. Labels that are not named are absent: ::
 
         image,labels
         0001.jpg,cat
@@ -38,65 +47,54 @@ class TabularMultiLabel(MultiLabelDataset):
         0003.jpg,
 
     Text is UTF-8, with fields in quotes where they hold the delimiter. Numbers may be
-    written as 1.0 and 0.0, as pandas does in columns with gaps. In Parquet files,
-    numbers, booleans, text and null do, and lists of strings for names.
+    written as 1.0 and 0.0, as pandas does in columns with gaps. Parquet files may hold
+    numbers, booleans, text and null, and lists of strings for names.
 
-    Each item holds ``img_path`` (str), ``gt_score`` (np.ndarray ``(L,)`` int8 in {1, 0,
-    -1}) and ``gt_label`` (list[int], the indices of the labels present, sorted, without
-    repeats), in the order of the table. The pipeline need not have
-    :class:`LabelsToTargets`. The image files are not looked at before they are used.
+    Items are those of :class:`LabelledImages`, with ``gt_score`` (np.ndarray ``(L,)``
+    int8 in {1, 0, -1}). The pipeline needs no :class:`LabelsToTargets`.
 
     Args:
         ann_file (str): The table, relative to ``data_root`` or absolute: a file
             ``.csv``, ``.tsv``, ``.parquet`` or ``.pq``.
-        data_root (str): The root of ``ann_file`` and ``data_prefix``. Defaults to ''.
+        data_root (str): The root of relative paths. Defaults to ''.
         data_prefix (str | dict): The folder of the images, as a string or as
-            ``dict(img_path=...)``, to which the paths in the table are relative.
-            Defaults to ''.
+            ``dict(img_path=...)``. Defaults to ''.
         image_column (str): The column of the paths. Defaults to 'image'.
         label_column (str, optional): The column of names. Defaults to None: the column
-            'labels' if the table has it, unless ``classes`` says that this is the name
-            of a label; or else the table has one column a label.
-        separator (str): What separates names. Space around names does not count.
-            Defaults to ';'.
+            'labels' if there is one and it is not among ``classes``; otherwise the
+            table has one column per label.
+        separator (str): What separates names. Blanks around names are ignored. Defaults
+            to ';'.
         split (str, optional): Take only rows that have this in ``split_column``.
-            Defaults to None, which takes all rows.
+            Defaults to None: all rows.
         split_column (str): The column of the splits. Defaults to 'split'.
-        unstated_as (int, optional): What a label is that a row says nothing about, by
-            an empty cell in its column, or by not being named: -1 (unknown) or 0
-            (absent). Defaults to None: unknown if there is one column a label, absent
-            if there is one of names.
-        unknown_names (str): What to do with names that are none of ``classes``: 'error'
+        unstated_as (int, optional): What an empty cell or a label that is not named
+            means: -1 (unknown) or 0 (absent). Defaults to None: unknown with one column
+            per label, absent with a column of names.
+        unknown_names (str): What to do with names that are not in ``classes``: 'error'
             or 'skip'. Defaults to 'error'.
         delimiter (str, optional): What separates the fields of text. Defaults to None:
-            a comma in ``.csv``, a tabulator in ``.tsv``.
-        metainfo (dict, optional): Meta information. ``metainfo['classes']`` works like
-            ``classes``. Defaults to None.
-        classes (str | Sequence[str], optional): The names of the labels, in the order
-            of their index, or the path of a file with one name a line. With one column
-            a label, the columns to use; defaults to None, all other columns in their
-            order. A column of names needs it: two tables of one data set hardly ever
-            name the same labels, and what each of them names would give them another
-            index. :func:`find_label_names` finds the names in a table.
-        cache_dir (str, optional): A folder to keep what was read in, see
-            :class:`AnnotationCache`. Defaults to None, which keeps nothing.
-        **kwargs: Other keyword arguments of
-            :class:`mmpretrain.datasets.BaseDataset`: ``pipeline``, ``test_mode``,
-            ``indices``, ``serialize_data``, ``lazy_init``, ``max_refetch``.
+            a comma in ``.csv``, a tab in ``.tsv``.
+        metainfo, cache_dir, **kwargs: See :class:`LabelledImages`.
+        classes (str | Sequence[str], optional): The names of the labels in the order of
+            their index, or the path of a file with one name per line. With one column
+            per label, the columns to use; defaults to None: all other columns in their
+            order. A column of names needs ``classes``: two tables of one data set
+            seldom name the same labels, so that a label would get different indices.
+            :func:`find_label_names` finds the names in a table.
 
     Raises:
         FileNotFoundError: If there is no such table.
         ValueError: If the table lacks a column or has one twice, a row has too few or
-            too many fields, no path or the path of another row, a value is none of 1, 0
-            and nothing, a name is none of ``classes``, or no row is left. Errors name
-            file, row and column; rows are counted from 1, and the header of a text
-            file is one.
+            too many fields, no path or the path of another row, a value is not 1, 0 or
+            nothing, a name is not in ``classes``, or no row is left. Errors name file,
+            row and column; rows are counted from 1, including the header of text.
 
     Examples:
         >>> from mlcl_plugin.datasets import TabularMultiLabel
-        >>> dataset = TabularMultiLabel(
+        >>> dataset = TabularMultiLabel(  # doctest: +SKIP
         ...     'train.csv', data_root='data/photos', data_prefix='images')
-        >>> dataset.metainfo['classes'], dataset[1]['gt_score']
+        >>> dataset.metainfo['classes'], dataset[1]['gt_score']  # doctest: +SKIP
         (('cat', 'dog', 'traffic light'), array([ 0,  1, -1], dtype=int8))
     """
 
@@ -118,12 +116,7 @@ class TabularMultiLabel(MultiLabelDataset):
         cache_dir: str | None = None,
         **kwargs,
     ) -> None:
-        if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
-            raise ValueError(
-                f'data_prefix has the keys {sorted(data_prefix)}, expected '
-                "'img_path'. Write data_prefix=dict(img_path='images')."
-            )
-        if unstated_as not in (None, -1, 0):
+        if unstated_as not in (None, UNKNOWN, ABSENT):
             raise ValueError(
                 f'unstated_as must be -1 (unknown) or 0 (absent), got {unstated_as!r}.'
             )
@@ -137,7 +130,7 @@ class TabularMultiLabel(MultiLabelDataset):
         if split is not None:
             columns['split_column'] = split_column
         if len(set(columns.values())) < len(columns):
-            raise ValueError(f'Columns must be different ones, got {columns}.')
+            raise ValueError(f'Columns must be different, got {columns}.')
         self.image_column = image_column
         self.label_column = label_column
         self.separator = separator
@@ -146,13 +139,13 @@ class TabularMultiLabel(MultiLabelDataset):
         self.unstated_as = unstated_as
         self.unknown_names = unknown_names
         self.delimiter = delimiter
-        self.cache_dir = cache_dir
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
             data_prefix=data_prefix,
             metainfo=metainfo,
-            classes=read_classes(classes),
+            classes=classes,
+            cache_dir=cache_dir,
             **kwargs,
         )
 
@@ -160,15 +153,14 @@ class TabularMultiLabel(MultiLabelDataset):
         """Read the table and set ``metainfo['classes']``.
 
         Returns:
-            list[dict]: One dict an image, with ``img_path``, ``gt_label`` and, of the
-            other labels, the indices of those ``unknown`` or of those ``absent``,
-            whichever are fewer: tables of thousands of labels know little about most.
+            list[dict]: One dict per image, with ``img_path``, ``gt_label`` and the
+            indices of the ``unknown`` or of the ``absent`` labels, whichever are fewer:
+            in tables of thousands of labels, most are one or the other.
         """
         classes = self._metainfo.get('classes')
         if classes is not None:
             classes = check_classes(classes)
         options = dict(
-            img_prefix=self.img_prefix,
             image_column=self.image_column,
             label_column=self.label_column,
             separator=self.separator,
@@ -179,10 +171,10 @@ class TabularMultiLabel(MultiLabelDataset):
             delimiter=self.delimiter,
             classes=classes,
         )
-        data_list, classes = AnnotationCache(self.cache_dir).fetch(
-            type(self), options, [self.ann_file], lambda: self._read(classes)
+        data_list, found = self.fetch(
+            options, [self.ann_file], lambda: self._read(classes)
         )
-        self._metainfo['classes'] = tuple(classes)
+        self._metainfo['classes'] = tuple(found)
         return data_list
 
     def get_data_info(self, idx: int) -> dict:
@@ -197,11 +189,11 @@ class TabularMultiLabel(MultiLabelDataset):
         info = super().get_data_info(idx)
         score = np.zeros(len(self._metainfo['classes']), dtype=np.int8)
         if 'absent' in info:
-            score.fill(-1)
-            score[info.pop('absent')] = 0
+            score.fill(UNKNOWN)
+            score[info.pop('absent')] = ABSENT
         else:
-            score[info.pop('unknown')] = -1
-        score[info['gt_label']] = 1
+            score[info.pop('unknown')] = UNKNOWN
+        score[info['gt_label']] = PRESENT
         info['gt_score'] = score
         return info
 
@@ -217,12 +209,13 @@ class TabularMultiLabel(MultiLabelDataset):
             if by_name:
                 self._check_column(table.columns, by_name, 'label_column')
                 classes = self._check_names(classes, by_name)
-                columns = [by_name]
+                columns: Sequence[str] = [by_name]
             else:
                 classes = columns = self._check_labels(table.columns, taken, classes)
             index = {name: label for label, name in enumerate(classes)}
             backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
-            data_list, rows, splits = [], {}, set()
+            data_list, splits = [], set()
+            rows: dict[str, int] = {}
             for number, cells in table.rows([*taken, *columns]):
                 path, labels = cells[0], cells[len(taken) :]
                 if self.split is not None:
@@ -264,8 +257,8 @@ class TabularMultiLabel(MultiLabelDataset):
             raise ValueError(
                 f"{self.ann_file} has a column of names, '{column}', which needs "
                 'classes: the names of all labels, the same for all tables of the data '
-                'set, as a list or as the path of a file with one name a line. Find '
-                'those in this table with find_label_names, or write one column a '
+                'set, as a list or as the path of a file with one name per line. Find '
+                'those in this table with find_label_names, or write one column per '
                 'label.'
             )
         for name in classes:
@@ -273,7 +266,7 @@ class TabularMultiLabel(MultiLabelDataset):
                 raise ValueError(
                     f"'classes' has {name!r}, which a list of names separated by "
                     f'{self.separator!r} cannot hold. Set separator, or write one '
-                    'column a label.'
+                    'column per label.'
                 )
         return classes
 
@@ -283,7 +276,7 @@ class TabularMultiLabel(MultiLabelDataset):
         taken: Sequence[str],
         classes: tuple[str, ...] | None,
     ) -> tuple[str, ...]:
-        """The labels of a table with one column a label."""
+        """The labels of a table with one column per label."""
         if classes is None:
             classes = tuple(name for name in columns if name not in taken)
             if '' in classes:
@@ -310,7 +303,7 @@ class TabularMultiLabel(MultiLabelDataset):
         first = rows.setdefault(path, number)
         if first != number:
             raise ValueError(
-                f"{where} holds '{path}', as row {first} does. Write one row an image."
+                f"{where} holds '{path}', as row {first} does. Write one row per image."
             )
 
     def _parse_values(
@@ -323,18 +316,18 @@ class TabularMultiLabel(MultiLabelDataset):
                 self._parse_value(cell, number, column)
                 for cell, column in zip(cells, columns)
             ]
-        if self.unstated_as == 0:
-            values = [max(value, 0) for value in values]
+        if self.unstated_as == ABSENT:
+            values = [ABSENT if value == UNKNOWN else value for value in values]
         present, unknown, absent = (
             [label for label, value in enumerate(values) if value == wanted]
-            for wanted in (1, -1, 0)
+            for wanted in (PRESENT, UNKNOWN, ABSENT)
         )
         if len(absent) < len(unknown):
             return dict(gt_label=present, absent=absent)
         return dict(gt_label=present, unknown=unknown)
 
     def _parse_value(self, cell: object, number: int, column: str) -> int:
-        # Missing numbers are not even equal to themselves.
+        # Missing numbers are NaN, which does not equal itself.
         value = None if cell != cell else cell
         value = value.strip() if isinstance(value, str) else value
         try:
@@ -361,12 +354,12 @@ class TabularMultiLabel(MultiLabelDataset):
                 present.add(index[name])
             elif self.unknown_names == 'error':
                 raise ValueError(
-                    f"{self._where(number, column)} names '{name}', which is none of "
-                    f"the {len(index)} classes: {list(index)}. Set unknown_names='skip'"
+                    f"{self._where(number, column)} names '{name}', expected some of "
+                    f"the {len(index)} classes {list(index)}. Set unknown_names='skip'"
                     ' to leave other names out.'
                 )
-        # Nothing is known to be absent, or nothing is unknown.
-        listed = 'absent' if self.unstated_as == -1 else 'unknown'
+        # All other labels are unknown, or all are absent.
+        listed = 'absent' if self.unstated_as == UNKNOWN else 'unknown'
         return {'gt_label': sorted(present), listed: []}
 
     def extra_repr(self) -> list[str]:
@@ -380,7 +373,7 @@ def find_label_column(
     label_column: str | None = None,
     classes: Sequence[str] | None = None,
 ) -> str | None:
-    """The column of names of a table, None if it has one column a label.
+    """Find the column of names of a table, None if it has one column per label.
 
     Args:
         columns (Sequence[str]): The columns of the table.
@@ -400,7 +393,7 @@ def find_label_names(
     separator: str = ';',
     delimiter: str | None = None,
 ) -> tuple[str, ...]:
-    """All names in a table's column of names, sorted.
+    """Find all names in a table's column of names, sorted.
 
     Args:
         ann_file (str): The table.
@@ -413,7 +406,7 @@ def find_label_names(
 
     Raises:
         FileNotFoundError: If there is no such table.
-        ValueError: If it has no such column, or a cell holds something else than names.
+        ValueError: If it has no such column, or a cell does not hold names.
     """
     names = set()
     with open_table(ann_file, delimiter=delimiter) as table:
@@ -434,7 +427,7 @@ def find_label_names(
 
 
 def split_names(cell: object, separator: str) -> list[str] | None:
-    """The names in a cell: text, a list of strings or nothing; None for others."""
+    """Split a cell (text, a list of strings, or nothing); None for anything else."""
     if cell is None or cell != cell:
         return []
     if isinstance(cell, str):

@@ -6,20 +6,18 @@ from collections.abc import Sequence
 import msgspec
 from mmengine import fileio
 from mmengine.utils import is_abs
-from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
-from .annotation_cache import AnnotationCache
 from .annotation_files import (
     check_classes,
     read_annotation_file,
-    read_classes,
     read_image_list,
 )
+from .labelled_images import LabelledImages
 
 
 @DATASETS.register_module()
-class VG500(MultiLabelDataset):
+class VG500(LabelledImages):
     """Visual Genome (Krishna et al., IJCV 2017) with its 500 most frequent labels.
 
     The split and the files are those of SSGRL (Chen et al., ICCV 2019): ::
@@ -32,34 +30,25 @@ class VG500(MultiLabelDataset):
         ├── test_list_500.txt                   10,000 file names
         └── vg_category_500_labels_index.json   {"2407890.jpg": [3, 77, ...], ...}
 
-    Each item holds ``img_path`` (str) and ``gt_label`` (list[int], the indices of the
-    labels present, sorted, without repeats), in the order of the list. The image files
-    are not looked at before they are used.
+    Items are those of :class:`LabelledImages`, in the order of the list.
 
     Args:
-        data_root (str): The root of all other paths. Defaults to ''.
+        data_root (str): The root of relative paths. Defaults to ''.
         split (str): 'train' or 'test', which names the list of images. Defaults to
             'train'.
         ann_file (str): The labels of all images, relative to ``data_root`` or absolute.
             Defaults to 'vg_category_500_labels_index.json'.
-        image_list (str, optional): Another list of images, one file name a line,
-            relative to ``data_root`` or absolute. Defaults to None, the split's.
+        image_list (str, optional): Another list of images, one file name per line,
+            relative to ``data_root`` or absolute. Defaults to None: that of the split.
         data_prefix (str | dict): The folder of the images, as a string or as
             ``dict(img_path=...)``. Defaults to 'VG_100K'.
-        keep_unlabelled (bool): Whether to keep images without any label, with an empty
-            ``gt_label``. Defaults to True: the published figures are those of the
-            lists as they are.
+        keep_unlabelled (bool): Keep images without any label, with an empty
+            ``gt_label``. Defaults to True, as in published results.
         num_classes (int): The number of labels, if they have no names. Defaults to 500.
-        metainfo (dict, optional): Meta information. ``metainfo['classes']`` works like
-            ``classes``. Defaults to None.
+        metainfo, cache_dir, **kwargs: See :class:`LabelledImages`.
         classes (str | Sequence[str], optional): The names of all labels in the order of
-            their index, or the path of a file with one name a line. Defaults to None,
-            since the files above have no names: 'label 0', 'label 1', ...
-        cache_dir (str, optional): A folder to keep what was read in, see
-            :class:`AnnotationCache`. Defaults to None, which keeps nothing.
-        **kwargs: Other keyword arguments of
-            :class:`mmpretrain.datasets.BaseDataset`: ``pipeline``, ``test_mode``,
-            ``indices``, ``serialize_data``, ``lazy_init``, ``max_refetch``.
+            their index, or the path of a file with one name per line. Defaults to None:
+            'label 0', 'label 1', ..., since the files above have no names.
 
     Raises:
         FileNotFoundError: If an annotation file is missing.
@@ -68,8 +57,9 @@ class VG500(MultiLabelDataset):
 
     Examples:
         >>> from mlcl_plugin.datasets import VG500
-        >>> dataset = VG500(data_root='data/vg500', split='test')
-        >>> len(dataset), len(dataset.metainfo['classes'])
+        >>> dataset = VG500(  # doctest: +SKIP
+        ...     data_root='data/vg500', split='test')
+        >>> len(dataset), len(dataset.metainfo['classes'])  # doctest: +SKIP
         (10000, 500)
     """
 
@@ -100,22 +90,17 @@ class VG500(MultiLabelDataset):
             raise ValueError(
                 f'num_classes must be an int of 1 or more, got {num_classes!r}.'
             )
-        if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
-            raise ValueError(
-                f'data_prefix has the keys {sorted(data_prefix)}, expected '
-                "'img_path'. Write data_prefix=dict(img_path='VG_100K')."
-            )
         self.split = split
         self.image_list = image_list or f'{split}_list_500.txt'
         self.keep_unlabelled = keep_unlabelled
         self.num_classes = num_classes
-        self.cache_dir = cache_dir
         super().__init__(
             ann_file=ann_file,
             data_root=data_root,
             data_prefix=data_prefix,
             metainfo=metainfo,
-            classes=read_classes(classes),
+            classes=classes,
+            cache_dir=cache_dir,
             **kwargs,
         )
 
@@ -128,19 +113,14 @@ class VG500(MultiLabelDataset):
         """Read the list of images and their labels, and set ``metainfo['classes']``.
 
         Returns:
-            list[dict]: One dict an image, with ``img_path`` and ``gt_label``.
+            list[dict]: One dict per image, with ``img_path`` and ``gt_label``.
         """
         classes = self._metainfo.get('classes')
         if classes is None:
             classes = [f'label {number}' for number in range(self.num_classes)]
         classes = self._metainfo['classes'] = check_classes(classes)
-        options = dict(
-            img_prefix=self.img_prefix,
-            keep_unlabelled=self.keep_unlabelled,
-            num_classes=len(classes),
-        )
-        data_list, _ = AnnotationCache(self.cache_dir).fetch(
-            type(self),
+        options = dict(keep_unlabelled=self.keep_unlabelled, num_classes=len(classes))
+        data_list, _ = self.fetch(
             options,
             [self.image_list, self.ann_file],
             lambda: (self._read(len(classes)), ()),
@@ -173,7 +153,7 @@ class VG500(MultiLabelDataset):
                 data_list.append(dict(img_path=img_path, gt_label=labels))
         if not data_list:
             raise ValueError(
-                f'{self.image_list}: none of the {len(names)} images carries a label. '
+                f'{self.image_list}: none of the {len(names)} images has a label. '
                 'Set keep_unlabelled=True to keep images without labels.'
             )
         return data_list

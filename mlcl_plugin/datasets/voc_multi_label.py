@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PASCAL VOC, and own data in its form, with errors that name file and value."""
+"""PASCAL VOC, and own data in its form, as a multi-label classification dataset."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -7,7 +7,12 @@ from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
 from .annotation_cache import AnnotationCache
-from .annotation_files import check_classes, read_classes, read_image_list
+from .annotation_files import (
+    check_classes,
+    check_data_prefix,
+    read_classes,
+    read_image_list,
+)
 
 SPLITS = ('train', 'val', 'trainval', 'test')
 PREFIX = dict(img_path='JPEGImages', ann_path='Annotations')
@@ -17,33 +22,30 @@ PREFIX = dict(img_path='JPEGImages', ann_path='Annotations')
 class VOCMultiLabel(VOC):
     """`PASCAL VOC <http://host.robots.ox.ac.uk/pascal/VOC/>`_ with image-level labels.
 
-    On sound data this is MMPretrain's ``VOC``. It differs in what it does with the
-    rest: files that are missing or broken are named, boxes of unknown names are not
-    dropped silently, blank lines in the list of images are passed over, and a box
-    without ``<difficult>``, as many own data sets in VOC's form have them, is taken as
-    not difficult.
+    On sound data it gives what MMPretrain's ``VOC`` gives. The differences: errors name
+    missing and broken files, a box of an unknown name is an error and not dropped
+    silently, blank lines in the list of images are skipped, and a box without
+    ``<difficult>``, frequent in own data in VOC's form, is not difficult.
 
-    Each item holds ``img_path`` (str), ``gt_label`` and ``gt_label_difficult``
-    (list[int], the indices of the labels with a box that is not difficult, and of
-    those with one that is; sorted, without repeats). Both are None where
-    ``data_prefix`` has no ``ann_path``. The image files are not looked at before they
-    are used.
+    Items are those of :class:`LabelledImages`: ``gt_label`` lists the labels with a box
+    that is not difficult, and ``gt_label_difficult`` (list[int]) those with a box that
+    is. Both are None where ``data_prefix`` has no ``ann_path``.
 
     Args:
-        data_root (str): The root of all other paths.
+        data_root (str): The root of relative paths.
         split (str): 'train', 'val', 'trainval' or 'test', which names the list of
-            images; '' goes by ``image_set_path``. Defaults to 'trainval'.
+            images; '' takes ``image_set_path``. Defaults to 'trainval'.
         image_set_path (str): The list of images, relative to ``data_root``. Defaults
-            to '', the split's.
-        data_prefix (str | dict): Folders of images (``img_path``) and annotation
-            (``ann_path``), relative to ``data_root``. Defaults to VOC's own.
+            to '': that of the split.
+        data_prefix (str | dict): The folders of images (``img_path``) and annotation
+            (``ann_path``). Defaults to VOC's own.
         *args: Further arguments of :class:`mmpretrain.datasets.VOC`.
-        unknown_names (str): What to do with boxes whose name is none of the classes:
+        unknown_names (str): What to do with boxes of names that are not in ``classes``:
             'error' or 'skip'. Defaults to 'error'.
-        cache_dir (str, optional): A folder to keep what was read in, see
-            :class:`AnnotationCache`. Defaults to None, which keeps nothing.
-        **kwargs: Keyword arguments of :class:`mmpretrain.datasets.VOC`:
-            ``test_mode``, ``metainfo``, ``classes``, ``pipeline``, ...
+        metainfo, cache_dir, **kwargs: See :class:`LabelledImages`.
+        classes (str | Sequence[str], optional): The names of the labels in the order of
+            their index, or the path of a file with one name per line. Defaults to None:
+            the 20 of PASCAL VOC.
 
     Raises:
         FileNotFoundError: If the list of images or an annotation file is missing.
@@ -70,14 +72,10 @@ class VOCMultiLabel(VOC):
             )
         if not split and not image_set_path:
             raise ValueError(
-                f'There is neither split, one of {SPLITS}, nor image_set_path, the '
-                'path of a list of images.'
+                f'Expected split, one of {SPLITS}, or image_set_path, the path of a '
+                'list of images; got neither.'
             )
-        if isinstance(data_prefix, dict) and 'img_path' not in data_prefix:
-            raise ValueError(
-                f'data_prefix has the keys {sorted(data_prefix)}, expected '
-                f"'img_path' and 'ann_path', as in {PREFIX}."
-            )
+        check_data_prefix(data_prefix, ['ann_path'])
         if unknown_names not in ('error', 'skip'):
             raise ValueError(
                 f"unknown_names must be 'error' or 'skip', got '{unknown_names}'."
@@ -100,7 +98,7 @@ class VOCMultiLabel(VOC):
         """Read the list of images and their annotation files.
 
         Returns:
-            list[dict]: One dict an image, with ``img_path``, ``gt_label`` and
+            list[dict]: One dict per image, with ``img_path``, ``gt_label`` and
             ``gt_label_difficult``.
         """
         check_classes(self.CLASSES)
@@ -148,18 +146,19 @@ class VOCMultiLabel(VOC):
             raise FileNotFoundError(
                 f"There is no annotation file '{path}', though {self.image_set_path} "
                 f"lists '{img_id}'. Check ann_path in data_prefix, and that the list "
-                'has one id a line and nothing else.'
+                'has one id per line and nothing else.'
             ) from error
         except IsADirectoryError as error:
             raise ValueError(f'{path} is a folder, expected an XML file.') from error
-        # LookupError, ValueError: of encodings that the parser does not know
+        # LookupError and ValueError come from encodings that the parser does not know.
         except (ElementTree.ParseError, LookupError, ValueError) as error:
             raise ValueError(
                 f'{path} is not valid XML: {error}. The file may be incomplete, or in '
                 'another encoding than UTF-8.'
             ) from error
 
-        labels, labels_difficult = set(), set()
+        labels: set[int] = set()
+        labels_difficult: set[int] = set()
         for number, box in enumerate(root.findall('object')):
             name = (box.findtext('name') or '').strip()
             label = self.class_to_idx.get(name)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+from . import checkpoint_loaders  # noqa: F401, registers the loaders
 from .allocator import keep_memory
 from .checkpoint_file import check_checkpoint
+from .checkpoint_fit import fit_checkpoint
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed
 from .hooks import (
@@ -9,18 +11,24 @@ from .hooks import (
     EMACheckHook,
     MILeHook,
     PrototypeInitHook,
+    StartHook,
 )
 from .optimizers import AutocastOptimWrapper
+from .pointers import has_begun
 from .precision import enable_amp
-from .runner import CheckedRunner, StepwiseRunner, has_begun
+from .runner import CheckedRunner, Start, StepwiseRunner, find_start, run_has_begun
 from .steps import (
     base_config,
     changes_everywhere,
     check_step_options,
+    check_steps,
     innermost_dataset,
     step_config,
+    step_dir,
     step_names,
 )
+from .tool_config import build_runner, set_resume, set_work_dir, skip_validation
+from .unwrap import unwrap_model
 
 __all__ = [
     'AutocastOptimWrapper',
@@ -30,17 +38,29 @@ __all__ = [
     'EMACheckHook',
     'MILeHook',
     'PrototypeInitHook',
+    'Start',
+    'StartHook',
     'StepwiseRunner',
     'base_config',
+    'build_runner',
     'changes_everywhere',
     'check_checkpoint',
     'check_step_options',
+    'check_steps',
     'enable_amp',
+    'find_start',
+    'fit_checkpoint',
     'has_begun',
     'innermost_dataset',
     'keep_memory',
+    'run_has_begun',
     'set_default_dataloader_cfg',
+    'set_resume',
+    'set_work_dir',
     'setup_cpu_distributed',
+    'skip_validation',
     'step_config',
+    'step_dir',
     'step_names',
+    'unwrap_model',
 ]

@@ -6,20 +6,19 @@ import platform
 
 import torch
 
-# Of glibc's malloc.h: parameters of mallopt()
+# Parameters of mallopt() in glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_memory() -> bool:
     """Let the C library keep freed memory for the next allocation.
 
-    By default glibc maps large blocks from the system, zeroed page by page, and gives
-    them back when they are freed: on a CPU a training does so with every large tensor
-    of every iteration. Afterwards this process holds on to the most memory it has
-    used, and so does whatever else runs in it.
+    By default glibc gets large blocks from the system, which zeroes every page, and
+    gives them back when they are freed. A training on a CPU does so for every large
+    tensor in every iteration. With this setting the process, including all other code
+    in it, keeps as much memory as it has used at its peak.
 
-    Called by the tools at their start. Does nothing where a GPU does the work, or on
-    other C libraries.
+    Does nothing with a GPU or with another C library.
 
     Returns:
         bool: Whether the setting was made.
@@ -27,5 +26,5 @@ def keep_memory() -> bool:
     if torch.cuda.is_available() or platform.libc_ver()[0] != 'glibc':
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    # Largest blocks too come from the heap, and its end is not given back.
+    # Take the largest blocks from the heap too, and never give back its end.
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))

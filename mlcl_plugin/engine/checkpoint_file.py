@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file of a checkpoint, before it is read."""
+"""Check the file of a checkpoint before it is read."""
 
 import os.path as osp
 
 
 def check_checkpoint(path: str) -> str:
-    """Raise if a checkpoint is a local file that does not exist.
+    """Check that a checkpoint exists.
 
     Args:
-        path (str): A file, or a URL, which is not looked at.
+        path (str): A file. A URL is not checked.
 
     Returns:
         str: The path.

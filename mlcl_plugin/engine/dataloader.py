@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Defaults of the dataloaders that the tools build."""
+"""Defaults of the dataloaders of a config."""
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -8,16 +8,16 @@ from mmengine.config import Config, ConfigDict
 def set_default_dataloader_cfg(
     cfg: Config, pin_memory: bool = True, persistent_workers: bool = True
 ) -> None:
-    """Fill in what a config leaves open, as MMPretrain's tools do.
+    """Set defaults of the dataloaders, as MMPretrain's tools do.
 
-    Memory is pinned only where there is a GPU to copy to, and workers are
-    persistent only where there are workers; torch warns or fails otherwise.
+    Memory is pinned only with a GPU, and workers are persistent only if there are
+    workers. Otherwise torch warns or fails.
 
     Args:
         cfg (Config): The config, changed in place.
         pin_memory (bool): False never pins memory. Defaults to True.
-        persistent_workers (bool): False always starts workers anew. Defaults to
-            True.
+        persistent_workers (bool): False starts new workers in every epoch. Defaults
+            to True.
     """
     for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(field) is None:

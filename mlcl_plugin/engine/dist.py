@@ -7,13 +7,12 @@ from torch import distributed
 
 
 def setup_cpu_distributed(cfg: Config) -> None:
-    """Prepare a run of several processes where there is no GPU.
+    """Prepare a run of several processes on a machine without a GPU.
 
-    MMEngine's ``launcher='pytorch'`` selects a CUDA device at its start and
-    hands device ids to DDP, which fails without a driver. It leaves a process
-    group alone that is already there, so the group is made here, with gloo, and
-    the model wrapper is told to use no device ids. Nothing happens on a machine
-    with a GPU or without a launcher.
+    MMEngine's ``launcher='pytorch'`` selects a CUDA device and passes device ids to
+    DDP, which fails without a GPU driver. MMEngine keeps a process group that already
+    exists, so this function creates one with gloo and sets the model wrapper to use no
+    device ids. With a GPU or without a launcher it does nothing.
 
     Args:
         cfg (Config): The config of the run, changed in place.
@@ -26,8 +25,7 @@ def setup_cpu_distributed(cfg: Config) -> None:
     if cfg.launcher != 'pytorch':
         raise ValueError(
             f"launcher='{cfg.launcher}' needs a GPU in every process and found none. "
-            'On CPUs start the processes with torchrun (tools/dist_train.sh, '
-            "launcher='pytorch')."
+            "On CPUs start the processes with torchrun and launcher='pytorch'."
         )
     if not distributed.is_initialized():
         distributed.init_process_group('gloo')

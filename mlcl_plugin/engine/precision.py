@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed precision by one flag, on GPUs and CPUs."""
+"""Mixed precision on GPUs and CPUs."""
 
 import torch
 from mmengine.config import Config
 
 
 def enable_amp(cfg: Config, train: bool) -> None:
-    """Let a config train or test in mixed precision (``--amp`` of the tools).
+    """Let a config train or test in mixed precision.
 
-    With a GPU this is what MMPretrain's tools do. Without one, where MMEngine's
-    ``AmpOptimWrapper`` refuses to start, training runs under
-    :class:`AutocastOptimWrapper` in bfloat16, MMEngine's test loop in bfloat16 by
-    itself, and images are handed to the network in channels-last layout, unless the
-    config sets ``channels_last`` of ``MultiViewDataPreprocessor`` itself.
+    With a GPU this does what MMPretrain's tools do. MMEngine's ``AmpOptimWrapper``
+    refuses to start without one, so on a CPU training uses
+    :class:`AutocastOptimWrapper` in bfloat16. MMEngine's test loop uses bfloat16 there
+    by itself. On a CPU images also get the channels-last layout, unless the config sets
+    ``channels_last`` of ``MultiViewDataPreprocessor`` itself.
 
     Args:
         cfg (Config): The config, changed in place.
         train (bool): True for training, False for testing.
 
     Raises:
-        ValueError: If the config has an optimizer wrapper that knows nothing of
-            mixed precision.
+        ValueError: If mixed precision cannot replace the config's optimizer wrapper.
     """
     has_gpu = torch.cuda.is_available()
     if not train:
@@ -30,8 +29,8 @@ def enable_amp(cfg: Config, train: bool) -> None:
         kinds = ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper')
         if wrapper.get('type', 'OptimWrapper') not in kinds:
             raise ValueError(
-                f'--amp cannot be combined with optim_wrapper.type={wrapper.type!r}, '
-                f'expected one of {kinds}.'
+                'Mixed precision cannot be combined with '
+                f'optim_wrapper.type={wrapper.type!r}, expected one of {kinds}.'
             )
         if has_gpu:
             wrapper.type = 'AmpOptimWrapper'

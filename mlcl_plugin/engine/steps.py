@@ -2,26 +2,54 @@
 """How the steps of a config merge into plain configs.
 
 A config with steps is a usual config with two more fields: ``runner_type`` names
-:class:`StepwiseRunner`, ``steps`` maps the name of each step to its changes. This module
-is the only one that knows how changes become the config of a step.
+:class:`StepwiseRunner`, and ``steps`` maps the name of each step to its changes. No
+other module knows how changes become the config of a step.
 """
 
 import copy
 import logging
 import os.path as osp
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 START_FIELDS = ('init_from', 'fresh_parts')
-"""Fields of a step that say where it starts; they are no part of its config."""
+"""Fields of a step that say how it starts. They are not part of its config."""
+
+
+def check_steps(cfg: Config) -> None:
+    """Check that a config has steps.
+
+    Args:
+        cfg (Config): The config.
+
+    Raises:
+        ValueError: If ``steps`` is missing or empty, or a step is not a dict.
+    """
+    steps = cfg.get('steps')
+    if not isinstance(steps, dict) or not steps:
+        raise ValueError(
+            'StepwiseRunner expects steps=dict(NAME=dict(...), ...) in the config, got '
+            f'{steps!r}. Use the default Runner for a single step.'
+        )
+    for name, changes in steps.items():
+        if not isinstance(changes, dict):
+            raise ValueError(
+                f'steps.{name} must be a dict of changes to the config, got '
+                f'{changes!r}.'
+            )
 
 
 def step_names(cfg: Config) -> list[str]:
     """Names of the steps of a config in their order; none without steps."""
     return list(cfg.get('steps') or {})
+
+
+def step_dir(cfg: Config, name: str) -> str:
+    """Folder of the checkpoints and logs of a step, inside ``work_dir``."""
+    return osp.join(cfg.work_dir, name)
 
 
 def base_config(cfg: Config) -> Config:
@@ -41,10 +69,15 @@ def step_config(cfg: Config, name: str) -> Config:
 
     Returns:
         Config: The plain config of the step. Its ``work_dir`` is the folder of the step
-        in that of ``cfg``, if ``cfg`` has one.
+        if ``cfg`` has a ``work_dir``.
 
     Raises:
         ValueError: If there is no such step.
+
+    Examples:
+        >>> cfg = Config(dict(seed=0, steps=dict(first=dict(), second=dict(seed=1))))
+        >>> step_config(cfg, 'first').seed, step_config(cfg, 'second').seed
+        (0, 1)
     """
     if name not in step_names(cfg):
         raise ValueError(
@@ -56,41 +89,52 @@ def step_config(cfg: Config, name: str) -> Config:
     merged = base_config(cfg)
     merged.merge_from_dict(changes)
     if cfg.get('work_dir') is not None:
-        merged.work_dir = osp.join(cfg.work_dir, name)
-    # Loggers and visualizers are looked up by this name (MMEngine adds the time), so
-    # that steps of one name would share their files.
+        merged.work_dir = step_dir(cfg, name)
+    # MMEngine looks up loggers and visualizers by this name, to which it adds the time.
+    # Steps of the same name would share their files.
     stem = osp.splitext(osp.basename(cfg.filename or 'train'))[0]
     merged.experiment_name = f'{stem}_{name}'
     return merged
 
 
 def changes_everywhere(cfg: Config) -> Iterator[ConfigDict]:
-    """All dicts of a config that may set a field: the config and each step's changes.
+    """Iterate over all dicts that may set a field: the config and each step's changes.
 
-    An edit of each of them reaches every step, also those that set the field
-    themselves. Edits change ``cfg``.
+    To change a field in every step, change it in each of these dicts. They belong to
+    ``cfg``.
     """
     yield cfg._cfg_dict
     yield from (cfg.get('steps') or {}).values()
 
 
 def innermost_dataset(dataset: dict) -> dict:
-    """The config of the dataset inside of wrappers such as ``RepeatDataset``."""
+    """Take the config of a dataset out of wrappers such as ``RepeatDataset``.
+
+    Args:
+        dataset (dict): The config of a dataset or wrapper.
+
+    Returns:
+        dict: The config of the innermost dataset, not a copy.
+
+    Examples:
+        >>> innermost_dataset(dict(type='RepeatDataset', dataset=dict(type='VOC')))
+        {'type': 'VOC'}
+    """
     while isinstance(dataset.get('dataset'), dict):
         dataset = dataset['dataset']
     return dataset
 
 
-def check_step_options(steps: dict | None, options: dict[str, Any]) -> None:
+def check_step_options(steps: Mapping | None, options: Mapping[str, Any]) -> None:
     """Refuse options of steps that do not exist, and warn of options without effect.
 
     Args:
-        steps (dict, optional): The config's ``steps``, before the options are merged.
-        options (dict): Values by dotted key, as ``--cfg-options`` gives them.
+        steps (dict, optional): ``steps`` of the config, before the options are merged.
+        options (dict): Values by dotted key, as ``Config.merge_from_dict`` takes them.
 
     Raises:
-        ValueError: If ``steps.NAME...`` names no step of the config. Merged, it would
-            be trained as one more step.
+        ValueError: If ``steps.NAME...`` names no step of the config. Merged into the
+            config, it would be trained as one more step.
     """
     steps = steps or {}
     for key in options:
@@ -113,7 +157,7 @@ def check_step_options(steps: dict | None, options: dict[str, Any]) -> None:
 
 
 def _is_set(changes: Any, keys: list[str]) -> bool:
-    """Whether a step's changes replace what ``keys`` leads to."""
+    """Whether the changes of a step replace the value that ``keys`` lead to."""
     for key in keys:
         if not isinstance(changes, dict) or changes.get('_delete_'):
             return True

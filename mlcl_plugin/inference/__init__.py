@@ -1,1 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
+"""From trained models to answers: labels of images, embeddings, stored features.
+
+:mod:`attention_sheet` needs matplotlib and is left to be imported by who uses it.
+"""
+
+from .build_model import build_model
+from .config import load_model_config
+from .embedding_measures import measure_embeddings
+from .frozen_backbone import extract_features, freeze_backbone
+from .inferencer import MultiLabelInferencer
+from .label_embeddings import embed
+from .model_index import register_models
+from .split_images import build_loader
+
+__all__ = [
+    'MultiLabelInferencer',
+    'build_loader',
+    'build_model',
+    'embed',
+    'extract_features',
+    'freeze_backbone',
+    'load_model_config',
+    'measure_embeddings',
+    'register_models',
+]

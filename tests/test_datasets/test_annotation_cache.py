@@ -65,9 +65,9 @@ def kept(tmp_path):
     return sorted((tmp_path / 'cache').iterdir())
 
 
-@pytest.mark.parametrize('items_a_line', [1, 2, 10_000])
-def test_gives_back_what_was_read(fetch, tmp_path, monkeypatch, items_a_line):
-    monkeypatch.setattr(annotation_cache, 'ITEMS_A_LINE', items_a_line)
+@pytest.mark.parametrize('items_per_line', [1, 2, 10_000])
+def test_gives_back_what_was_read(fetch, tmp_path, monkeypatch, items_per_line):
+    monkeypatch.setattr(annotation_cache, 'ITEMS_PER_LINE', items_per_line)
     for _ in range(3):
         items, classes = fetch()
         assert items == ITEMS and tuple(classes) == CLASSES
@@ -173,7 +173,7 @@ def damage_lines(content):
 
 
 def test_broken_file_is_made_again(fetch, tmp_path, monkeypatch):
-    monkeypatch.setattr(annotation_cache, 'ITEMS_A_LINE', 1)
+    monkeypatch.setattr(annotation_cache, 'ITEMS_PER_LINE', 1)
     fetch()
     (path,) = kept(tmp_path)
     sound = path.read_bytes()

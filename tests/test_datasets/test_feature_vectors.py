@@ -162,7 +162,7 @@ def test_repr(build):
 def test_no_file(build, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'other\.npz.*data_root'):
         build(ann_file='other.npz')
-    with pytest.raises(ValueError, match='is the folder'):
+    with pytest.raises(ValueError, match='is a folder'):
         build(ann_file='.')
 
 
@@ -241,7 +241,7 @@ def test_bad_labels(build, value):
     labels = np.zeros((4, 3))
     labels[3, 1] = value
     with pytest.raises(
-        ValueError, match=f"'train_labels' holds {value}.* in row 3, colu"
+        ValueError, match=f"'train_labels' hold {value}.* in row 3, colu"
     ):
         build(dict(train_labels=labels))
 

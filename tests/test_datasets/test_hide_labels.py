@@ -317,7 +317,7 @@ def test_repr(source):
     assert '0.25 of all entries (seed 4)' in text and 'Hidden labels: \tunknown' in text
     assert 'LabelsToTargets' in text
     text = repr(build(source, mode='single_positive', unknown_as=0))
-    assert 'one present label an image' in text and 'taken as absent' in text
+    assert 'one present label per image' in text and 'taken as absent' in text
 
 
 @pytest.mark.parametrize('wrapped_as', ['config', 'object'])
@@ -410,7 +410,7 @@ def test_number_of_classes(source):
     ):
         hidden = scores(build(source, dataset=dataset, keep=0.3, num_classes=number))
         np.testing.assert_array_equal(hidden, scores(build(source, keep=0.3)))
-    with pytest.raises(ValueError, match='does not tell its classes. Set num_classes'):
+    with pytest.raises(ValueError, match='does not name its classes. Set num_classes'):
         build(source, dataset=source(classes=None), keep=0.3)
 
 
@@ -419,8 +419,8 @@ def test_number_of_classes(source):
     [
         (dict(), r"There is no 'gt_label' \(image .*image.png\)"),
         (dict(gt_label=[3, 12]), r'label 12 .*from 0 to 11'),
-        (dict(gt_score=[1, 0]), r'gt_score has shape \(2,\)'),
-        (dict(gt_score=[2] * NUM_CLASSES), 'gt_score holds 2'),
+        (dict(gt_score=[1, 0]), r'gt_score has the shape \(2,\)'),
+        (dict(gt_score=[2] * NUM_CLASSES), 'gt_score hold 2'),
     ],
 )
 def test_bad_labels(source, info, message):

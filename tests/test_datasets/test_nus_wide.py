@@ -182,7 +182,9 @@ def test_missing_photographs(root, cache):
     logger = MMLogger.get_current_instance()
     options = dict(missing='skip', cache_dir=str(root / 'cache') if cache else None)
     assert read(build(root)) == as_paths(TRAIN)
-    with pytest.raises(ValueError, match='None of the 3 photographs .*data_prefix'):
+    with pytest.raises(
+        ValueError, match='All 3 photographs .* are missing.*data_prefix'
+    ):
         build(root, **options)
     (root / 'Flickr/sky').mkdir(parents=True)
     (root / 'Flickr/sky/0004_1.jpg').touch()
@@ -214,7 +216,7 @@ def test_missing_photographs(root, cache):
         (dict(metainfo=dict(classes='sky')), "classes is the string 'sky'"),
         (
             dict(classes=['elk']),
-            r'none of the 4 images carries one of .*keep_unlabelled',
+            r'none of the 4 images has one of .*keep_unlabelled',
         ),
     ],
 )
@@ -230,8 +232,8 @@ def test_malformed_single_labels(tmp_path):
         ('0\n1\n2\n0\n', 'line 3 holds 2 as number 1, expected 0 or 1'),
         ('0\n1\n0\n', '3 lines of 1 numbers, expected 4 lines of 1: .*TrainImagelist'),
         ('0 1\n0 1\n0 1\n0 1\n', '4 lines of 2 numbers, expected 4 lines of 1'),
-        ('0\nx\n0\n0\n', 'expected 0 or 1 a line, but .*x'),
-        ('0\n0 1\n0\n0\n', 'expected 0 or 1 a line, but'),
+        ('0\nx\n0\n0\n', 'expected 0 or 1 per line, but .*x'),
+        ('0\n0 1\n0\n0\n', 'expected 0 or 1 per line, but'),
         ('', 'is empty'),
     ):
         path.write_text(content)
@@ -255,7 +257,7 @@ def test_malformed_joined_labels(tmp_path):
         ([lines[0], '-1' + lines[1][1:], *lines[2:]], 'line 2 holds -1 as number 1'),
         (
             [lines[0], lines[1][2:], *lines[2:]],
-            'expected 81 numbers 0 or 1 a line, but',
+            'expected 81 numbers 0 or 1 per line, but',
         ),
     ):
         path.write_text('\n'.join(content))

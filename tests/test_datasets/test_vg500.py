@@ -139,7 +139,7 @@ def test_missing_files(root):
     with pytest.raises(FileNotFoundError, match='other.json.*ann_file.*data_root'):
         build(root, ann_file='other.json')
     (root / 'train_list_500.txt').write_text('1.jpg\n')
-    with pytest.raises(ValueError, match='none of the 1 images carries a label'):
+    with pytest.raises(ValueError, match='none of the 1 images has a label'):
         build(root, keep_unlabelled=False)
     (root / 'train_list_500.txt').write_text('')
     with pytest.raises(ValueError, match='train_list_500.txt is empty'):

@@ -165,7 +165,7 @@ def test_missing_files(root):
     ('options', 'message'),
     [
         (dict(split='foo'), "image_set_path='ImageSets/Main/foo.txt'"),
-        (dict(split=''), 'neither split'),
+        (dict(split=''), 'image_set_path.*got neither'),
         (dict(data_prefix=dict(img_path='JPEGImages')), 'ann_path'),
         (dict(data_prefix=dict(ann_path='Annotations')), "expected 'img_path'"),
         (dict(classes=['cat', 'cat']), "'cat' more than once"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one of several gloo processes does in test_dist.py: train, resume, test."""
+"""One of several gloo processes of test_dist.py: trains, resumes, tests."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ TOOLS = Path(__file__).parents[2] / 'tools'
 
 
 def build(tool, *args):
-    """The runner that a tool makes of its command line."""
+    """Runner that a tool builds from its command line."""
     spec = importlib.util.spec_from_file_location(f'tools_{tool}', TOOLS / f'{tool}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -54,7 +54,7 @@ def main(rank, world_size, port, out, config, work_dir):
 
 
 if __name__ == '__main__':
-    # Formatting the config for every checkpoint takes longer than all the rest.
+    # Formatting the config for every checkpoint takes longer than everything else.
     with mock.patch(
         'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
     ):

@@ -3,6 +3,8 @@ import json
 
 import pytest
 from mmpretrain.datasets import VOC
+from mmpretrain.registry import DATA_SAMPLERS
+from torch.utils.data import Sampler
 
 from mlcl_plugin.engine import CheckedRunner
 
@@ -76,7 +78,7 @@ def test_empty_image_set(tmp_path, kind):
 
 
 def test_other_errors(labels):
-    """They say what they are about themselves."""
+    """Other errors stay as they are."""
     with pytest.raises(FileNotFoundError, match='gone.json'):
         build(**labels['two'] | dict(ann_file='gone.json'))
 
@@ -96,3 +98,26 @@ def test_fewer_images_than_a_batch(make_runner, record, drop_last):
     else:
         runner.train()
     assert len(record.epochs()) == 1 - drop_last
+
+
+class NoBatch(Sampler):
+    """Foreign batch sampler, which has no size of a batch."""
+
+    def __init__(self, sampler, batch_size):
+        pass
+
+    def __iter__(self):
+        return iter(())
+
+    def __len__(self):
+        return 0
+
+
+def test_foreign_batch_sampler(make_runner):
+    DATA_SAMPLERS.register_module(module=NoBatch)
+    try:
+        runner = make_runner({'train_dataloader.batch_sampler': dict(type='NoBatch')})
+        with pytest.raises(ValueError, match=r'7 images.*batch_sampler=NoBatch\. Set'):
+            runner.train()
+    finally:
+        DATA_SAMPLERS.module_dict.pop('NoBatch')

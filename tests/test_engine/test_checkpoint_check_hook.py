@@ -60,7 +60,7 @@ def test_names_what_is_missing():
     message = (
         r'file.pth does not fit the model: 8 of its 11 weights are missing .*, e.g. '
         r'backbone.0.weight, backbone.0.bias, backbone.1.weight, backbone.1.bias, '
-        r'backbone.1.running_mean\. Take'
+        r'backbone.1.running_mean\. Use'
     )
     with pytest.raises(ValueError, match=message):
         check(state)
@@ -69,12 +69,12 @@ def test_names_what_is_missing():
 def test_names_what_has_another_shape():
     state = make_model().state_dict()
     state['head.fc.weight'] = torch.zeros(3, 4)
-    with pytest.raises(ValueError, match=r'1 of its 11 .*, e.g. head.fc.weight\. Take'):
+    with pytest.raises(ValueError, match=r'1 of its 11 .*, e.g. head.fc.weight\. Use'):
         check(state)
     # what may be missing must fit all the same
     state = make_model().state_dict()
     state['head.projector.bias'] = torch.zeros(6)
-    with pytest.raises(ValueError, match=r'e.g. head.projector.bias\. Take'):
+    with pytest.raises(ValueError, match=r'e.g. head.projector.bias\. Use'):
         check(state, ['head.projector.'])
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.runner import Runner
+from mmpretrain.models import AverageClsScoreTTA
 from torch import nn
 
 from mlcl_plugin.engine import DatasetCheckHook
@@ -63,7 +64,7 @@ def test_number_of_classes_differs(plain_runner, record, part):
 
 
 def test_validation_set_differs(plain_runner, record):
-    """Seen before the first epoch, not after it."""
+    """The error comes before the first epoch, not after it."""
     runner = plain_runner({'val_dataloader.dataset.classes': ('cat', 'owl')})
     with pytest.raises(ValueError, match='num_classes=3, but the val .* has 2 classes'):
         runner.train()
@@ -71,7 +72,7 @@ def test_validation_set_differs(plain_runner, record):
 
 
 def test_order_of_classes_differs(plain_runner, record):
-    """The number agrees, and nothing else would notice."""
+    """The number agrees, so no other check raises."""
     classes = list(plain_runner().val_dataloader.dataset.metainfo['classes'])
     other = [classes[0], classes[2], classes[1]]
     runner = plain_runner({'val_dataloader.dataset.classes': other})
@@ -97,7 +98,7 @@ def test_no_image(plain_runner, tmp_path, split):
 
 
 def test_dataset_without_class_names(plain_runner, record, tiny_coco, tmp_path):
-    """There is nothing to compare."""
+    """No names to compare."""
     images = [
         dict(img_path=str(tiny_coco / f'train/{i:03}.png'), gt_label=[0, 2])
         for i in range(4)
@@ -114,7 +115,9 @@ def test_wrapped_model(wrapped):
     if wrapped == 'parallel':
         model = nn.DataParallel(model)
     elif wrapped == 'tta':
-        model = SimpleNamespace(module=model)
+        # MMEngine asks for it.
+        model.test_step = None
+        model = AverageClsScoreTTA(model)
     dataset = type('Dataset', (list,), dict(metainfo=dict(classes='abc')))([0])
     runner = SimpleNamespace(
         model=model, test_dataloader=SimpleNamespace(dataset=dataset)

@@ -133,14 +133,13 @@ def run(script, *args):
         PORT=free_port(),
         PYTHON=sys.executable,
     )
-    result = subprocess.run(
+    return subprocess.run(
         ['bash', str(ROOT / 'tools' / script), *map(str, args)],
         env=env,
         capture_output=True,
         text=True,
         timeout=600,
     )
-    return result
 
 
 @pytest.mark.slow

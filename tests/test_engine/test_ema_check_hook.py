@@ -45,7 +45,7 @@ def run(max_iters, iters_per_epoch=10, max_share=0.05, **kwargs):
 
 
 def share_left(momentum, iterations, interval=1):
-    """By the average itself: of a weight that is 1 at first and 0 from then on."""
+    """Measure with MMEngine's average: the weight is 1 at first and 0 afterwards."""
     model = nn.Linear(1, 1, bias=False).double()
     average = ExponentialMovingAverage(model, momentum, interval)
     for iteration in range(iterations + 1):

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from mlcl_plugin.engine.runner.pointers import has_begun, read_pointer, write_pointer
+from mlcl_plugin.engine.pointers import (
+    has_begun,
+    has_pointer,
+    mark_finished,
+    read_pointer,
+    remove_pointers,
+    write_pointer,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +37,7 @@ def test_write_and_read(tmp_path, monkeypatch):
 
 
 def test_read_while_written(tmp_path):
-    """Who has opened the pointer reads the old content to its end."""
+    """A process that has opened the pointer reads the old content to its end."""
     path = tmp_path / 'last_checkpoint'
     path.write_text('/old.pth')
     with path.open() as file:
@@ -57,3 +64,26 @@ def test_empty(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('\n')
     with pytest.raises(ValueError, match='last_checkpoint is empty, expected'):
         read_pointer(str(tmp_path), 'last_checkpoint')
+
+
+def test_remove(tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    folder, names = str(tmp_path), ('last_checkpoint', 'started_from')
+    assert not remove_pointers(folder, *names)
+    write_pointer(folder, 'last_checkpoint', 'epoch_1.pth')
+    write_pointer(folder, 'finished_checkpoint', 'epoch_1.pth')
+    assert has_pointer(folder, 'last_checkpoint')
+    assert remove_pointers(folder, *names)
+    # other pointers and checkpoints stay
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {'epoch_1.pth', 'finished_checkpoint'}
+
+
+def test_mark_finished(tmp_path):
+    """With the path of the last checkpoint, as earlier versions wrote it."""
+    mark = tmp_path / 'finished_checkpoint'
+    mark_finished(str(tmp_path))
+    assert mark.read_text() == ''
+    (tmp_path / 'last_checkpoint').write_text('/there/epoch_1.pth')
+    mark_finished(str(tmp_path))
+    assert mark.read_text() == '/there/epoch_1.pth'

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The environment of the Makefile; nothing is installed here."""
+"""Tests of the environment of the Makefile. They install nothing."""
 
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -19,10 +20,10 @@ spec.loader.exec_module(tool)
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """What the environment is made from, to be changed."""
+    """A folder with the files that the environment is made from, to change."""
     folder = tmp_path / 'checkout'
     folder.mkdir()
-    for name in tool.MADE_FROM:
+    for name in (*tool.MADE_FROM, tool.CONSTRAINTS, 'oldest.txt'):
         (folder / name).write_text(name)
     monkeypatch.setattr(tool, 'ROOT', folder)
     return folder
@@ -32,9 +33,9 @@ def checkout(tmp_path, monkeypatch):
 def setup(checkout, monkeypatch, capsys):
     """Function that runs the script on a folder.
 
-    It returns what is done, a list of 'venv' and 'pip', and what is said. The missing
-    modules are ``setup.gone``, what is not to succeed is ``setup.fails``, and
-    ``setup.repairs`` tells whether pip brings missing modules back.
+    It returns the steps that ran, a list of 'venv' and 'pip', and the output.
+    ``setup.gone`` holds the missing modules, ``setup.fails`` names the step that fails,
+    and ``setup.repairs`` tells whether pip installs missing modules.
     """
 
     def run(command, **kwargs):
@@ -50,18 +51,23 @@ def setup(checkout, monkeypatch, capsys):
             Path(rest[0], 'bin').mkdir()
             tool.python_of(Path(rest[0])).write_text('')
         else:
-            assert rest[0] == 'install' and rest[-1] == tool.TARGET
-            assert {'--constraint', tool.CONSTRAINTS, '--editable'} <= set(rest)
+            assert rest[0] == 'install' and rest[-2] == '--editable'
             assert kwargs['cwd'] == checkout
+            call.target = rest[-1]
+            call.constraints = [
+                value
+                for name, value in itertools.pairwise(rest)
+                if name == '--constraint'
+            ]
             if call.repairs:
                 call.gone = set()
         if call.fails == 'interrupted ' + argument:
             raise KeyboardInterrupt
         return SimpleNamespace(returncode=int(call.fails == argument))
 
-    def call(venv):
+    def call(venv, *options):
         call.done = []
-        monkeypatch.setattr(sys, 'argv', ['setup_venv.py', str(venv)])
+        monkeypatch.setattr(sys, 'argv', ['setup_venv.py', str(venv), *options])
         tool.main()
         return call.done, capsys.readouterr().out
 
@@ -76,7 +82,7 @@ def venv(tmp_path, setup):
     """A complete environment."""
     folder = tmp_path / 'venv'
     done, said = setup(folder)
-    assert done == ['venv', 'pip'] and 'making' in said and 'tested' not in said
+    assert done == ['venv', 'pip'] and 'making' in said and 'tests run' not in said
     (folder / 'lib').mkdir()
     (folder / 'lib/old').write_text('')
     return folder
@@ -93,7 +99,7 @@ def test_link(setup, venv, tmp_path):
     assert setup(tmp_path / 'link')[0] == []
 
 
-@pytest.mark.parametrize('name', tool.MADE_FROM)
+@pytest.mark.parametrize('name', [*tool.MADE_FROM, tool.CONSTRAINTS])
 def test_made_from_something_else(setup, venv, checkout, name):
     (checkout / name).write_text('other')
     assert setup(venv)[0] == ['pip']
@@ -101,19 +107,51 @@ def test_made_from_something_else(setup, venv, checkout, name):
     assert setup(venv)[0] == []
 
 
-@pytest.mark.parametrize('name', ['pytest', 'ruff', 'xdist'])
+@pytest.mark.parametrize('name', tool.TOOLS)
 def test_tool_is_gone(setup, venv, name):
     setup.gone = {name}
     assert setup(venv)[0] == ['pip']
     assert (venv / 'lib/old').exists()
     assert setup(venv)[0] == []
-    # pip takes it to be there
+    # pip lists it as installed
     setup.gone, setup.repairs = {name}, False
     with pytest.raises(SystemExit, match='cannot be imported'):
         setup(venv)
     setup.repairs = True
     done, said = setup(venv)
-    assert done == ['venv', 'pip'] and 'half-made' in said
+    assert done == ['venv', 'pip'] and 'is incomplete' in said
+
+
+def test_family_and_constraints(setup, venv):
+    assert setup.target == '.[onedl,demo,tools,dev]'
+    assert setup.constraints == ['constraints.txt']
+    assert setup(venv, '--family', 'openmmlab', '--constraints', '')[0] == ['pip']
+    assert setup.target == '.[openmmlab,demo,tools,dev]'
+    assert setup.constraints == []
+    assert setup(venv, '--family', 'openmmlab', '--constraints', '')[0] == []
+    assert setup(venv, '--constraints', 'oldest.txt')[0] == ['pip']
+    assert setup.constraints == ['oldest.txt']
+
+
+@pytest.mark.skipif(not shutil.which('make'), reason='needs make')
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        ([], '--family "onedl" --constraints "constraints.txt"'),
+        (['FAMILY=openmmlab'], '--family "openmmlab" --constraints ""'),
+        (['CONSTRAINTS=a.txt'], '--family "onedl" --constraints "a.txt"'),
+    ],
+)
+def test_what_make_passes_on(options, expected):
+    call = subprocess.run(
+        [shutil.which('make'), '--dry-run', 'setup', 'PYTHON=python', *options],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if not k.startswith(('MAKE', 'MFL'))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert expected in ' '.join(call.stdout.replace('\\', ' ').split())
 
 
 def test_moved(setup, venv, tmp_path):
@@ -153,13 +191,13 @@ def test_half_made(setup, tmp_path, fails):
     (folder / 'rest').write_text('')
     setup.fails = None
     done, said = setup(folder)
-    assert done == ['venv', 'pip'] and 'half-made' in said
+    assert done == ['venv', 'pip'] and 'is incomplete' in said
     assert not (folder / 'rest').exists()
     assert setup(folder)[0] == []
 
 
 @pytest.mark.parametrize('kind', ['folder', 'file', 'venv'])
-def test_folder_of_a_stranger(setup, tmp_path, kind):
+def test_folder_that_something_else_made(setup, tmp_path, kind):
     folder = tmp_path / 'theirs'
     if kind == 'file':
         folder.write_text('theirs')
@@ -167,7 +205,7 @@ def test_folder_of_a_stranger(setup, tmp_path, kind):
         folder.mkdir()
         (folder / ('pyvenv.cfg' if kind == 'venv' else 'thesis.tex')).write_text('')
     before = sorted(tmp_path.rglob('*'))
-    with pytest.raises(SystemExit, match='was not made by `make setup`'):
+    with pytest.raises(SystemExit, match='`make setup` did not make it'):
         setup(folder)
     assert setup.done == [] and sorted(tmp_path.rglob('*')) == before
 
@@ -179,7 +217,7 @@ def test_empty_folder(setup, tmp_path):
 
 def test_newer_python(setup, tmp_path, monkeypatch):
     monkeypatch.setattr(tool, 'NEWEST_TESTED', (3, 9))
-    assert 'tested up to Python 3.9.' in setup(tmp_path / 'venv')[1]
+    assert 'the tests run up to Python 3.9.' in setup(tmp_path / 'venv')[1]
 
 
 @pytest.mark.skipif(not shutil.which('make'), reason='needs make')

@@ -53,7 +53,7 @@ def without(distributions, *names):
     [
         FORKS,
         STOCK,
-        # The full mmcv instead of mmcv-lite, and a source build of torch.
+        # The full mmcv instead of mmcv-lite; a source build of torch.
         {**without(STOCK, 'mmcv-lite'), 'mmcv': '2.1.0'},
         {**FORKS, 'torch': '2.6.0a0+df5bbc09d1.nv24.11'},
         # Checkouts on PYTHONPATH: modules without distributions.
@@ -93,7 +93,7 @@ def test_both_families():
     message = failure({**FORKS, 'mmengine': '0.10.7', 'mmcv-lite': '2.2.0'})
     assert 'two families' in message
     assert 'onedl-mmcv 2.3.6' in message and 'mmcv-lite 2.2.0' in message
-    # Removing one family takes files of the other along.
+    # Uninstalling one family removes files of the other.
     assert (
         '`pip uninstall -y onedl-mmpretrain onedl-mmengine onedl-mmcv mmengine '
         'mmcv-lite`' in message
@@ -101,7 +101,7 @@ def test_both_families():
     assert '`pip install "mlcl_plugin[onedl]"`' in message
 
 
-def test_both_families_is_told_before_the_files_that_went_missing():
+def test_both_families_are_reported_before_missing_files():
     assert 'two families' in failure({**FORKS, 'mmcv': '2.2.0'}, ['mmcv'])
 
 
@@ -143,7 +143,7 @@ def test_stock_family_with_a_torch_that_refuses_its_checkpoints():
 def test_installed_distributions(monkeypatch):
     def version(name):
         if name == 'onedl-mmcv':
-            return None  # what importlib gives for a damaged distribution
+            return None  # as importlib returns for a damaged distribution
         try:
             return FORKS[name]
         except KeyError:
@@ -184,7 +184,7 @@ def test_failing_import_keeps_its_cause(tmp_path, monkeypatch, code, expected):
 
 
 def import_plugin(*flags, path):
-    """Import the plugin in a Python of its own and give what it writes."""
+    """Import the plugin in a new Python and return its stderr."""
     call = subprocess.run(
         [sys.executable, *flags, '-c', 'import mlcl_plugin'],
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, path))},
@@ -233,7 +233,7 @@ def test_setup_cfg_asks_for_the_versions_that_are_checked():
         modules.update({name: members[name] for name in asked})
     for name, module in modules.items():
         assert required[name] == SpecifierSet(_stack.SUPPORTED[module])
-    # what import warns of
+    # The import warns of later versions.
     assert openmmlab['torch'] == SpecifierSet(f'<{_stack.SAFE_LOAD_TORCH}')
 
 

@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 MIM = 'mlcl_plugin/.mim/'
-# What a checkout holds and a build may look at.
+# The files of a checkout that a build may read.
 TREE = [
     'LICENSE',
     'MANIFEST.in',
@@ -52,7 +52,7 @@ def checkout(tmp_path):
 
 
 def build(kind, source):
-    """Build with the setuptools that is installed and give the file."""
+    """Build with the installed setuptools and return the file."""
     target = source.parent / f'{kind}-{source.name}'
     target.mkdir(exist_ok=True)
     call = subprocess.run(
@@ -81,7 +81,7 @@ def names_in(wheel):
 
 
 def files_below(tree, *tops):
-    """Walk a tree without setup.py's help and without following its links."""
+    """Walk a tree without setup.py's functions and without following its links."""
     return {
         (Path(folder) / file).relative_to(tree).as_posix()
         for top in tops
@@ -105,6 +105,14 @@ def test_every_config_and_tool_is_carried(setup_py):
     carried = {file.as_posix() for file in setup_py['mim_files']()}
     assert carried == carried_names(ROOT)
     assert {'model-index.yml', 'tools/train.py'} <= carried
+
+
+def test_rooms_are_packages():
+    """A folder of code without ``__init__.py`` would be missing in a wheel."""
+    package = ROOT / 'mlcl_plugin'
+    folders = {path.parent for path in package.rglob('*.py')}
+    folders = {f for f in folders if '.mim' not in f.relative_to(package).parts}
+    assert [str(f) for f in folders if not (f / '__init__.py').is_file()] == []
 
 
 def test_config_names_are_unique():
@@ -148,7 +156,7 @@ def test_link_mim(setup_py, tmp_path, monkeypatch, links):
             raise OSError('a required privilege is not held by the client')
 
         monkeypatch.setattr(Path, 'symlink_to', refuse)
-    # What an older install left.
+    # A file of an older install.
     (target / 'configs').mkdir(parents=True)
     (target / 'configs' / 'stale.py').write_text('')
 
@@ -161,7 +169,7 @@ def test_link_mim(setup_py, tmp_path, monkeypatch, links):
         assert (target / 'tools' / 'train.py').is_file()
         assert (target / 'model-index.yml').read_text() == 'Import: []'
         assert (target / 'configs').is_symlink() == links
-    # Taking the links away leaves what they show.
+    # Removing the links keeps their targets.
     setup_py['remove'](target)
     assert (tmp_path / 'configs' / '_base_' / 'a.py').is_file()
 
@@ -170,7 +178,13 @@ def test_link_mim(setup_py, tmp_path, monkeypatch, links):
 def test_wheel(checkout):
     wheel = build('wheel', checkout)
     assert wheel.name.endswith('-py3-none-any.whl')
-    assert names_in(wheel) == expected_names(checkout)
+    names = names_in(wheel)
+    assert names == expected_names(checkout)
+    rooms = ('apis', 'data_check', 'inference', 'reports')
+    assert {
+        'mlcl_plugin/py.typed',
+        *(f'mlcl_plugin/{r}/__init__.py' for r in rooms),
+    } <= names
     assert not (checkout / MIM).exists()
 
     with zipfile.ZipFile(wheel) as archive:
@@ -180,7 +194,7 @@ def test_wheel(checkout):
             next(n for n in archive.namelist() if n.endswith('/LICENSE'))
         ).decode('utf-8')
     assert re.search(r'^Name: mlcl[_-]plugin$', metadata, re.M)
-    # Neither family without an extra: it would break who uses the other.
+    # Only an extra may require a family: see _stack.py.
     required = re.findall(r'^Requires-Dist: (\S.*)$', metadata, re.M)
     assert not [r for r in required if 'mm' in r and 'extra ==' not in r]
 

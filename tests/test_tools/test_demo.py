@@ -12,7 +12,7 @@ import cv2
 import pytest
 from mmengine.config import Config
 
-from mlcl_plugin.engine import StepwiseRunner
+from mlcl_plugin.engine import find_start
 
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / 'tools/demo.py'
@@ -37,7 +37,7 @@ def demo(tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The commands that are called, in place of running them."""
+    """The commands that are called, instead of running them."""
     calls = []
 
     def run(command):
@@ -132,11 +132,10 @@ def test_resume(demo, calls):
     one.train_control()
     cfg = merged(calls.pop())
     assert cfg.resume and cfg.load_from is None
-    index, resumed, inside = StepwiseRunner(cfg)._find_start(list(cfg.steps))
-    assert (list(cfg.steps)[index], Path(resumed).resolve(), inside) == (
+    start = find_start(cfg)
+    assert (start.step, Path(start.resume_from).resolve()) == (
         'step2',
         latest.resolve(),
-        True,
     )
 
     finish(one, model)
@@ -195,9 +194,9 @@ def test_minutes(demo):
 
 @pytest.mark.parametrize('resumed', [True, False])
 def test_report(resumed):
-    figures = {key: 90 + i for i, key in enumerate(tool.METRICS)} | {'minutes': 1.25}
+    values = {key: 90 + i for i, key in enumerate(tool.METRICS)} | {'minutes': 1.25}
     content = dict(
-        models=dict.fromkeys(tool.MODELS, figures),
+        models=dict.fromkeys(tool.MODELS, values),
         scenes=dict(train=5000, val=1000),
         seed=4,
         command='python tools/demo.py --seed 4',
@@ -205,7 +204,7 @@ def test_report(resumed):
         minutes=6.54,
         resumed=resumed,
         hardware=tool.describe_hardware(),
-        versions=tool.describe_versions(),
+        versions=tool.installed_versions(tool.PACKAGES),
     )
     text = tool.format_report(content)
     table = [line for line in text.splitlines() if line.startswith('|')]
@@ -256,8 +255,8 @@ def test_whole(tmp_path):
     assert (work / 'results.md').read_text() in out
     assert cv2.imread(str(work / 'predictions.png')) is not None
     assert list(results['models']) == list(tool.MODELS)
-    for figures in results['models'].values():
-        assert 0 < figures['mAP'] <= 100 and 0 < figures['minutes'] < 5
+    for values in results['models'].values():
+        assert 0 < values['mAP'] <= 100 and 0 < values['minutes'] < 5
     losses = {}
     for folder in ('contrast/step1', 'contrast/step2', 'no_contrast/step2'):
         (log,) = (work / folder).glob('*/vis_data/scalars.json')
@@ -281,5 +280,5 @@ def test_whole(tmp_path):
     assert 'finished already' in out and checkpoint.stat().st_mtime_ns == written
     again = json.loads((work / 'results.json').read_text())
     assert again['resumed'] and not results['resumed']
-    for model, figures in again['models'].items():
-        assert figures['mAP'] == pytest.approx(results['models'][model]['mAP'])
+    for model, values in again['models'].items():
+        assert values['mAP'] == pytest.approx(results['models'][model]['mAP'])

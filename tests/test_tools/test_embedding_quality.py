@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import importlib.util
 import json
+import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,17 @@ def call(write_config, tmp_path):
         return model.eval(), json.loads(out.read_text())
 
     return call
+
+
+@contextmanager
+def one_line_error(capsys, message):
+    """Expect that the tool ends with one line on stderr."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as error:
+        yield
+    assert error.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(f'embedding_quality: .*{message}', line)
 
 
 def images_and_targets(root, split='val'):
@@ -225,45 +238,54 @@ def test_seed(call):
         assert contents[0][key] == contents[2][key]
 
 
-def test_missing_checkpoint(write_config):
-    with pytest.raises(FileNotFoundError, match='nowhere.pth does not exist'):
+def test_missing_checkpoint(write_config, capsys):
+    with one_line_error(capsys, 'nowhere.pth does not exist'):
         tool.main([str(write_config()), 'nowhere.pth'])
 
 
-def test_checkpoint_of_another_model(call):
-    with pytest.raises(ValueError, match='does not fit the model: 26 .* neck.queries'):
+def test_checkpoint_of_another_model(call, capsys):
+    with one_line_error(capsys, 'does not fit the model: 26 .* neck.queries'):
         call(model_changes={'model.neck.embed_dims': 8, 'model.head.in_channels': 8})
 
 
-def test_step(call):
+def test_step(call, capsys):
     """The model of a step, which has what the others have not."""
     model, content = call('--step', 'step2', '--projected', model_changes=STEP_2)
     assert content['dimensions'] == 8
-    with pytest.raises(ValueError, match="no step 'step3', expected one of"):
+    with one_line_error(capsys, "no step 'step3', expected one of"):
         call('--step', 'step3')
 
 
-def test_without_projector(call):
-    with pytest.raises(ValueError, match=r'got LabelWiseClsHead without one.*--step'):
+def test_without_projector(call, capsys):
+    message = r'--projected needs .* got LabelWiseClsHead without one.*--step step2'
+    with one_line_error(capsys, message):
         call('--projected')
 
 
-def test_head_without_number_of_labels(call):
+def test_bad_device(call, capsys):
+    with one_line_error(capsys, 'nonsense'):
+        call('--device', 'nonsense')
+
+
+def test_head_without_number_of_labels(call, capsys):
     head = dict(
         _delete_=True, type='CSRAClsHead', num_classes=3, in_channels=16, num_heads=1
     )
     changes = {'model.neck': None, 'model.head': dict(head, lam=0.1)}
-    with pytest.raises(ValueError, match='no head with num_classes'):
+    with one_line_error(capsys, 'no head with num_classes'):
         call(changes=changes)
 
 
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (['--num-images', '0'], '--num-images must be positive, got 0'),
-        (['--shots', '5', '0'], '--shots must be positive, got 0'),
-        (['--repeats', '-1'], '--repeats must be positive, got -1'),
-        (['--seed', '-1'], '--seed must not be negative, got -1'),
+        (
+            ['--num-images', '0'],
+            "--num-images: expected an integer of at least 1, got '0'",
+        ),
+        (['--shots', '5', '0'], "--shots: expected an integer of at least 1, got '0'"),
+        (['--repeats', '-1'], "--repeats: expected an integer of at least 1, got '-1'"),
+        (['--seed', '-1'], "--seed: expected an integer of at least 0, got '-1'"),
     ],
 )
 def test_bad_options(capsys, options, message):

@@ -51,7 +51,10 @@ def infer(config, checkpoint, monkeypatch, capsys):
 
     def call(*args, config=config, checkpoint=checkpoint):
         capsys.readouterr()
-        code = tool.main([*map(str, args), str(config), str(checkpoint)])
+        try:
+            code = tool.main([*map(str, args), str(config), str(checkpoint)])
+        except SystemExit as error:
+            code = error.code
         out, err = capsys.readouterr()
         return code, [json.loads(line) for line in out.splitlines()], err
 
@@ -89,8 +92,8 @@ def test_files(infer, photos, tmp_path):
     # Nothing is replaced without a word.
     before = out.read_bytes()
     for again, what in [
-        (['--out', out], 'labels.jsonl exists. Add --resume'),
-        (['--out-dir', pictures], 'pictures is not empty'),
+        (['--out', out], 'labels.jsonl exists. Add --resume to go on, or --overwrite.'),
+        (['--out-dir', pictures], 'pictures is not empty. Use another one, or set --o'),
     ]:
         code, lines, err = infer(photos, *again)
         assert (code, lines) == (2, [])
@@ -216,21 +219,30 @@ def test_errors_in_one_line(infer, photos, tmp_path, changes, message):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (['--thr', '2'], 'thr must lie from 0 to 1'),
-        (['--batch-size', '0'], 'batch_size must be 1 or more'),
-        (['--device', 'nonsense'], 'nonsense'),
+        (['--thr', '2'], "--thr: expected a number from 0 to 1, got '2'"),
+        (['--thr', 'nan'], "--thr: expected a number from 0 to 1, got 'nan'"),
+        (['--batch-size', '0'], '--batch-size: expected an integer of at least 1, got'),
+        (['--workers', '-1'], "--workers: expected an integer of at least 0, got '-1'"),
+        (['--top-k', '0'], "--top-k: expected an integer of at least 1, got '0'"),
     ],
 )
 def test_bad_values(infer, photos, options, message):
     code, lines, err = infer(photos, *options)
     assert (code, lines) == (2, [])
-    assert err.splitlines()[-1].startswith('infer: ') and message in err
+    assert f'error: argument {message}' in err.splitlines()[-1]
+
+
+def test_bad_device(infer, photos):
+    code, lines, err = infer(photos, '--device', 'nonsense')
+    assert (code, lines) == (2, [])
+    assert err.splitlines()[-1].startswith('infer: ') and 'nonsense' in err
 
 
 def test_no_image(infer, tmp_path):
     (tmp_path / 'empty').mkdir()
     code, _, err = infer(tmp_path / 'empty')
     assert code == 2 and 'no image in the folder' in err
+    assert err.endswith(' Folders inside of it need --recursive.\n')
 
 
 @pytest.mark.parametrize(

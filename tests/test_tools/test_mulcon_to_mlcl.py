@@ -351,6 +351,14 @@ def test_order_of_the_weights_is_told(tmp_path, capsys):
     assert '--categories needs --ann-file' in capsys.readouterr().err
 
 
+def test_wrong_input_is_told_in_one_line(tmp_path, capsys):
+    args = [str(tmp_path / 'nowhere'), str(tmp_path / 'out.pth'), '--tag', TAG]
+    with pytest.raises(SystemExit, match='2'):
+        converter.main([*args, '--ann-file', 'instances.json'])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f'mulcon_to_mlcl: There is no folder {tmp_path / "nowhere"}.'
+
+
 def test_missing_files(tmp_path):
     with pytest.raises(FileNotFoundError, match='no folder .*nowhere'):
         converter.convert(tmp_path / 'nowhere', TAG)
@@ -432,23 +440,23 @@ def test_malformed_label_lists(tmp_path, label_lists):
         convert(ann_file=None)
     with pytest.raises(FileNotFoundError, match='no file .*gone.json'):
         convert(categories=str(tmp_path / 'gone.json'))
+    Path(ann_file).write_text('{"images": []}')
     with pytest.raises(ValueError, match="instances.json has no list 'categories'"):
-        Path(ann_file).write_text('{"images": []}')
         convert()
     for names in (NAMES[:4], [*NAMES[:4], NAMES[0]], [*NAMES, 'tram']):
         message = f'{len(names)} categories with {len(set(names))} .* 5 labels'
-        with pytest.raises(ValueError, match=message):
-            listed = [dict(id=i, name=name) for i, name in enumerate(names)]
-            Path(ann_file).write_text(json.dumps(dict(categories=listed)))
-            convert(categories=None)
-    with pytest.raises(ValueError, match=r"first has \['bus'\].*second has \['tram'\]"):
-        names = [name.replace('bus', 'tram') for name in NAMES]
         listed = [dict(id=i, name=name) for i, name in enumerate(names)]
         Path(ann_file).write_text(json.dumps(dict(categories=listed)))
+        with pytest.raises(ValueError, match=message):
+            convert(categories=None)
+    names = [name.replace('bus', 'tram') for name in NAMES]
+    listed = [dict(id=i, name=name) for i, name in enumerate(names)]
+    Path(ann_file).write_text(json.dumps(dict(categories=listed)))
+    with pytest.raises(ValueError, match=r"first has \['bus'\].*second has \['tram'\]"):
         convert()
+    Path(categories).write_text(json.dumps(dict.fromkeys(NAMES, 0)))
     with pytest.raises(ValueError, match='category.json must hold .* 0 to 4'):
-        Path(categories).write_text(json.dumps(dict.fromkeys(NAMES, 0)))
         convert()
+    Path(categories).write_text('{"person": 0')
     with pytest.raises(ValueError, match='category.json is not valid JSON'):
-        Path(categories).write_text('{"person": 0')
         convert()

@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -15,7 +14,11 @@ from mlcl_plugin.apis import (
     embed,
     measure_embeddings,
 )
-from mlcl_plugin.engine import StepwiseRunner
+from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
+from mlcl_plugin.engine import step_config
+from mlcl_plugin.inference.embedding_measures import format_values, values_for_json
+
+FLAGS = {'projected': '--projected', 'step': '--step'}
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -27,9 +30,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config file path')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--out', type=Path, help='the JSON file to write all figures to'
-    )
+    parser.add_argument('--out', type=Path, help='the JSON file to write all values to')
     parser.add_argument(
         '--split',
         choices=['train', 'val', 'test'],
@@ -39,10 +40,10 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--num-images',
-        type=int,
+        type=number(int, least=1),
         default=5000,
-        help='number of images at most, taken at even distances; their embeddings are '
-        'held in memory (default: 5000)',
+        help='the greatest number of images, taken at even distances; their '
+        'embeddings are held in memory (default: 5000)',
     )
     parser.add_argument(
         '--projected',
@@ -51,20 +52,26 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         'a contrastive loss sees',
     )
     parser.add_argument(
-        '--step', help='the step whose model to build, in a config in steps'
+        '--step', help='the step whose model to build, in a config with steps'
     )
     parser.add_argument(
         '--shots',
-        type=int,
+        type=number(int, least=1),
         nargs='+',
         default=[1, 5, 10],
         help='present images of each label to learn from (default: 1 5 10)',
     )
     parser.add_argument(
-        '--repeats', type=int, default=5, help='draws of few shots (default: 5)'
+        '--repeats',
+        type=number(int, least=1),
+        default=5,
+        help='draws of few shots (default: 5)',
     )
     parser.add_argument(
-        '--seed', type=int, default=0, help='seed of the split and draws (default: 0)'
+        '--seed',
+        type=number(int, least=0),
+        default=0,
+        help='seed of the split and draws (default: 0)',
     )
     parser.add_argument('--device', default='cpu', help='device (default: cpu)')
     parser.add_argument(
@@ -74,37 +81,15 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='settings to override in the config, as xxx=yyy, also nested and in '
         'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
     )
-    args = parser.parse_args(args)
-    for name, value in (
-        ('num-images', args.num_images),
-        ('shots', min(args.shots)),
-        ('repeats', args.repeats),
-    ):
-        if value < 1:
-            parser.error(f'--{name} must be positive, got {value}')
-    if args.seed < 0:
-        parser.error(f'--seed must not be negative, got {args.seed}')
-    return args
+    return parser.parse_args(args)
 
 
-def _for_json(figures: dict[str, float]) -> dict[str, float | None]:
-    """JSON has no nan."""
-    return {k: None if math.isnan(v) else round(v, 4) for k, v in figures.items()}
-
-
-def main(args: list[str] | None = None) -> None:
-    args = parse_args(args)
+def measure(args: argparse.Namespace) -> None:
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     if args.step is not None:
-        names = list(cfg.get('steps') or {})
-        if args.step not in names:
-            raise ValueError(
-                f"The config has no step '{args.step}', expected one of {names}."
-            )
-        cfg.setdefault('work_dir', '.')
-        cfg = StepwiseRunner(cfg).step_config(args.step)
+        cfg = step_config(cfg, args.step)
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
 
     model = build_model(cfg, args.checkpoint, args.device)
@@ -120,9 +105,7 @@ def main(args: list[str] | None = None) -> None:
         f'{embeddings.values.size(2)} dimensions'
         + (', projected' if args.projected else '')
     )
-    width = max(map(len, overall))
-    for key, value in overall.items():
-        print(f'{key:<{width}}  {value:8.3f}')
+    print(format_values(overall))
     if args.out is not None:
         names = metainfo.get('classes') or [str(i) for i in range(num_labels)]
         content = dict(
@@ -135,13 +118,20 @@ def main(args: list[str] | None = None) -> None:
             projected=args.projected,
             seed=args.seed,
             repeats=args.repeats,
-            figures=_for_json(overall),
+            figures=values_for_json(overall),
             classwise={
-                name: _for_json(figures) for name, figures in zip(names, classwise)
+                name: values_for_json(values) for name, values in zip(names, classwise)
             },
         )
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(content, indent=2) + '\n')
+
+
+def main(args: list[str] | None = None) -> None:
+    args = parse_args(args)
+    # torch raises RuntimeError for a device that does not exist.
+    with one_line_errors('embedding_quality', FLAGS, (*USER_ERRORS, RuntimeError)):
+        measure(args)
 
 
 if __name__ == '__main__':

@@ -1,407 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn the weights that MulCon's authors released into one checkpoint.
+r"""Convert the weights that MulCon's authors released into one checkpoint.
 
-The authors store a model as several files in one folder, here with the tag
-``ema_epoch_15``::
+The checkpoint fits the model of ``configs/mlcl_r101_coco.py``, to evaluate or to start
+step 2 from::
 
-    ema_epoch_15_net_E.pth      backbone
-    ema_epoch_15_net_A.pth      label queries and attention
-    ema_epoch_15_net_C_0.pth    classifier of label 0
-    ...
-    ema_epoch_15_net_C_79.pth
-    ema_epoch_15_net_P.pth      projector, not there for step 1
-
-This makes a checkpoint that fits the model of ``configs/mlcl_r101_coco.py``, to
-evaluate or to start step 2 from::
-
-    python tools/model_converters/mulcon_to_mlcl.py DOWNLOADED mulcon.pth \\
+    python tools/model_converters/mulcon_to_mlcl.py DOWNLOADED mulcon.pth \
         --tag ema_epoch_15 --ann-file data/coco/annotations/instances_val2014.json
     python tools/test.py configs/mlcl_r101_coco.py mulcon.pth
 
-The files number the labels, but do not name them, and the order of the labels must
-be that of the dataset which the checkpoint is used with. ``CocoMultiLabel`` orders
-them by their category id; ``--ann-file``, a COCO annotation file, gives that order.
+``mlcl_plugin/engine/released_weights.py`` describes the released files.
 
-The order of the weights is **assumed** to be the alphabetical one of the names, as in
-the category lists that training codes in the way of ML-GCN build; nothing in the files
-confirms it. An mAP near chance means that it is another one. It can be given as
-``--categories``, a JSON file ``{name: index}`` such as the ``category.json`` of the
-lists that the weights were trained with.
+The files number the labels but do not name them. The labels of the checkpoint must have
+the order of the dataset that it is used with. ``CocoMultiLabel`` orders them by their
+category id; ``--ann-file``, a COCO annotation file, gives that order.
 
-Files are read with ``weights_only=True``: none can run code.
+The order in the files is **assumed** to be alphabetical, see
+``mlcl_plugin/engine/released_label_order.py``. An mAP near chance means that it is not.
+It can be given as ``--categories``, a JSON file ``{name: index}`` such as the
+``category.json`` of the lists that the weights were trained with.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import torch
-from mmpretrain.models import ResNet
-from torch import Tensor, nn
 
-from mlcl_plugin.models import LabelAttentionNeck
-from mlcl_plugin.models.utils import ContrastiveProjector
-
-#: Names in an attention block: ours to theirs.
-ATTENTION = {
-    'query_proj': 'fc_q',
-    'key_proj': 'fc_k',
-    'value_proj': 'fc_v',
-    'out_proj': 'fc_o',
-    'norm0': 'ln0',
-    'norm1': 'ln1',
-}
+from mlcl_plugin.command_line import one_line_errors
+from mlcl_plugin.engine.released_weights import convert
 
 
-def load_file(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of one file, without a ``module.`` before their names.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If it is no file of tensors.
-    """
-    if not path.is_file():
-        tags = sorted(
-            file.name.removesuffix('_net_E.pth')
-            for file in path.parent.glob('*_net_E.pth')
-        )
-        raise FileNotFoundError(
-            f'There is no file {path}. The tags of the models in its folder are {tags}.'
-        )
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    # Bytes that are no checkpoint may raise anything.
-    except Exception as error:
-        raise ValueError(
-            f'{path} cannot be read as a file of tensors: {error}'
-        ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(value, Tensor) for value in state.values()
-    ):
-        raise ValueError(
-            f'{path} does not hold a dict of tensors (a state_dict), but a '
-            f'{type(state).__name__}.'
-        )
-    # Left by DataParallel.
-    return {key.removeprefix('module.'): value for key, value in state.items()}
-
-
-def take(
-    state: dict[str, Tensor],
-    path: Path,
-    module: nn.Module,
-    their_name: Callable[[str], str],
-) -> dict[str, Tensor]:
-    """Take the tensors of a module out of a file.
-
-    Args:
-        state (dict[str, Tensor]): The content of the file.
-        path (Path): The file, for error messages.
-        module (nn.Module): Has the names and shapes that are expected.
-        their_name (Callable[[str], str]): Maps a name in ``module`` to that in the
-            file.
-
-    Returns:
-        dict[str, Tensor]: The tensors by their name in ``module``.
-
-    Raises:
-        ValueError: If a tensor is missing, left over or of another shape.
-    """
-    state, taken = dict(state), {}
-    for name, expected in module.state_dict().items():
-        key = their_name(name)
-        value = find(state, path, key)
-        if value.shape != expected.shape:
-            raise ValueError(
-                f"{path}: '{key}' has shape {tuple(value.shape)}, expected "
-                f'{tuple(expected.shape)}.'
-            )
-        taken[name] = state.pop(key)
-    if state:
-        raise ValueError(
-            f'{path} holds {len(state)} keys that have no place in a '
-            f'{type(module).__name__}: {sorted(state)[:5]}.'
-        )
-    return taken
-
-
-def find(state: dict[str, Tensor], path: Path, key: str, ndim: int = 0) -> Tensor:
-    """One tensor of a file, with at least ``ndim`` dimensions."""
-    if key not in state:
-        raise ValueError(
-            f"{path} has no key '{key}'. Its {len(state)} keys start with "
-            f'{sorted(state)[:5]}.'
-        )
-    if state[key].ndim < ndim:
-        raise ValueError(
-            f"{path}: '{key}' has shape {tuple(state[key].shape)}, expected {ndim} "
-            'dimensions.'
-        )
-    return state[key]
-
-
-def read_backbone(path: Path) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Read a ResNet stored as Sequential(conv1, bn1, relu, maxpool, layer1..4)."""
-    state = load_file(path)
-    blocks = tuple(
-        len({key.split('.')[1] for key in state if key.startswith(f'{stage}.')})
-        for stage in (4, 5, 6, 7)
-    )
-    bottleneck = '4.0.conv3.weight' in state
-    depths = [
-        depth
-        for depth, (block, counts) in ResNet.arch_settings.items()
-        if counts == blocks and (block.__name__ == 'Bottleneck') == bottleneck
-    ]
-    if not depths:
-        raise ValueError(
-            f'{path} holds no ResNet of a known depth: its four stages have {blocks} '
-            'blocks.'
-        )
-
-    def their_name(name: str) -> str:
-        part, _, rest = name.partition('.')
-        index = {'conv1': 0, 'bn1': 1}.get(part)
-        return f'{int(part[-1]) + 3 if index is None else index}.{rest}'
-
-    module = ResNet(depths[0])
-    return module, take(state, path, module, their_name)
-
-
-def read_neck(path: Path) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Read label queries and attention.
-
-    ``sab1`` and ``sab2`` come before the label attention ``mab``, ``sab3`` after it;
-    each of the three may be absent.
-    """
-    state = load_file(path)
-    blocks = {key.split('.')[0] for key in state}
-    before = [name for name in ('sab1', 'sab2') if name in blocks]
-    after = [name for name in ('sab3',) if name in blocks]
-    theirs = {'label_attention': 'mab'}
-    theirs |= {f'blocks_before.{i}': f'{name}.mab' for i, name in enumerate(before)}
-    theirs |= {f'blocks_after.{i}': f'{name}.mab' for i, name in enumerate(after)}
-
-    def their_name(name: str) -> str:
-        if name == 'queries':
-            return 'I'
-        block, layer, kind = name.rsplit('.', 2)
-        return f'{theirs[block]}.{ATTENTION[layer]}.{kind}'
-
-    with torch.device('meta'):
-        module = LabelAttentionNeck(
-            num_classes=find(state, path, 'I', ndim=3).size(1),
-            in_channels=find(state, path, 'mab.fc_k.weight', ndim=2).size(1),
-            embed_dims=find(state, path, 'I').size(2),
-            # has no influence on names and shapes
-            num_heads=1,
-            num_blocks_before=len(before),
-            num_blocks_after=len(after),
-        )
-    return module, take(state, path, module, their_name)
-
-
-def read_classifiers(
-    src_dir: Path, tag: str, num_classes: int, embed_dims: int
-) -> dict[str, Tensor]:
-    """Stack the classifiers, which are stored in a file each."""
-    prefix = f'{tag}_net_C_'
-    found = {path.name for path in src_dir.glob(f'{prefix}*.pth')}
-    expected = [f'{prefix}{label}.pth' for label in range(num_classes)]
-    missing = [name for name in expected if name not in found]
-    if missing:
-        raise FileNotFoundError(
-            f'{src_dir} has no file {missing[0]}: {tag}_net_A.pth holds {num_classes} '
-            f'label queries, but {len(missing)} of as many classifiers are missing.'
-        )
-    extra = sorted(found.difference(expected))
-    if extra:
-        raise ValueError(
-            f'{src_dir} holds {extra[0]}, but {tag}_net_A.pth has no more than '
-            f'{num_classes} label queries.'
-        )
-    units = []
-    with torch.device('meta'):
-        linear = nn.Linear(embed_dims, 1)
-    for name in expected:
-        path = src_dir / name
-        units.append(take(load_file(path), path, linear, lambda key: key))
-    return {
-        'weight': torch.cat([unit['weight'] for unit in units]),
-        'bias': torch.cat([unit['bias'] for unit in units]),
-    }
-
-
-def read_projector(
-    path: Path, embed_dims: int
-) -> tuple[nn.Module, dict[str, Tensor]] | None:
-    """Read the projector, if there is one."""
-    if not path.is_file():
-        return None
-    state = load_file(path)
-    with torch.device('meta'):
-        module = ContrastiveProjector(
-            in_channels=embed_dims,
-            hidden_channels=find(state, path, '0.weight', ndim=2).size(0),
-            out_channels=find(state, path, '2.weight', ndim=2).size(0),
-        )
-    index = {'fc1': '0', 'fc2': '2'}
-    return module, take(
-        state, path, module, lambda name: name.replace(name[:3], index[name[:3]], 1)
-    )
-
-
-def read_json(path: str | Path) -> object:
-    """Read a JSON file.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If it is not valid.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'There is no file {path}.')
-    try:
-        return msgspec.json.decode(Path(path).read_bytes())
-    except msgspec.DecodeError as error:
-        raise ValueError(f'{path} is not valid JSON: {error}') from error
-
-
-def read_order(
-    categories: str | Path | None, ann_file: str | Path, num_classes: int
-) -> tuple[list[str], list[int]]:
-    """Where the labels of an annotation file are among those of the weights.
-
-    Args:
-        categories (str | Path, optional): JSON file ``{name: index}`` of the order of
-            the weights. None takes them to be in alphabetical order.
-        ann_file (str | Path): COCO annotation file, whose labels are ordered by id.
-        num_classes (int): The number of labels L of the weights.
-
-    Returns:
-        tuple[list[str], list[int]]: The L names in the order of their category id,
-        and the index of each in the weights.
-
-    Raises:
-        FileNotFoundError: If a file does not exist.
-        ValueError: If a file has another form or number of labels, or the two
-            disagree about the names.
-    """
-    content = read_json(ann_file)
-    try:
-        listed = sorted(content['categories'], key=lambda category: category['id'])
-        names = [category['name'] for category in listed]
-        index = {name: i for i, name in enumerate(sorted(names))}
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{ann_file} has no list 'categories' of objects with 'id' and 'name', as "
-            "COCO's annotation files do."
-        ) from error
-    if len(names) != num_classes or len(index) != num_classes:
-        raise ValueError(
-            f'{ann_file} has {len(names)} categories with {len(index)} different '
-            f'names, but the weights have {num_classes} labels.'
-        )
-    if categories is None:
-        return names, [index[name] for name in names]
-
-    index = read_json(categories)
-    if not isinstance(index, dict) or sorted(map(str, index.values())) != sorted(
-        map(str, range(num_classes))
-    ):
-        raise ValueError(
-            f'{categories} must hold an object {{name: index}} with every index from '
-            f'0 to {num_classes - 1}, since the weights have {num_classes} labels.'
-        )
-    if sorted(names) != sorted(index):
-        raise ValueError(
-            f'{categories} and {ann_file} name different labels: only the first has '
-            f'{sorted(set(index).difference(names))}, only the second has '
-            f'{sorted(set(names).difference(index))}.'
-        )
-    return names, [int(index[name]) for name in names]
-
-
-def convert(
-    src_dir: str | Path,
-    tag: str,
-    categories: str | Path | None = None,
-    ann_file: str | Path | None = None,
-) -> tuple[dict, str]:
-    """Convert the files of one model.
-
-    Args:
-        src_dir (str | Path): The folder of the files.
-        tag (str): What the names of the files start with, before ``_net_``.
-        categories (str | Path, optional): JSON file ``{name: index}`` of the order of
-            the weights. Needs ``ann_file``. Defaults to None, which assumes the
-            alphabetical order.
-        ann_file (str | Path, optional): COCO annotation file, into whose order the
-            labels are put. Defaults to None, which leaves them as they are.
-
-    Returns:
-        tuple[dict, str]: The checkpoint, ``dict(state_dict=..., meta=...)``, and a
-        line that describes the model.
-
-    Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If a file has keys or shapes other than expected, or ``categories``
-            is given without ``ann_file``.
-    """
-    if categories is not None and ann_file is None:
-        raise ValueError(
-            f'categories={categories} is of no use without ann_file, the COCO '
-            'annotation file that gives the order to put the labels into.'
-        )
-    src_dir = Path(src_dir)
-    if not src_dir.is_dir():
-        raise FileNotFoundError(f'There is no folder {src_dir}.')
-    backbone, backbone_state = read_backbone(src_dir / f'{tag}_net_E.pth')
-    neck, neck_state = read_neck(src_dir / f'{tag}_net_A.pth')
-    classifiers = read_classifiers(src_dir, tag, neck.num_classes, neck.embed_dims)
-    projector = read_projector(src_dir / f'{tag}_net_P.pth', neck.embed_dims)
-
-    meta = dict(converted_from=f'MulCon, {tag}')
-    if ann_file is not None:
-        names, order = read_order(categories, ann_file, neck.num_classes)
-        # Attention among the labels does not depend on their order.
-        neck_state['queries'] = neck_state['queries'][:, order]
-        classifiers = {key: value[order] for key, value in classifiers.items()}
-        meta['dataset_meta'] = dict(classes=tuple(names))
-
-    parts = {
-        'backbone': backbone_state,
-        'neck': neck_state,
-        'head.classifier': classifiers,
-    }
-    modules = [backbone, neck]
-    if projector is not None:
-        modules.append(projector[0])
-        parts['head.projector'] = projector[1]
-    state_dict = {
-        f'{part}.{name}': value.contiguous()
-        for part, state in parts.items()
-        for name, value in state.items()
-    }
-    parameters = sum(p.numel() for module in modules for p in module.parameters())
-    parameters += sum(value.numel() for value in classifiers.values())
-    order = 'the weights'
-    if ann_file is not None:
-        taken = 'alphabetical order' if categories is None else categories
-        order = f'{ann_file} (in the weights: {taken})'
-    summary = (
-        f'ResNet-{backbone.depth}, {neck.num_classes} labels in the order of {order}, '
-        f'{len(neck.blocks_before)} blocks before and {len(neck.blocks_after)} after '
-        f'the label attention, {"no" if projector is None else "with"} projector, '
-        f'{parameters / 1e6:.2f} M parameters'
-    )
-    return dict(state_dict=state_dict, meta=meta), summary
-
-
-def main(args: Sequence[str] | None = None) -> None:
+def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Turn the weights that the authors of MulCon released into a '
+        description='Convert the weights that the authors of MulCon released into a '
         'checkpoint for configs/mlcl_r101_coco.py'
     )
     parser.add_argument('src_dir', help='the folder of the released files')
@@ -409,7 +41,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--tag',
         required=True,
-        help='what the names of the files start with, e.g. ema_epoch_15',
+        help='the start of the file names, e.g. ema_epoch_15',
     )
     parser.add_argument(
         '--ann-file',
@@ -419,23 +51,29 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--categories',
         help='JSON file {name: index} of the order of labels in the weights; with '
-        '--ann-file. Without it that order is assumed to be the alphabetical one, '
-        'which the weights cannot confirm: an mAP near chance means another order',
+        '--ann-file. Without it that order is assumed to be alphabetical, which the '
+        'weights cannot confirm: an mAP near chance means another order',
     )
     args = parser.parse_args(args)
     if args.categories is not None and args.ann_file is None:
         parser.error('--categories needs --ann-file')
+    return args
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    args = parse_args(args)
     if args.ann_file is None:
         print(
-            'mulcon_to_mlcl: without --ann-file the labels stay in the order of the '
+            'mulcon_to_mlcl: without --ann-file the labels keep the order of the '
             'weights, which for COCO is not that of CocoMultiLabel.',
             file=sys.stderr,
         )
-    checkpoint, summary = convert(
-        args.src_dir, args.tag, args.categories, args.ann_file
-    )
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(checkpoint, args.out)
+    with one_line_errors('mulcon_to_mlcl'):
+        checkpoint, summary = convert(
+            args.src_dir, args.tag, args.categories, args.ann_file
+        )
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(checkpoint, args.out)
     print(summary)
     print(f'Wrote {args.out}')
 

@@ -4,16 +4,13 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
-import torch
 from mmengine.config import Config, DictAction
-from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS
 
 from mlcl_plugin.apis import build_model
-from mlcl_plugin.models.utils import collect_targets
-from mlcl_plugin.visualization import label_attention_maps, prediction_sheet
+from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
+from mlcl_plugin.inference.attention_sheet import attend
+from mlcl_plugin.visualization import prediction_sheet
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -28,7 +25,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--num-images',
-        type=int,
+        type=number(int, least=1),
         default=8,
         help='number of images, taken at even distances (default: 8)',
     )
@@ -40,15 +37,15 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--thr',
-        type=float,
+        type=number(float),
         default=0.5,
         help='score from which on a label is predicted (default: 0.5)',
     )
     parser.add_argument(
         '--max-labels',
-        type=int,
+        type=number(int, least=1),
         default=6,
-        help='labels shown for an image at most (default: 6)',
+        help='the greatest number of labels shown for an image (default: 6)',
     )
     parser.add_argument('--device', default='cpu', help='device (default: cpu)')
     parser.add_argument(
@@ -58,65 +55,36 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='settings to override in the config, as xxx=yyy, also nested and in '
         'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
     )
-    args = parser.parse_args(args)
-    for name in ('num_images', 'max_labels'):
-        if getattr(args, name) < 1:
-            parser.error(
-                f'--{name.replace("_", "-")} must be positive, got '
-                f'{getattr(args, name)}'
-            )
-    return args
+    return parser.parse_args(args)
 
 
-def build_dataset(cfg: Config, split: str):
-    """Build a split's dataset, with the test pipeline for whatever split."""
-    dataset = dict(cfg[f'{split}_dataloader'].dataset)
-    dataset['pipeline'] = cfg.test_dataloader.dataset.pipeline
-    return DATASETS.build(dataset)
-
-
-def to_picture(inputs: torch.Tensor, bgr: bool) -> np.ndarray:
-    """What the pipeline gives, ``(C, H, W)`` uint8, as ``(H, W, 3)`` RGB."""
-    image = inputs.expand(3, -1, -1).permute(1, 2, 0).numpy()
-    return image[..., ::-1] if bgr else image
-
-
-def main(args: list[str] | None = None) -> None:
-    args = parse_args(args)
+def draw(args: argparse.Namespace) -> None:
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
 
     model = build_model(cfg, args.checkpoint, args.device)
-    dataset = build_dataset(cfg, args.split)
-    num_images = min(args.num_images, len(dataset))
-    chosen = np.linspace(0, len(dataset), num_images, endpoint=False).astype(int)
-    bgr = bool(model.data_preprocessor.to_rgb)
-
-    images, scores, maps, targets = [], [], [], []
-    # One by one, since a pipeline may give images of different sizes.
-    for item in (dataset[int(index)] for index in chosen):
-        images.append(to_picture(item['inputs'], bgr))
-        data = model.data_preprocessor(pseudo_collate([item]))
-        score, attention = label_attention_maps(model, data['inputs'])
-        scores.append(score[0].cpu())
-        maps.append(attention[0].cpu())
-        targets.append(collect_targets(data['data_samples'], len(score[0]), 'cpu')[0])
-
-    classes = dataset.metainfo.get('classes') or [str(i) for i in range(len(scores[0]))]
+    attended = attend(model, cfg, args.split, args.num_images)
     sheet = prediction_sheet(
-        images,
-        torch.stack(scores),
-        maps,
-        torch.stack(targets),
-        classes,
+        attended.images,
+        attended.scores,
+        attended.maps,
+        attended.targets,
+        attended.classes,
         thr=args.thr,
         max_labels=args.max_labels,
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     sheet.savefig(args.out)
-    print(f'{args.out}: {num_images} of {len(dataset)} {args.split} images')
+    print(f'{args.out}: {len(attended.images)} of {attended.total} {args.split} images')
+
+
+def main(args: list[str] | None = None) -> None:
+    args = parse_args(args)
+    # torch raises RuntimeError for a device that does not exist.
+    with one_line_errors('vis_label_attention', errors=(*USER_ERRORS, RuntimeError)):
+        draw(args)
 
 
 if __name__ == '__main__':

@@ -29,7 +29,7 @@ view = [
 ]
 two_view_pipeline = [
     dict(type='LoadImage'),
-    # draws nothing, so once for both
+    # the same for both views, so done once
     dict(type='Resize', scale=(img_size, img_size)),
     dict(type='SharedMultiView', num_views=[2], transforms=[view]),
     dict(type='FastPackInputs'),

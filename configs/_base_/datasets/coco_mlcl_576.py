@@ -1,4 +1,4 @@
-# MS-COCO 2014 at 576 px: as at 448 px, but for the size of image and cut-out.
+# MS-COCO 2014 at 576 px: as at 448 px, except for the sizes of image and cut-out.
 _base_ = ['./coco_mlcl_448.py']
 
 img_size = 576
@@ -16,7 +16,7 @@ view = [
 ]
 two_view_pipeline = [
     dict(type='LoadImage'),
-    # draws nothing, so once for both
+    # the same for both views, so done once
     dict(type='Resize', scale=(img_size, img_size)),
     dict(type='SharedMultiView', num_views=[2], transforms=[view]),
     dict(type='FastPackInputs'),

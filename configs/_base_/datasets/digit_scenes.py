@@ -1,12 +1,12 @@
-# Scenes of real handwritten digits, made by tools/dataset_converters/
-# make_digit_scenes.py: 64 px, ten labels, in COCO form. Made for the demo.
+# Scenes of real handwritten digits for the demo, 64 px, ten labels, as COCO files, made
+# by tools/dataset_converters/make_digit_scenes.py.
 data_root = 'data/digit_scenes/'
 dataset_type = 'CocoMultiLabel'
 
 data_preprocessor = dict(
     type='MultiViewDataPreprocessor',
-    # Backgrounds and digits are drawn around mid grey, with a deviation of a quarter
-    # of the range.
+    # Backgrounds and digits are drawn around mid grey; their standard deviation is a
+    # quarter of the range.
     mean=[127.5, 127.5, 127.5],
     std=[64.0, 64.0, 64.0],
     to_rgb=True,
@@ -14,9 +14,9 @@ data_preprocessor = dict(
     channels_last=True,
 )
 
-# RandAugment as in MulCon, two operations a call, of those that keep a digit the digit
-# it is: no flip (a mirrored 2 is none), no cut-out and no crop (a digit could go
-# missing). Magnitudes reach 15 degrees, a shear of 0.2 and 5 of 64 px.
+# RandAugment as in MulCon, two operations per call, without those that change labels:
+# no flip (a mirrored 2 is no 2), no cut-out and no crop (a digit could go missing).
+# Magnitudes reach 15 degrees, a shear of 0.2 and 5 of 64 px.
 rand_augment = dict(
     type='RandAugment',
     policies=[
@@ -38,7 +38,7 @@ rand_augment = dict(
         dict(type='FastBrightness', magnitude_range=(0, 0.5), prob=0.5),
     ],
     num_policies=2,
-    # a strength is drawn evenly from nothing to the full range
+    # the strength is drawn evenly between the two ends of each range
     magnitude_level=10,
     magnitude_std='inf',
     total_level=10,
@@ -68,7 +68,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=32,
-    # one worker a core of a small machine
+    # one worker per core of a small machine
     num_workers=2,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),

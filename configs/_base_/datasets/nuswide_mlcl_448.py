@@ -1,5 +1,5 @@
-# NUS-WIDE with its 81 concepts at 448 px, official lists. Images without any of the
-# concepts are left out, which papers do not agree on: keep_unlabelled=True keeps them.
+# NUS-WIDE with its 81 concepts at 448 px, official lists. Images without a concept are
+# left out; papers differ in this, and keep_unlabelled=True keeps them.
 _base_ = ['./coco_mlcl_448.py']
 
 data_root = 'data/nus_wide/'
@@ -11,7 +11,7 @@ train_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         split='train',
-        # many photographs have vanished from Flickr: how many are missing is logged
+        # Flickr no longer has all photographs; the number of missing ones is logged
         missing='skip',
         pipeline={{_base_.train_pipeline}},
     )

@@ -1,5 +1,5 @@
-# Your own photographs at 224 px: a folder of images, and a table for training and one
-# for validation. TabularMultiLabel tells which forms they may have.
+# Your own photographs at 224 px: a folder of images, a table for training and one for
+# validation. The docstring of TabularMultiLabel describes the tables.
 data_root = 'data/photos/'
 dataset_type = 'TabularMultiLabel'
 img_size = 224
@@ -16,11 +16,11 @@ data_preprocessor = dict(
 
 # strong crops, for thousands of photographs rather than for tens of thousands
 crop = dict(type='RandomResizedCrop', scale=img_size, crop_ratio_range=(0.4, 1.0))
-# leave it out where left and right make a difference, as in text
+# remove it where left and right matter, as in text
 flip = dict(type='FastRandomFlip', prob=0.5, direction='horizontal')
 
-# The dataset gives targets with 1 / 0 / -1 itself, so that no transform needs to know
-# the number of labels.
+# The dataset gives complete targets (1, 0, -1), so that no transform needs the number
+# of labels.
 train_pipeline = [dict(type='LoadImage'), crop, flip, dict(type='FastPackInputs')]
 two_view_pipeline = [
     dict(type='LoadImage'),
@@ -35,7 +35,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=32,
-    # one worker a core of a small machine
+    # one worker per core of a small machine
     num_workers=2,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(

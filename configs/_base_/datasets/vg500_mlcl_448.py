@@ -1,4 +1,4 @@
-# VG500, Visual Genome with its 500 most frequent labels, at 448 px.
+# VG500 at 448 px: Visual Genome with its 500 most frequent labels.
 _base_ = ['./coco_mlcl_448.py']
 
 data_root = 'data/vg500/'

@@ -1,5 +1,6 @@
-# PASCAL VOC2007 at 224 px, train -> val, sized for two CPU cores. Labels that only
-# "difficult" boxes carry are unknown: no loss, and ignored by the metric.
+# PASCAL VOC2007 at 224 px, trained on train and tested on val, for two CPU cores. A
+# label that has only "difficult" boxes is unknown: it has no loss, and the metric
+# ignores it.
 _base_ = ['./voc07_mlcl_448.py']
 
 img_size = 224

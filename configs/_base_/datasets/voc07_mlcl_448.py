@@ -1,5 +1,5 @@
-# PASCAL VOC2007 at 448 px, trained on trainval and tested on test. Labels that only
-# "difficult" boxes carry are unknown: no loss, and ignored by the metric.
+# PASCAL VOC2007 at 448 px, trained on trainval and tested on test. A label that has
+# only "difficult" boxes is unknown: it has no loss, and the metric ignores it.
 _base_ = ['./pipelines/mulcon_rand_aug.py']
 
 data_root = 'data/VOCdevkit/VOC2007/'
@@ -32,7 +32,7 @@ view = [
 two_view_pipeline = [
     dict(type='LoadImage'),
     dict(type='LabelsToTargets', num_classes=20),
-    # draws nothing, so once for both
+    # the same for both views, so done once
     dict(type='Resize', scale=(img_size, img_size)),
     dict(type='SharedMultiView', num_views=[2], transforms=[view]),
     dict(type='FastPackInputs'),

@@ -3,7 +3,7 @@
 data_root = 'data/yeast/'
 dataset_type = 'FeatureVectors'
 
-# to the device and into one batch; vectors are standardised by the dataset
+# moves batches to the device; the dataset has standardised the vectors
 data_preprocessor = dict(type='ClsDataPreprocessor')
 
 pipeline = [dict(type='PackInputs', input_key='features')]

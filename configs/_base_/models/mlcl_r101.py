@@ -1,28 +1,8 @@
-# MulCon on ResNet-101: the network of the released weights.
+# MulCon's network on ResNet-101, as in the released weights, for the 80 labels of COCO.
+_base_ = ['./r101.py', '../methods/label_attention.py']
+_base_.update(_base_.pop('method'))  # merges the method in
+
 model = dict(
-    type='ImageClassifier',
-    backbone=dict(
-        type='ResNet',
-        depth=101,
-        num_stages=4,
-        out_indices=(3,),
-        style='pytorch',
-        # ImageNet weights; None starts from random ones
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'),
-    ),
-    neck=dict(
-        type='LabelAttentionNeck',
-        num_classes=80,
-        in_channels=2048,
-        embed_dims=1024,
-        num_heads=4,
-        num_blocks_before=2,
-        num_blocks_after=1,
-    ),
-    head=dict(
-        type='LabelWiseClsHead',
-        num_classes=80,
-        in_channels=1024,
-        loss=dict(type='BinaryCrossEntropyLoss'),
-    ),
+    neck=dict(num_classes=80, in_channels=2048),
+    head=dict(num_classes=80, loss=dict(type='BinaryCrossEntropyLoss')),
 )

@@ -1,6 +1,7 @@
-# Step 1 of MulCon: binary cross-entropy only.
+# Step 1 of MulCon: 25 epochs of AdamW, with binary cross-entropy alone.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-4, weight_decay=1e-4),
+    # the pre-trained backbone learns at a tenth of the rate
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}),
 )
 

@@ -1,10 +1,12 @@
-# The second step of MulCon, as changes to the first, without the contrast: two views
-# of every image, a gentler optimizer. Every method of the family goes by it.
+# Both steps of MulCon; the other methods are trained by the same steps. `steps` maps
+# the name of each step to its changes. What step 2 adds to the loss belongs to methods.
+_base_ = ['./mulcon_step1.py']
+
 runner_type = 'mmpretrain.StepwiseRunner'
 
 steps = dict(
-    # Step 2 starts from the EMA weights of step 1's epoch 15: the last ten epochs of
-    # step 1's schedule would not be used.
+    # Step 2 starts from the EMA weights of step 1's epoch 15, so that the other ten
+    # epochs of step 1 are not needed.
     step1=dict(train_cfg=dict(max_epochs=15)),
     step2=dict(
         data_preprocessor=dict(num_views=2),
@@ -20,7 +22,7 @@ steps = dict(
             ),
         ),
         param_scheduler=[dict(type='StepLR', step_size=20, gamma=0.1, by_epoch=True)],
-        # the published figures are those of epoch 15
+        # the published results are those of epoch 15
         train_cfg=dict(max_epochs=15),
         auto_scale_lr=dict(base_batch_size=24),
     ),

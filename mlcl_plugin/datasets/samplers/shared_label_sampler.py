@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of groups of images that share a label."""
+"""Batches made of groups of images that share a label."""
 
 import math
 from collections.abc import Iterator
@@ -11,38 +11,40 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
+from ...targets import is_present
+
 
 @DATA_SAMPLERS.register_module()
 class SharedLabelSampler(Sampler):
     """Draw groups of images that have a label in common.
 
-    A contrastive loss has positives of another image only where two images of a batch
-    share a label, which for rare labels a batch drawn at random seldom gives. Here an
-    epoch takes images in random order; each draws one of its labels, each with the same
-    probability, and is followed by ``group_size - 1`` others that carry it. A batch
-    whose size is a multiple of ``group_size`` consists of whole groups.
+    A contrastive loss has positives in other images only where two images of a batch
+    share a label. For rare labels, a random batch seldom has such images. Here an epoch
+    takes images in random order; for each, one of its labels is drawn uniformly, and
+    ``group_size - 1`` other images with this label follow. A batch whose size is a
+    multiple of ``group_size`` consists of whole groups.
 
     An epoch has as many images as with MMEngine's ``DefaultSampler``, but not each
-    image once: of N images, N / ``group_size`` are taken in order, and the others come
-    from those that share a label with them. Images of many labels are seen more often
-    that way, those of one label, or none, less often. Others are drawn without
-    replacement within a group; where fewer carry the label, and for an image without a
-    label that is known to be present, the rest of the group is drawn from all images.
-    What the dataset lists twice, as ``RepeatDataset`` does, passes for two images.
+    image once: of N images, N / ``group_size`` are taken in order, and the others share
+    a label with them. So images with many labels are seen more often, and images with
+    one or no label less often. The others of a group are drawn without replacement. If
+    too few images have the label, or the image has no known present label, the rest of
+    the group is drawn from all images. An image that the dataset lists twice, as
+    ``RepeatDataset`` does, counts as two.
 
-    The idea is that of samplers of P classes by K images, which metric learning uses
-    for single labels; to choose by a random one of an image's labels is this project's.
+    The idea comes from metric learning, which samples P classes by K images for single
+    labels; drawing one of an image's labels is this project's.
 
-    In a run of several processes each takes whole groups. What is drawn depends on seed
-    and epoch alone.
+    In a run of several processes each takes whole groups. The draws depend only on seed
+    and epoch.
 
     Args:
         dataset (BaseDataset): The training dataset, or MMEngine's or MMPretrain's
-            wrapper of it: anything with ``get_data_info``, which gives ``gt_score`` (1
-            is present) or ``gt_label`` (the indices of the labels present).
+            wrapper of it: anything with ``get_data_info`` that gives ``gt_score`` or
+            ``gt_label``, see :mod:`mlcl_plugin.targets`.
         group_size (int): Number of images in a group, at least 2. Defaults to 2.
-        seed (int, optional): The same in all processes. None takes a random one that
-            they agree on. Defaults to None.
+        seed (int, optional): The same in all processes. Defaults to None: a random one
+            on which the processes agree.
 
     Raises:
         ValueError: If ``group_size`` is below 2 or above the number of images, or an
@@ -83,7 +85,7 @@ class SharedLabelSampler(Sampler):
         generator.manual_seed(self.seed + self.epoch)
         order = torch.randperm(len(self._labels), generator=generator).tolist()
         groups = math.ceil(self.num_samples / self.group_size)
-        # One for each group of all processes.
+        # One seed per group of all processes.
         seeds = torch.randint(2**31, (groups * self.world_size,), generator=generator)
         indices = []
         for number in range(self.rank, groups * self.world_size, self.world_size):
@@ -92,7 +94,7 @@ class SharedLabelSampler(Sampler):
         return iter(indices[: self.num_samples])
 
     def _group(self, first: int, draws: np.random.Generator) -> list[int]:
-        """An image and those that are drawn to it."""
+        """The group of an image: itself and those that are drawn."""
         group, labels = [first], self._labels[first]
         if labels:
             carriers = self._carriers[labels[draws.integers(len(labels))]]
@@ -104,7 +106,7 @@ class SharedLabelSampler(Sampler):
         return group
 
     def _fill(self, group: list[int], drawn: np.ndarray) -> None:
-        """Add what was drawn and is not in the group yet, until it is full."""
+        """Add drawn images that are not in the group yet, until it is full."""
         new = [index for index in drawn.tolist() if index not in group]
         group += new[: self.group_size - len(group)]
 
@@ -113,19 +115,19 @@ class SharedLabelSampler(Sampler):
         return self.num_samples
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next epoch draw anew.
+        """Set the epoch, which changes the draws.
 
         Args:
-            epoch (int): Its number.
+            epoch (int): The number of the next epoch.
         """
         self.epoch = epoch
 
 
 def _present(dataset: BaseDataset, index: int) -> list[int]:
-    """The labels that an image is known to carry."""
+    """The labels that are known to be present in an image."""
     info = dataset.get_data_info(index)
     if info.get('gt_score') is not None:
-        return np.flatnonzero(np.asarray(info['gt_score']) == 1).tolist()
+        return np.flatnonzero(is_present(np.asarray(info['gt_score']))).tolist()
     if info.get('gt_label') is None:
         raise ValueError(
             f"Image {index} has neither 'gt_score' nor 'gt_label', got the keys "

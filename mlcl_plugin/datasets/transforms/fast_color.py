@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Augmentations that map pixel values, by a table of the 256 there are.
+"""Augmentations that map pixel values, by a table of all 256 values.
 
-MMPretrain works such a mapping out for every pixel, in float32 or in 64-bit
-integers. Worked out for the values 0 to 255 only and looked up for the pixels, it
-gives the same image in less time. The transforms here take the arguments of those
-they are named after and draw the same random numbers. An image that is not (H, W, 3)
-of uint8 is left to those.
+MMPretrain computes such a mapping for every pixel, in float32 or 64-bit integers. A
+table for the values 0 to 255 gives the same image in less time. The transforms here
+take the arguments of those they are named after and draw the same random numbers. They
+leave images other than (H, W, 3) of uint8 to them.
 """
 
 import cv2
@@ -26,7 +25,7 @@ VALUES.flags.writeable = False
 
 
 def suits_table(img: np.ndarray) -> bool:
-    """Whether an image has three channels of bytes.
+    """Whether an image has three channels of uint8.
 
     Args:
         img (np.ndarray): An image.
@@ -40,7 +39,7 @@ def suits_table(img: np.ndarray) -> bool:
 class ByTable:
     """Mixin that looks up the pixels' new values in a table.
 
-    Its parent beside it is the transform to speed up.
+    Another parent, after this one, is the transform of MMPretrain to speed up.
     """
 
     def transform(self, results: dict) -> dict:
@@ -54,17 +53,17 @@ class ByTable:
         """
         img = results['img']
         if not suits_table(img):
-            return super().transform(results)
+            return super().transform(results)  # type: ignore[misc]
         table = self.table(img)
         if table is not None:
             results['img'] = cv2.LUT(img, table)
         return results
 
     def table(self, img: np.ndarray) -> np.ndarray | None:
-        """The new value of each of the 256.
+        """The new value of each of the 256 values.
 
-        By default what the parent makes of them, for parents that treat all pixels
-        and channels alike.
+        By default, the parent maps them. This suits parents that treat all pixels and
+        channels alike.
 
         Args:
             img (np.ndarray): ``(H, W, 3)`` uint8.
@@ -77,8 +76,8 @@ class ByTable:
         return None if table is None else np.ascontiguousarray(table[..., 0])
 
     def apply_to(self, values: np.ndarray) -> np.ndarray | None:
-        """What the parent makes of an image; None if it leaves it as it is."""
-        changed = super().transform(dict(img=values))['img']
+        """Apply the parent to an image; None if it leaves the image as it is."""
+        changed = super().transform(dict(img=values))['img']  # type: ignore[misc]
         return None if changed is values else changed
 
 
@@ -121,8 +120,8 @@ class FastAutoContrast(ByTable, AutoContrast):
     def table(self, img: np.ndarray) -> np.ndarray | None:
         """Stretch each channel to the full range."""
         ranges = [cv2.minMaxLoc(channel)[:2] for channel in cv2.split(img)]
-        # All that counts is a channel's smallest and largest value, and this column
-        # has those of the image.
+        # Only the smallest and largest value of a channel matter, and this column has
+        # those of the image.
         return self.apply_to(VALUES.clip(*np.array(ranges, dtype=np.uint8).T))
 
 
@@ -142,7 +141,7 @@ class FastEqualize(ByTable, Equalize):
         """The new values ``(256,)`` of one channel."""
         counts = cv2.calcHist([img], [channel], None, [256], [0, 256])
         counts = counts.ravel().astype(np.int64)
-        # The largest value there is gets what the others leave.
+        # Pillow leaves the largest value out of the step.
         step = (counts.sum() - counts[counts.nonzero()[0][-1]]) // 255
         if step == 0:
             return VALUES[:, 0, channel]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pack images and labels, moving the channels to the front faster."""
+"""Pack images and labels, with a faster change of the layout."""
 
 import cv2
 import numpy as np
@@ -12,8 +12,8 @@ from mmpretrain.registry import TRANSFORMS
 class FastPackInputs(PackInputs):
     """MMPretrain's ``PackInputs``, with a faster change of layout.
 
-    ``PackInputs`` turns (H, W, C) into (C, H, W) by a strided copy of torch, this by
-    OpenCV, which knows pixels of three bytes. The results are the same.
+    ``PackInputs`` turns (H, W, C) into (C, H, W) by a strided copy of torch. OpenCV is
+    faster for pixels of three bytes. The results are the same.
 
     Args:
         *args, **kwargs: As for :class:`mmpretrain.datasets.PackInputs`.
@@ -37,7 +37,7 @@ class FastPackInputs(PackInputs):
             and input_.ndim == 3
             and input_.shape[2] == 3
             and input_.dtype == np.uint8
-            # cv2 would first copy what is in another order.
+            # OpenCV would first copy arrays in another order.
             and input_.flags.c_contiguous
         ):
             planes = np.empty((3, *input_.shape[:2]), dtype=np.uint8)

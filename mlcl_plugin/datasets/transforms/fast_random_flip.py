@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flip an image into memory of the usual order."""
+"""Flip an image, with a result in the usual memory order."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from mmcv.transforms import RandomFlip
 from mmcv.transforms.utils import cache_randomness
 from mmpretrain.registry import TRANSFORMS
 
-# cv2's numbers of the axes
+# OpenCV's numbers of the axes.
 AXES = {'horizontal': 1, 'vertical': 0, 'diagonal': -1}
 
 
@@ -15,10 +15,10 @@ AXES = {'horizontal': 1, 'vertical': 0, 'diagonal': -1}
 class FastRandomFlip(RandomFlip):
     """MMCV's ``RandomFlip``, whose result is faster to work on.
 
-    ``RandomFlip`` gives a view that runs through memory backwards. Whatever
-    comes next has to copy it, byte by byte, which takes longer than a flip by OpenCV.
-    The draw for one direction does without ``numpy.random.choice``, which spends most
-    of its time on its arguments. Draws and results are the same.
+    ``RandomFlip`` gives a view with negative strides. The next transform has to copy it
+    byte by byte, which takes longer than a flip by OpenCV. The draw for one direction
+    avoids ``numpy.random.choice``, which spends most of its time on its arguments.
+    Draws and results are the same.
 
     **Required Keys:**
 
@@ -38,7 +38,7 @@ class FastRandomFlip(RandomFlip):
         *args, **kwargs: As for :class:`mmcv.transforms.RandomFlip`.
     """
 
-    # A list of its own, or cache_randomness would add to that of RandomFlip.
+    # Without a list of its own, cache_randomness would add to that of RandomFlip.
     _methods_with_randomness: list[str] = []
 
     @cache_randomness
@@ -61,6 +61,6 @@ class FastRandomFlip(RandomFlip):
         results = super().transform(results)
         if results['flip']:
             flipped = cv2.flip(img, AXES[results['flip_direction']])
-            # cv2 drops an axis of one channel.
+            # OpenCV drops an axis of one channel.
             results['img'] = flipped.reshape(img.shape)
         return results

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read features that a frozen backbone gave for views of an image."""
+"""Read features of a frozen backbone for views of an image."""
 
 import functools
 import os.path as osp
@@ -12,7 +12,7 @@ from mmpretrain.registry import TRANSFORMS
 
 @functools.lru_cache(maxsize=8)
 def _open(path: str) -> np.ndarray:
-    """Map a file of features into memory, once a process."""
+    """Map a file of features into memory, once per process."""
     return np.load(path, mmap_mode='r')
 
 
@@ -21,8 +21,8 @@ class LoadFeatureMap(BaseTransform):
     """Read features of one or several views of an image from a file of arrays.
 
     The file is made by ``tools/extract_features.py``: an array ``(N, V, ...)`` with
-    the features of V views of each of N images, in float16 or float32. The views to
-    be used are drawn at random without repeats, or are the first ones.
+    the features of V views of each of N images, in float16 or float32. The views are
+    drawn at random without repeats, or are the first ones.
 
     **Required Keys:**
 
@@ -31,18 +31,18 @@ class LoadFeatureMap(BaseTransform):
     **Added Keys:**
 
     - img (torch.Tensor | list[torch.Tensor]): Features of one view, or a list of
-      those of several, as stored. ``PackInputs`` hands them on as they are.
+      those of several, as stored. ``PackInputs`` does not change them.
 
     Args:
         path (str): The ``.npy`` file.
-        num_views (int, optional): The number of views that come as a list. None gives
-            the features of one view. Defaults to None.
+        num_views (int, optional): The number of views, given as a list. Defaults to
+            None: the features of one view.
         random (bool): Draw the views at random. Otherwise they are the first ones.
             Defaults to True.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If there are fewer views in the file than asked for, or
+        ValueError: If the file has fewer views than ``num_views``, or
             ``feature_index`` is missing or not in the file.
     """
 
@@ -84,7 +84,7 @@ class LoadFeatureMap(BaseTransform):
                 'tools/extract_features.py wrote beside it.'
             )
         number = self.num_views or 1
-        views = range(number)
+        views = np.arange(number)
         if self.random:
             views = np.random.permutation(features.shape[1])[:number]
         # Copies: torch cannot take read-only memory.

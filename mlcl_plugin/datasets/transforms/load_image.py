@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load an image, with an error that says which file is at fault and why."""
+"""Load an image, with errors that name the file and the reason."""
 
 import mmcv
 import numpy as np
@@ -13,9 +13,8 @@ JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
 def is_truncated_jpeg(content: bytes) -> bool:
     """Whether the bytes begin like a JPEG but lack its end-of-image marker.
 
-    OpenCV releases differ in what they make of such a file: some fill the rest
-    of the image with grey without an error. Bytes after the marker, as cameras
-    and editors append them, are fine.
+    Some releases of OpenCV fill the rest of such an image with grey, without an error.
+    Bytes after the marker, as cameras and editors append them, are allowed.
 
     Args:
         content (bytes): The content of a file.
@@ -27,14 +26,14 @@ def is_truncated_jpeg(content: bytes) -> bool:
         return False
     if content.endswith(JPEG_END):
         return False
-    # A thumbnail in the header has an end marker of its own, so only one that
-    # follows the start of the first scan counts. Within a scan's data the byte
-    # 0xff is always followed by 0 or by a restart number.
+    # A thumbnail in the header has an end marker of its own, so only a marker after the
+    # start of the first scan counts. In the data of a scan, 0 or a restart number
+    # follows each byte 0xff.
     position = 2
     while position + 4 <= len(content):
         marker = content[position + 1]
         if content[position] != 0xFF or marker == 0xFF:
-            # A stray or a fill byte: decoders pass over both.
+            # A stray or a fill byte: decoders skip both.
             position += 1
         elif marker == JPEG_SCAN:
             return JPEG_END not in content[position:]
@@ -48,8 +47,8 @@ def is_truncated_jpeg(content: bytes) -> bool:
 class LoadImage(LoadImageFromFile):
     """Load an image from a file, naming the file when that fails.
 
-    The same as :class:`mmcv.transforms.LoadImageFromFile` for sound files.
-    A JPEG that breaks off is an error too, whatever the decoder does with it.
+    For sound files the same as :class:`mmcv.transforms.LoadImageFromFile`. An
+    incomplete JPEG is an error, even if the decoder accepts it.
 
     **Required Keys:**
 
@@ -64,8 +63,8 @@ class LoadImage(LoadImageFromFile):
 
     Args:
         *args, **kwargs: As for :class:`mmcv.transforms.LoadImageFromFile`. With
-            ``ignore_empty=True`` a file that cannot be loaded gives None, for
-            which the dataset takes another image, instead of an error.
+            ``ignore_empty=True``, a file that cannot be loaded gives None instead of
+            an error, and the dataset takes another image.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -80,8 +79,8 @@ class LoadImage(LoadImageFromFile):
             results (dict): Result dict of a dataset.
 
         Returns:
-            dict | None: ``results`` with the keys listed above, or None for a
-            file at fault when ``ignore_empty`` is set.
+            dict, optional: ``results`` with the keys listed above. With
+            ``ignore_empty``, None for a file that cannot be loaded.
         """
         path = results.get('img_path')
         if path is None:
@@ -89,7 +88,7 @@ class LoadImage(LoadImageFromFile):
                 f"LoadImage needs 'img_path', got the keys {sorted(results)}."
             )
         try:
-            img = self._decode(self._read(path), path)
+            img = self.decode(self.read_file(path), path)
         except (FileNotFoundError, ValueError):
             if self.ignore_empty:
                 return None
@@ -102,7 +101,19 @@ class LoadImage(LoadImageFromFile):
         results['ori_shape'] = img.shape[:2]
         return results
 
-    def _read(self, path: str) -> bytes:
+    def read_file(self, path: str) -> bytes:
+        """Read the bytes of an image file.
+
+        Args:
+            path (str): The file.
+
+        Returns:
+            bytes: Its content.
+
+        Raises:
+            FileNotFoundError: If the file does not exist.
+            ValueError: If it cannot be read.
+        """
         try:
             if self.file_client_args is not None:
                 client = fileio.FileClient.infer_client(self.file_client_args, path)
@@ -117,7 +128,19 @@ class LoadImage(LoadImageFromFile):
         except OSError as error:
             raise ValueError(f"Cannot read the image file '{path}': {error}") from error
 
-    def _decode(self, content: bytes, path: str) -> np.ndarray:
+    def decode(self, content: bytes, path: str) -> np.ndarray:
+        """Decode the bytes of an image file.
+
+        Args:
+            content (bytes): The content of the file.
+            path (str): The file, for errors.
+
+        Returns:
+            np.ndarray: The image ``(H, W, C)``.
+
+        Raises:
+            ValueError: If the file is empty, not an image or incomplete.
+        """
         if not content:
             raise ValueError(
                 f"The image file '{path}' is empty. Fetch or extract it again."

@@ -11,18 +11,17 @@ from mmpretrain.registry import TRANSFORMS
 class SharedMultiView(MultiView):
     """MMPretrain's ``MultiView``, with fewer copies.
 
-    ``MultiView`` copies everything, to any depth, for every view. Here the image
-    is copied for every view but the last, which takes the original, and the other
-    entries are copied one level deep: a view may change an array or a list that
-    it is given, but not what such a list holds. As in ``MultiView``, the views
-    draw one after the other, and ``img`` is all that is kept of them: with the
-    same seed the images are the same.
+    ``MultiView`` makes a deep copy of everything for every view. Here the image is
+    copied for every view but the last, which takes the original, and the other entries
+    are copied one level deep: a view may change an array or a list, but not the items
+    of a list. As in ``MultiView``, the views draw random numbers one after the other,
+    and only ``img`` is kept of them: with the same seed the images are the same.
 
-    A transform that is the same for all views and draws nothing, as ``Resize`` to
+    A transform that is the same for all views and random in none, such as ``Resize`` to
     a fixed size, belongs before this one, where it runs once.
 
-    Without any copy, transforms that write into the image (of MMPretrain's,
-    ``RandomErasing``) would write into that of another view.
+    Without copies, transforms that write into the image, such as MMPretrain's
+    ``RandomErasing``, would write into that of another view.
 
     **Required Keys:**
 
@@ -30,7 +29,7 @@ class SharedMultiView(MultiView):
 
     **Modified Keys:**
 
-    - img (list[np.ndarray]): One image a view.
+    - img (list[np.ndarray]): One image per view.
 
     Args:
         transforms (list[list[dict | callable]]): Pipelines.
@@ -44,7 +43,7 @@ class SharedMultiView(MultiView):
             results (dict): Result dict of the pipeline so far.
 
         Returns:
-            dict: ``results``, whose ``img`` is a list with one image a view.
+            dict: ``results``, whose ``img`` is a list with one image per view.
         """
         image = results.pop('img')
         images = []

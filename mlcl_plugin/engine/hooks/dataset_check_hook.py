@@ -1,24 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hold the model against the datasets before any work is done."""
+"""Check the datasets against the model before any work is done."""
+
+from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
+from torch.utils.data import Dataset
+
+from ..unwrap import unwrap_model
 
 
 @HOOKS.register_module()
 class DatasetCheckHook(Hook):
     """Check datasets against the model before training or testing starts.
 
-    A dataset without images, or one whose number of classes disagrees with
-    ``num_classes`` of the model's neck or head, stops the run with a clear
-    error before the first iteration, and so does a validation set whose classes have
-    other names, or another order, than those of the training set: its labels would be
-    compared with the scores of others.
+    Three faults stop a run with a clear error before the first iteration: a dataset
+    without images, a number of classes that differs from ``num_classes`` of the model's
+    neck or head, and a validation set whose classes have other names or another order
+    than those of the training set, so that its labels would be compared with the scores
+    of other classes.
+
+    Raises:
+        ValueError: If there is such a fault.
     """
 
     def before_train(self, runner) -> None:
-        """Check the training set and, where there is one, the validation set."""
+        """Check the training set and, if there is one, the validation set."""
         self._check(runner, 'train', runner.train_dataloader)
         if runner.val_loop is not None:
             self._check(runner, 'val', runner.val_dataloader)
@@ -41,13 +48,13 @@ class DatasetCheckHook(Hook):
                 f'{split}_dataloader.dataset in the config: data_root, annotation '
                 'file or image list.'
             )
-        classes = getattr(dataset, 'metainfo', {}).get('classes')
+        classes = _class_names(dataset)
         if classes is None:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        # A test-time augmentation wrapper keeps the classifier in `module`.
-        model = getattr(model, 'module', model)
+        model = unwrap_model(runner.model)
         for part in ('neck', 'head'):
+            # Foreign models: a classifier of MMPretrain may have no neck, and its necks
+            # and some heads have no number of classes.
             num_classes = getattr(getattr(model, part, None), 'num_classes', None)
             if num_classes is not None and num_classes != len(classes):
                 raise ValueError(
@@ -59,21 +66,22 @@ class DatasetCheckHook(Hook):
 
     @staticmethod
     def _compare(runner) -> None:
-        """Hold the classes of the validation set against those of training."""
-        names = {
-            split: getattr(loader.dataset, 'metainfo', {}).get('classes')
-            for split, loader in (
-                ('training', runner.train_dataloader),
-                ('validation', runner.val_dataloader),
-            )
-        }
-        if None in names.values():
+        """Compare the classes of the validation set with those of the training set."""
+        train_names = _class_names(runner.train_dataloader.dataset)
+        val_names = _class_names(runner.val_dataloader.dataset)
+        if train_names is None or val_names is None:
             return
-        # Of the same number, as was checked.
-        for label, (train, val) in enumerate(zip(*names.values())):
+        # _check has compared their number.
+        for label, (train, val) in enumerate(zip(train_names, val_names)):
             if train != val:
                 raise ValueError(
                     f"Label {label} is '{train}' in the training dataset and '{val}' "
                     'in the validation dataset. Give both the same classes in the same '
                     'order, for example by `classes` of the datasets.'
                 )
+
+
+def _class_names(dataset: Dataset) -> Sequence[str] | None:
+    """Names of the classes of a dataset, if it tells them."""
+    # Foreign datasets: those of torch have no metainfo, those of MMEngine have it.
+    return getattr(dataset, 'metainfo', {}).get('classes')

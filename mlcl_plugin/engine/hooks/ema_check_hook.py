@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hold the average of the weights against the length of the training."""
+"""Check the momentum of averaged weights against the length of the training."""
 
 import logging
 
@@ -11,16 +11,16 @@ from mmpretrain.registry import HOOKS
 
 @HOOKS.register_module()
 class EMACheckHook(Hook):
-    """Warn before a training whose averaged weights will not leave their start.
+    """Warn if the averaged weights of a training will stay near their start.
 
-    An exponential moving average that takes in a share ``momentum`` of the weights in
-    every update still holds ``(1 - momentum) ** n`` of the first ones after n updates.
-    Validation, the best checkpoint and the next step's start all use the average, so
-    that a momentum made for a long training spoils a short one without an error.
+    An exponential moving average with ``momentum`` still contains a share of
+    ``(1 - momentum) ** n`` of the first weights after n updates. Validation, the best
+    checkpoint and the start of the next step use the average, so a momentum chosen for
+    a long training spoils a short one without an error.
 
     Args:
-        max_share (float): The largest share of the first weights, at the end of the
-            training, that needs no warning. Defaults to 0.05.
+        max_share (float): Warn if the share of the first weights at the end of the
+            training is larger. Defaults to 0.05.
     """
 
     def __init__(self, max_share: float = 0.05):
@@ -29,9 +29,11 @@ class EMACheckHook(Hook):
     def before_train(self, runner) -> None:
         """Check every plain moving average that the runner's hooks keep."""
         for hook in runner.hooks:
-            average = getattr(hook, 'ema_model', None)
-            # other kinds adapt their momentum to the number of updates
-            if isinstance(hook, EMAHook) and type(average) is ExponentialMovingAverage:
+            if not isinstance(hook, EMAHook):
+                continue
+            average = hook.ema_model
+            # Subclasses adapt their momentum to the number of updates.
+            if type(average) is ExponentialMovingAverage:
                 begin = hook.begin_iter
                 if hook.enabled_by_epoch:
                     begin = hook.begin_epoch * len(runner.train_dataloader)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed precision where MMEngine's AmpOptimWrapper refuses to go: on CPUs."""
+"""Mixed precision on CPUs, where MMEngine's AmpOptimWrapper refuses to start."""
 
 from contextlib import contextmanager
 
@@ -14,17 +14,17 @@ class AutocastOptimWrapper(OptimWrapper):
     """Run the forward pass in bfloat16 autocast, without loss scaling.
 
     MMEngine's ``AmpOptimWrapper`` needs a GPU. bfloat16 has the range of float32, so
-    that its gradients need no scaler. CPUs with AVX512-BF16 or AMX have instructions
-    for its products; what a training gains by them is to be measured. Weights, their
+    its gradients need no scaler. CPUs with AVX512-BF16 or AMX have instructions for
+    bfloat16 products; measure how much they speed up a training. Weights, their
     gradients and the optimizer's state stay in float32.
 
-    ``tools/train.py --amp`` chooses this wrapper on a machine without a GPU.
-    Arguments are those of :class:`mmengine.optim.OptimWrapper`.
+    :func:`enable_amp` chooses this wrapper on a machine without a GPU. Arguments are
+    those of :class:`mmengine.optim.OptimWrapper`.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module):
-        """Autocast on the device of ``model``, and what the base class does.
+        """Autocast on the device of ``model``, inside the context of the base class.
 
         Args:
             model (nn.Module): The model to train.

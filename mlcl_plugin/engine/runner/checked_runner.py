@@ -1,19 +1,104 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MMEngine's runner, which says what is wrong with data that give no batch."""
+"""MMEngine's runner with checks, durable checkpoints and an exact resume."""
 
-from mmengine.dist import get_world_size
-from mmengine.runner import Runner
+import copy
+import os.path as osp
+from typing import Any
+
+from mmengine.dist import get_world_size, master_only
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import DATASETS
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
+
+from ..counter_seeds import CounterSeedHook, SeededSamples
+from ..durable_files import PART, publish
+from ..hooks import DurableCheckpointHook, NonFiniteHook
+from ..last_checkpoint import find_last_checkpoint
 
 
 class CheckedRunner(Runner):
-    """Runner that raises a clear error for a dataset without an image or batch.
+    """Runner that loses nothing and says what is wrong.
 
-    MMEngine fails on an empty list with a message of numpy's, before any hook is
-    called, and trains without an iteration, or not at all, where ``drop_last`` drops
-    the only batch.
+    - A dataset without an image or batch gives a clear error. MMEngine fails with a
+      message of numpy, or trains without an iteration.
+    - A checkpoint gets its name when it is complete, and the one before is removed
+      after that (:class:`DurableCheckpointHook` replaces ``CheckpointHook``).
+    - A resume takes the latest checkpoint that can be read.
+    - With an epoch-based loop, a run that resumes continues bit for bit
+      (:class:`CounterSeedHook`, :class:`SeededSamples`).
+    - Losses and gradients that are not finite stop the run (:class:`NonFiniteHook`).
     """
+
+    # MMEngine sets these.
+    _resume: bool
+    _load_from: str | None
+    _train_dataloader: Any
+
+    def register_hooks(
+        self, default_hooks: dict | None = None, custom_hooks: list | None = None
+    ) -> None:
+        """Register the hooks of a config and those of this class."""
+        default_hooks = dict(default_hooks or {})
+        checkpoint = default_hooks.get('checkpoint', dict(type='CheckpointHook'))
+        if isinstance(checkpoint, dict) and checkpoint['type'] in (
+            'CheckpointHook',
+            'mmengine.CheckpointHook',
+            CheckpointHook,
+        ):
+            default_hooks['checkpoint'] = dict(checkpoint, type=DurableCheckpointHook)
+        super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(CounterSeedHook())
+        if not any(isinstance(hook, NonFiniteHook) for hook in self.hooks):
+            self.register_hook(NonFiniteHook())
+
+    def load_or_resume(self) -> None:
+        """Load a checkpoint; a resume without one takes the latest that can be read."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = find_last_checkpoint(self.work_dir)
+            # MMEngine would look for the file that the pointer names.
+            self._resume = self._load_from is not None
+        super().load_or_resume()
+
+    @master_only
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        *args: Any,
+        backend_args: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Save a checkpoint, see :meth:`mmengine.runner.Runner.save_checkpoint`.
+
+        Raises:
+            OSError: If it cannot be written. Earlier checkpoints are left as they are.
+        """
+        backend = get_file_backend(out_dir, backend_args=backend_args)
+        # Object stores give a file its name when it is complete.
+        local = isinstance(backend, LocalBackend) and file_client_args is None
+        try:
+            super().save_checkpoint(
+                out_dir,
+                filename + PART if local else filename,
+                file_client_args,
+                *args,
+                backend_args=backend_args,
+                **kwargs,
+            )
+            if local:
+                path = osp.join(out_dir, filename)
+                publish(path + PART, path)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f'Cannot save the checkpoint {osp.join(out_dir, filename)}: '
+                f'{error.strerror or error}. Earlier checkpoints are intact. Make room '
+                'or set another work_dir, then resume',
+            ) from error
 
     @staticmethod
     def build_dataloader(
@@ -29,39 +114,73 @@ class CheckedRunner(Runner):
         try:
             return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except ValueError as error:
-            # MMEngine joins the serialized images of a dataset.
-            if 'need at least one array to concatenate' not in str(error):
-                raise
-            raise ValueError(
-                f'No image in the dataset {_describe(dataloader["dataset"])}. Check '
-                'data_root, the annotation file or image list, and indices.'
-            ) from error
+            _explain_empty(error, dataloader)
+            raise
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop, see :meth:`mmengine.runner.Runner.build_train_loop`.
 
         Raises:
-            ValueError: If it has no batch to train on.
+            ValueError: If its dataloader has images but no batch.
         """
+        if isinstance(loop, dict) and _is_epoch_based(loop):
+            self._train_dataloader = self._seed_samples(self._train_dataloader)
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
-        # Without an image there is nothing to say about batches: the hook's turn.
+        # DatasetCheckHook raises for a dataset without images.
         if len(loader) == 0 and len(loader.dataset) > 0:
-            sampler = loader.batch_sampler
             raise ValueError(
                 f'The train dataloader has no batch: {len(loader.dataset)} images in '
-                f'{get_world_size()} process(es), batch_size='
-                f'{getattr(sampler, "batch_size", None)} and drop_last='
-                f'{getattr(sampler, "drop_last", None)}. Set '
-                'train_dataloader.batch_size to fewer images, in a config in steps '
-                'also where a step sets it (steps.NAME.train_dataloader.batch_size), '
-                'or train_dataloader.drop_last=False.'
+                f'{get_world_size()} process(es), {_describe_batches(loader)}. Set '
+                'train_dataloader.batch_size to fewer images (in a config with steps '
+                'also steps.NAME.train_dataloader.batch_size, if a step sets it), or '
+                'set train_dataloader.drop_last=False.'
             )
         return loop
 
+    def _seed_samples(self, dataloader: DataLoader | dict) -> DataLoader | dict:
+        """Let the samples of a dataloader that is still to be built be seeded."""
+        if not isinstance(dataloader, dict):
+            return dataloader
+        dataset = dataloader['dataset']
+        if isinstance(dataset, dict):
+            try:
+                dataset = DATASETS.build(copy.deepcopy(dataset))
+                dataset.full_init()
+            except ValueError as error:
+                _explain_empty(error, dataloader)
+                raise
+        return {**dataloader, 'dataset': SeededSamples(dataset, self.seed)}
+
+
+def _is_epoch_based(loop: dict) -> bool:
+    return loop.get('by_epoch', False) or loop.get('type') in (
+        'EpochBasedTrainLoop',
+        EpochBasedTrainLoop,
+    )
+
+
+def _explain_empty(error: ValueError, dataloader: DataLoader | dict) -> None:
+    """Raise a clear error if an error says that a dataset has no image."""
+    # NumPy's message: MMEngine concatenates the serialized images of a dataset.
+    empty = 'need at least one array to concatenate' in str(error)
+    if empty and isinstance(dataloader, dict):
+        raise ValueError(
+            f'No image in the dataset {_describe(dataloader["dataset"])}. Check '
+            'data_root, the annotation file or image list, and indices.'
+        ) from error
+
+
+def _describe_batches(loader: DataLoader) -> str:
+    sampler = loader.batch_sampler
+    if isinstance(sampler, BatchSampler):
+        return f'batch_size={sampler.batch_size} and drop_last={sampler.drop_last}'
+    # A config may name another class, which says only how many batches it has.
+    return f'batch_sampler={type(sampler).__name__}'
+
 
 def _describe(dataset: dict) -> str:
-    """What tells where a dataset comes from, and those that it wraps."""
+    """Say where a dataset comes from, and the datasets that it wraps."""
     kind = dataset['type']
     fields = [
         f'{key}={dataset[key]!r}'

@@ -43,10 +43,10 @@ def stock(part):
         return part
     parts = []
     for item in map(stock, part):
-        if isinstance(item, dict) and item.get('type') == 'MultiView':
-            if parts[-1]['type'] == 'Resize':
-                resize = parts.pop()
-                item['transforms'] = [[resize, *view] for view in item['transforms']]
+        multi_view = isinstance(item, dict) and item.get('type') == 'MultiView'
+        if multi_view and parts[-1]['type'] == 'Resize':
+            resize = parts.pop()
+            item['transforms'] = [[resize, *view] for view in item['transforms']]
         parts.append(item)
     return parts
 

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was found out about the data sets of a config, as JSON and as text."""
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..text_table import text_table
+from .findings import Finding
+from .images import ANNOTATION, MISSING, UNREADABLE
+from .split_report import SplitReport
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What a config's splits hold and what is wrong with them.
+
+    Attributes:
+        splits (list[SplitReport]): The splits that could be read.
+        findings (list[Finding]): What is worth knowing, errors first.
+    """
+
+    splits: list[SplitReport]
+    findings: list[Finding]
+
+    @property
+    def ok(self) -> bool:
+        """bool: Whether nothing was found that would break training."""
+        return not any(finding.level == 'error' for finding in self.findings)
+
+    def to_json(self) -> str:
+        """All values and findings as JSON."""
+        content = dict(
+            ok=self.ok,
+            findings=[asdict(finding) for finding in self.findings],
+            splits=[split.to_dict() for split in self.splits],
+        )
+        return json.dumps(content, ensure_ascii=False, indent=1)
+
+    def to_markdown(
+        self, title: str, max_labels: int = 200, max_examples: int = 20
+    ) -> str:
+        """Tables and findings as Markdown.
+
+        Args:
+            title (str): The heading.
+            max_labels (int): Largest number of rows of a table of labels: half of them
+                the most frequent labels, half the rarest. Defaults to 200.
+            max_examples (int): Largest number of images or labels that are named for a
+                finding. Defaults to 20.
+
+        Returns:
+            str: The text.
+        """
+        lines = [f'# {title}', '']
+        if self.splits:
+            lines += [_overview(self.splits), '']
+        lines += ['## Findings', '', *_list_findings(self.findings, max_examples)]
+        for split in self.splits:
+            lines += ['', *_label_table(split, max_labels)]
+            lines += _frequent_pairs(split)
+        return '\n'.join(lines) + '\n'
+
+
+def _overview(splits: list[SplitReport]) -> str:
+    """A table with a column for each split."""
+    columns = []
+    for split in splits:
+        number, total = split.labels_per_image, split.annotated.sum()
+        share = split.unknown.sum() / max(1, total * len(split.classes))
+        order = np.argsort(-split.present, kind='stable')
+        seen = order[split.present[order] > 0]
+        imbalance = split.imbalance[seen]
+        column = {
+            'images': f'{split.num_images:,}',
+            'images in an epoch': f'{split.epoch_length:,}',
+            'labels': f'{len(split.classes):,}',
+            'labels per image: mean': f'{number.mean():.2f}' if len(number) else '-',
+            'least to most': (
+                f'{number.min()} to {number.max()}' if len(number) else '-'
+            ),
+            'images without a label': f'{int((number == 0).sum()):,}',
+            'unknown entries': f'{int(split.unknown.sum()):,} ({share:.2%})',
+        }
+        for name, label in (('most', seen[:1]), ('least', seen[-1:])):
+            column[f'{name} frequent label'] = '-'
+            for i in label:
+                text = f'{_literal(_short(split.classes[i]))} ({split.present[i]:,})'
+                column[f'{name} frequent label'] = text
+        worst, mean = '-', '-'
+        if len(seen):
+            worst, mean = f'{imbalance.max():.1f}', f'{imbalance.mean():.1f}'
+        column |= {
+            'imbalance: most to least frequent': worst,
+            'imbalance: mean over labels': mean,
+            'labels never present': f'{len(split.never_present):,}',
+        }
+        read = f'{int(split.has_digest.sum()):,}'
+        column |= {
+            'image files read': read if split.images.read_files else 'not looked at',
+            'missing images': f'{split.problems[MISSING]:,}',
+            'unreadable images': f'{split.problems[UNREADABLE]:,}',
+            'wrong annotations': f'{split.problems[ANNOTATION]:,}',
+        }
+        columns.append(column)
+    head = ['', *(', '.join(split.names) for split in splits)]
+    return text_table(head, [[key, *(c[key] for c in columns)] for key in columns[0]])
+
+
+def _short(text: str, width: int = 40) -> str:
+    return text if len(text) <= width else text[: width - 1] + '…'
+
+
+def _literal(name: str) -> str:
+    """A name whose backslashes are no Markdown."""
+    return name.replace('\\', '\\\\')
+
+
+def _list_findings(findings: list[Finding], max_examples: int) -> list[str]:
+    lines = [] if findings else ['Nothing to complain about.']
+    for finding in findings:
+        where = ', '.join(finding.splits)
+        lines.append(
+            f'- **{finding.level}**: {finding.kind} ({where}): {finding.message}'
+        )
+        shown = finding.examples[:max_examples]
+        lines += [f'  - {example}' for example in shown]
+        more = finding.count - len(shown)
+        if finding.examples and more > 0:
+            lines.append(f'  - and {more:,} more')
+    return lines
+
+
+def _label_table(split: SplitReport, max_labels: int) -> list[str]:
+    order = np.argsort(-split.present, kind='stable').tolist()
+    title = f'## Labels of {", ".join(split.names)}, by frequency'
+    gap = None
+    if len(order) > max_labels:
+        most, least = max_labels - max_labels // 2, max_labels // 2
+        title += f': the {most} most and {least} least frequent of {len(order):,}'
+        gap = most
+        order = order[:most] + (order[-least:] if least else [])
+    total = max(1, int(split.annotated.sum()))
+    rows = []
+    for place, i in enumerate(order):
+        if place == gap:
+            rows.append(['…'] + [''] * 5)
+        ratio = split.imbalance[i]
+        rows.append(
+            [
+                _literal(split.classes[i]),
+                f'{split.present[i]:,}',
+                f'{split.present[i] / total:.1%}',
+                f'{split.absent[i]:,}',
+                f'{split.unknown[i]:,}',
+                '-' if np.isnan(ratio) else f'{ratio:.1f}',
+            ]
+        )
+    head = ['label', 'present', 'of all', 'absent', 'unknown', 'imbalance']
+    return [title, '', text_table(head, rows)]
+
+
+def _frequent_pairs(split: SplitReport, number: int = 10) -> list[str]:
+    """A table of the labels that are most often present together."""
+    upper = np.triu(split.cooccurrence, k=1)
+    order = np.argsort(-upper, axis=None, kind='stable')[:number]
+    rows = []
+    for i, j in zip(*np.unravel_index(order, upper.shape)):
+        if upper[i, j] == 0:
+            break
+        one, other = (_literal(split.classes[split.top[k]]) for k in (i, j))
+        shares = (upper[i, j] / split.cooccurrence[k, k] for k in (i, j))
+        rows.append(
+            [f'{one} + {other}', f'{upper[i, j]:,}', *map('{:.0%}'.format, shares)]
+        )
+    if not rows:
+        return []
+    title = f'## Labels of {", ".join(split.names)} most often together'
+    if len(split.classes) > len(split.top):
+        title += f', among the {len(split.top)} most frequent'
+    head = ['labels', 'images', 'of the first', 'of the second']
+    return ['', title, '', text_table(head, rows)]

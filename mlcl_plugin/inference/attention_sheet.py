@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sheet of label attention shows: images, scores, attention, targets."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+
+from ..models.utils import collect_targets
+from ..visualization import label_attention_maps
+from .pixels import to_view
+from .split_images import build_split, even_indices
+
+
+class AttendedImages(NamedTuple):
+    """N images with scores ``(N, L)``, attention and targets ``(N, L)``.
+
+    Each of ``images`` is ``(H, W, 3)`` uint8, RGB; each of ``maps`` is
+    ``(heads, L, h, w)``. ``total`` is the number of images in the dataset.
+    """
+
+    images: list[np.ndarray]
+    scores: torch.Tensor
+    maps: list[torch.Tensor]
+    targets: torch.Tensor
+    classes: tuple[str, ...]
+    total: int
+
+
+def attend(
+    model: BaseModel, cfg: Config, split: str, num_images: int
+) -> AttendedImages:
+    """Compute scores and label attention of images of a split.
+
+    Args:
+        model (BaseModel): A classifier with attention, in evaluation mode, see
+            :func:`label_attention_maps`.
+        cfg (Config): Its config.
+        split (str): ``'train'``, ``'val'`` or ``'test'``.
+        num_images (int): The greatest number of images, taken at even distances.
+
+    Returns:
+        AttendedImages: What :func:`prediction_sheet` draws; tensors on the CPU.
+
+    Raises:
+        ValueError: If the model has no attention.
+    """
+    dataset = build_split(cfg, split)
+    bgr = bool(model.data_preprocessor.to_rgb)
+    images, scores, maps, targets = [], [], [], []
+    # One by one, since a pipeline may give images of different sizes.
+    for index in even_indices(len(dataset), num_images):
+        item = dataset[index]
+        images.append(to_view(item['inputs'], bgr))
+        data = model.data_preprocessor(pseudo_collate([item]))
+        score, attention = label_attention_maps(model, data['inputs'])
+        scores.append(score[0].cpu())
+        maps.append(attention[0].cpu())
+        targets.append(collect_targets(data['data_samples'], len(score[0]), 'cpu')[0])
+    classes = dataset.metainfo.get('classes') or map(str, range(len(scores[0])))
+    return AttendedImages(
+        images,
+        torch.stack(scores),
+        maps,
+        torch.stack(targets),
+        tuple(classes),
+        len(dataset),
+    )

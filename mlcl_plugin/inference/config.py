@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a config says about inference."""
+
+import copy
+from os import PathLike
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmpretrain.apis import ModelHub
+
+from ..engine import innermost_dataset
+from .model_index import register_models
+
+
+def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | None]:
+    """Load the config that a path or a name stands for.
+
+    Args:
+        model (str | PathLike | Config): A config, the path of its file, or the name of
+            a model in our index or MMPretrain's (``mmpretrain.list_models()``).
+
+    Returns:
+        tuple[Config, str | None]: A copy of the config, and where the weights are that
+        the index has for it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such name.
+    """
+    if isinstance(model, Config):
+        return copy.deepcopy(model), None
+    path = Path(model)
+    if path.is_file():
+        return Config.fromfile(path), None
+    if path.suffix in ('.py', '.json', '.yml', '.yaml'):
+        raise FileNotFoundError(f'There is no config file {model}.')
+    register_models()
+    try:
+        info = ModelHub.get(str(model))
+    except ValueError as error:
+        raise ValueError(
+            f"'{model}' is neither a config file nor the name of a model. "
+            "mmpretrain.list_models('mlcl*') lists the names of ours."
+        ) from error
+    return info.config, info.weights
+
+
+def config_scope(cfg: Config):
+    """Make a context in which registries look in the config's own scope first."""
+    return DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain'))
+
+
+def config_of_test_dataset(cfg: Config) -> dict:
+    """The config of the test dataset without its wrappers; empty without a dataset."""
+    return innermost_dataset((cfg.get('test_dataloader') or {}).get('dataset') or {})

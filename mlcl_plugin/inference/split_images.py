@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of a config's dataset, as the test pipeline shows them."""
+
+import copy
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS
+from torch.utils.data import DataLoader, Subset
+
+from ..engine import innermost_dataset
+
+
+def build_split(cfg: Config, split: str) -> BaseDataset:
+    """Build the dataset of a split with the test pipeline.
+
+    Args:
+        cfg (Config): A config without steps, or of one step.
+        split (str): ``'train'``, ``'val'`` or ``'test'``.
+
+    Returns:
+        BaseDataset: The dataset, in its wrappers.
+    """
+    config = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
+    if split != 'test':
+        test = innermost_dataset(cfg.test_dataloader.dataset)
+        innermost_dataset(config)['pipeline'] = test['pipeline']
+    return DATASETS.build(config)
+
+
+def even_indices(total: int, number: int) -> list[int]:
+    """Choose at most ``number`` of ``total`` items, at even distances.
+
+    Examples:
+        >>> even_indices(7, 3)
+        [0, 2, 4]
+    """
+    number = min(number, total)
+    return np.linspace(0, total, number, endpoint=False).astype(int).tolist()
+
+
+def build_loader(cfg: Config, split: str, num_images: int) -> tuple[DataLoader, dict]:
+    """Build a loader of a split's images, as the test pipeline shows them.
+
+    Args:
+        cfg (Config): A config without steps, or of one step.
+        split (str): ``'train'``, ``'val'`` or ``'test'``.
+        num_images (int): The greatest number of images, taken at even distances.
+
+    Returns:
+        tuple[DataLoader, dict]: The loader, and the dataset's meta information.
+    """
+    dataset = build_split(cfg, split)
+    test = cfg.test_dataloader
+    loader = dict(
+        dataset=Subset(dataset, even_indices(len(dataset), num_images)),
+        batch_size=test.get('batch_size', 1),
+        num_workers=test.get('num_workers', 0),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=test.get('collate_fn', dict(type='default_collate')),
+    )
+    return Runner.build_dataloader(loader), dataset.metainfo

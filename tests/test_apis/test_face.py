@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+from mlcl_plugin import apis
+
+
+def test_public_names():
+    assert apis.__all__ == [
+        'MultiLabelInferencer',
+        'build_loader',
+        'build_model',
+        'embed',
+        'extract_features',
+        'freeze_backbone',
+        'measure_embeddings',
+        'register_models',
+    ]
+    assert all(callable(getattr(apis, name)) for name in apis.__all__)

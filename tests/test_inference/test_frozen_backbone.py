@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import runpy
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import Compose
+from mmengine.registry import RUNNERS
+from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
+
+from mlcl_plugin.engine import set_default_dataloader_cfg
+from mlcl_plugin.inference import extract_features, freeze_backbone
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def features(load_config, tmp_path):
+    """The config of a tiny run and the folder with its features, of three views."""
+    cfg = load_config()
+    extract_features(cfg, tmp_path / 'features', num_views=3)
+    return cfg, tmp_path / 'features'
+
+
+def test_files(features, capsys):
+    cfg, folder = features
+    # The recipe trains without the one image that has no label.
+    for split, number, views in (('train', 7, 3), ('val', 7, 1), ('tune', 7, 1)):
+        maps = np.load(folder / f'{split}.npy')
+        assert maps.shape == (number, views, 16, 4, 4) and maps.dtype == np.float16
+        content = json.loads((folder / f'{split}.json').read_text())
+        assert content['metainfo'] == dict(classes=['cat', 'dog', 'owl'])
+        assert [item['feature_index'] for item in content['data_list']] == list(
+            range(number)
+        )
+        # in the order of the dataset, each with its labels
+        assert content['data_list'][2]['gt_label'] == [0, 1]
+        assert content['data_list'][2]['img_path'].endswith('002.png')
+
+    # What is there is not computed again.
+    before = (folder / 'train.npy').stat().st_mtime_ns
+    (folder / 'val.json').unlink()
+    extract_features(cfg, folder, num_views=3)
+    assert (folder / 'train.npy').stat().st_mtime_ns == before
+    assert (folder / 'val.json').exists()
+
+
+def test_other_settings(features):
+    """What is there is never taken for something else."""
+    cfg, folder = features
+    with pytest.raises(ValueError, match='another num_views: got 3, expected 5'):
+        extract_features(cfg, folder, num_views=5)
+    changed = deepcopy(cfg)
+    changed.train_dataloader.dataset.pipeline[2].prob = 1.0
+    with pytest.raises(ValueError, match='train.json were made with another dataset'):
+        extract_features(changed, folder, num_views=3)
+    changed = deepcopy(cfg)
+    changed.model.backbone.depth = 34
+    with pytest.raises(ValueError, match='another backbone.*Delete the folder'):
+        extract_features(changed, folder, num_views=3)
+
+
+def test_tool(write_config, tmp_path, capsys):
+    path = write_config()
+    module = runpy.run_path(str(ROOT / 'tools/extract_features.py'))
+    module['main'].__globals__['keep_memory'] = lambda: None
+    module['main']([str(path), str(tmp_path / 'out'), '--views', '2'])
+    assert np.load(tmp_path / 'out/train.npy').shape[:2] == (7, 2)
+
+    # What is wrong is one line.
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as error:
+        module['main']([str(path), str(tmp_path / 'out'), '--views', '3'])
+    assert error.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith('extract_features: The features of ')
+    assert 'another num_views: got 2, expected 3' in line
+
+
+def test_features_are_those_of_the_backbone(features):
+    """Views are drawn anew; test images pass as in a test."""
+    cfg, folder = features
+    maps = torch.from_numpy(np.load(folder / 'val.npy')).float()
+    torch.manual_seed(0)
+    np.random.seed(0)
+    extract_features(cfg, folder.parent / 'again', num_views=3)
+    again = np.load(folder.parent / 'again/train.npy')
+    assert (again == np.load(folder / 'train.npy')).all()
+    # Half of the views are mirrored.
+    differs = (again[:, 0] != again[:, 1]).any((1, 2, 3))
+    assert 0 < differs.sum() < 7
+
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    # The weights that the features were made with are gone: what is compared is how
+    # maps of one image differ from those of another, by the same network.
+    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    model.eval()
+    data = model.data_preprocessor(
+        dict(inputs=[dataset[i]['inputs'] for i in range(7)], data_samples=None)
+    )
+    assert model.backbone(data['inputs'])[-1].shape == maps[:, 0].shape
+
+
+def test_checkpoint(load_config, tmp_path):
+    cfg = load_config()
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
+    extract_features(cfg, tmp_path / 'features', 1, str(tmp_path / 'model.pth'))
+    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    inputs = [dataset[i]['inputs'] for i in range(7)]
+    data = model.eval().data_preprocessor(dict(inputs=inputs, data_samples=None))
+    with torch.no_grad():
+        expected = model.backbone(data['inputs'])[-1]
+    found = torch.from_numpy(np.load(tmp_path / 'features/val.npy')[:, 0]).float()
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
+
+
+def test_trains_on_features(features, record, tmp_path):
+    """Both steps, the second on two of the stored views."""
+    cfg, folder = features
+    frozen = freeze_backbone(cfg, folder)
+    assert cfg.model.backbone.type == 'ResNet'
+    frozen.work_dir = str(tmp_path / 'work')
+    set_default_dataloader_cfg(frozen)
+    seen = []
+    model = RUNNERS.build(frozen).train()
+    model.neck.register_forward_hook(lambda m, args, out: seen.append(args))
+    assert record.epochs() == [
+        ('step1', 0),
+        ('step1', 1),
+        ('step2', 0),
+        ('step2', 1),
+    ]
+    assert not list(model.backbone.parameters())
+
+
+def test_views(features):
+    cfg, folder = features
+    frozen = freeze_backbone(cfg, folder)
+    stored = np.load(folder / 'train.npy')
+    pipeline = Compose(frozen.steps.step2.train_dataloader.dataset.pipeline)
+    drawn = set()
+    for _ in range(30):
+        item = pipeline(dict(feature_index=4, gt_label=[0, 2]))
+        first, second = item['inputs']
+        places = [
+            next(i for i in range(3) if (stored[4, i] == view.numpy()).all())
+            for view in (first, second)
+        ]
+        drawn.update(places)
+        assert item['data_samples'].gt_score.tolist() == [1, 0, 1]
+    assert len(drawn) > 1
+    single = Compose(frozen.val_dataloader.dataset.pipeline)
+    item = single(dict(feature_index=1, gt_label=[0]))
+    assert (item['inputs'].numpy() == np.load(folder / 'val.npy')[1, 0]).all()
+
+
+def test_tuning_leaves_validation_images_alone(features):
+    cfg, folder = features
+    frozen = freeze_backbone(cfg, folder, num_tuning=3)
+    train = DATASETS.build(frozen.train_dataloader.dataset)
+    tune = DATASETS.build(frozen.val_dataloader.dataset)
+    names = [
+        [data.get_data_info(i)['img_path'] for i in range(len(data))]
+        for data in (train, tune)
+    ]
+    assert [len(part) for part in names] == [4, 3]
+    assert all('/train/' in name for part in names for name in part)
+    assert not set(names[0]) & set(names[1])
+
+
+def test_wrappers_and_indices_stay(features):
+    cfg, folder = features
+    cfg = deepcopy(cfg)
+    inner = cfg.train_dataloader.dataset
+    inner.indices = 4
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=inner)
+    frozen = freeze_backbone(cfg, folder)
+    assert len(DATASETS.build(frozen.train_dataloader.dataset)) == 8
+
+
+def test_missing_features(load_config, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'train.npy.*extract_features'):
+        freeze_backbone(load_config(), tmp_path)
+
+
+def test_bad_number_of_views(load_config, tmp_path):
+    with pytest.raises(ValueError, match='num_views must be positive, got 0'):
+        extract_features(load_config(), tmp_path, num_views=0)
+
+
+def test_several_views_in_the_pipeline(load_config, tmp_path):
+    cfg = load_config()
+    cfg.merge_from_dict(
+        dict(train_dataloader=cfg.steps.step2.train_dataloader.to_dict())
+    )
+    with pytest.raises(ValueError, match='gives several views'):
+        extract_features(cfg, tmp_path, num_views=1)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (dict(path='nowhere.npy'), FileNotFoundError, 'no file of features'),
+        (dict(num_views=0), ValueError, 'num_views must be positive'),
+        (dict(num_views=4), ValueError, 'at least 4 views'),
+    ],
+)
+def test_bad_arguments_of_the_transform(features, arguments, error, message):
+    arguments = dict(path=str(features[1] / 'train.npy')) | arguments
+    with pytest.raises(error, match=message):
+        TRANSFORMS.build(dict(type='LoadFeatureMap', **arguments))
+
+
+@pytest.mark.parametrize('index', [None, 8, -1])
+def test_bad_index(features, index):
+    transform = TRANSFORMS.build(
+        dict(type='LoadFeatureMap', path=str(features[1] / 'train.npy'))
+    )
+    with pytest.raises(ValueError, match="'feature_index' is"):
+        transform(dict(feature_index=index))
