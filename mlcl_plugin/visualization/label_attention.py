@@ -13,10 +13,9 @@ from matplotlib.patches import Patch
 from mmpretrain.models import BaseClassifier
 from torch import nn
 
-from ..models.necks import LabelAttentionNeck, LabelQueryDecoder, MLDecoderNeck
+from ..models.necks import LabelNeck
 from ..targets import PRESENT, UNKNOWN, is_present
 
-NECKS = (LabelAttentionNeck, LabelQueryDecoder, MLDecoderNeck)
 """Necks that can return their label attention."""
 
 # The outcome of a label: the colour of its frame, and words for those who cannot tell
@@ -42,8 +41,7 @@ def label_attention_maps(
 
     Args:
         model (nn.Module): An ``ImageClassifier`` with a
-            :class:`LabelAttentionNeck`, :class:`LabelQueryDecoder` or
-            :class:`MLDecoderNeck`. It is used in evaluation mode and then put
+            :class:`LabelNeck`. It is used in evaluation mode and then put
             back into its former mode.
         inputs (Tensor): ``(B, 3, H, W)``, as ``model.data_preprocessor`` gives
             them, on the model's device.
@@ -59,11 +57,11 @@ def label_attention_maps(
     """
     classifier = model if isinstance(model, BaseClassifier) else None
     neck = classifier.neck if classifier is not None and classifier.with_neck else None
-    if classifier is None or not isinstance(neck, NECKS):
+    if classifier is None or not isinstance(neck, LabelNeck):
         got = 'no neck' if neck is None else f'the neck {type(neck).__name__}'
         raise ValueError(
-            'Label attention needs a classifier with one of the necks '
-            f'{", ".join(neck.__name__ for neck in NECKS)}, got '
+            'Label attention needs a classifier with a LabelNeck, such as '
+            'LabelAttentionNeck, LabelQueryDecoder or MLDecoderNeck, got '
             f'{type(model).__name__} with {got}.'
         )
     if not classifier.with_head:
