@@ -21,8 +21,8 @@ def attention_neck(model: nn.Module) -> LabelNeck:
         return neck
     got = 'no neck' if neck is None else f'the neck {type(neck).__name__}'
     raise ValueError(
-        'Attention maps of labels need a model with one of the necks '
-        'LabelLabelNeck, LabelQueryDecoder and MLDecoderNeck, got '
+        'Attention maps of labels need a model with a LabelNeck, such as '
+        'LabelAttentionNeck, LabelQueryDecoder or MLDecoderNeck, got '
         f'{type(model).__name__} with {got}.'
     )
 
