@@ -18,8 +18,8 @@ from mlcl_plugin.engine import (
     setup_cpu_distributed,
 )
 from mlcl_plugin.engine.evaluator_config import add_metric, use_decisions
-from mlcl_plugin.engine.test_time_augmentation import add_tta
 from mlcl_plugin.engine.tool_config import build_runner, set_work_dir
+from mlcl_plugin.engine.tta import add_tta
 from mlcl_plugin.evaluation.score_dump import SUFFIXES
 
 
