@@ -113,7 +113,7 @@ def check_data_prefix(data_prefix: str | dict, expected: Sequence[str] = ()) -> 
 
 
 def check_classes(
-    classes: Sequence[str], known: Sequence[str] | None = None
+    classes: Sequence[str], known: Sequence[str] | None = None, where: str = ''
 ) -> tuple[str, ...]:
     """Check names of classes that a user gave.
 
@@ -121,6 +121,7 @@ def check_classes(
         classes (Sequence[str]): The names.
         known (Sequence[str], optional): The names that exist. None accepts all.
             Defaults to None.
+        where (str): The file that has the known names, for the error. Defaults to ''.
 
     Returns:
         tuple[str, ...]: The names.
@@ -145,7 +146,7 @@ def check_classes(
         seen.add(name)
     if known is not None and not seen.issubset(known):
         raise ValueError(
-            f"'classes' has {sorted(seen.difference(known))}, expected some of the "
+            f"{where}{': ' if where else ''}'classes' has {sorted(seen.difference(known))}, expected some of the "
             f'{len(known)} names {list(known)}.'
         )
     return classes
