@@ -146,7 +146,8 @@ def check_classes(
         seen.add(name)
     if known is not None and not seen.issubset(known):
         raise ValueError(
-            f"{where}{': ' if where else ''}'classes' has {sorted(seen.difference(known))}, expected some of the "
-            f'{len(known)} names {list(known)}.'
+            f"{where}{': ' if where else ''}'classes' has "
+            f'{sorted(seen.difference(known))}, expected some of the {len(known)} names '
+            f'{list(known)}.'
         )
     return classes
