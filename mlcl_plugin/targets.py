@@ -129,27 +129,28 @@ def read_label_indices(
             'the indices of the present labels. Put a vector of 1 / 0 / -1 into '
             'gt_score instead.'
         )
-    indices = indices.long()
-    low, high = (int(bound) for bound in indices.aminmax())
+    # A Python list: torch is slow for so few numbers, and a GPU synchronizes once.
+    numbers = indices.tolist()
+    low, high = min(numbers), max(numbers)
     if low < 0 or high >= num_classes:
         raise ValueError(
             f'{name} holds label {low if low < 0 else high}{where}, expected indices '
             f'from 0 to {num_classes - 1} (num_classes={num_classes}). Set num_classes '
             "of pipeline, neck and head to the number of the dataset's classes."
         )
-    if len(indices) > 1 and len(indices.unique()) < len(indices):
-        counts = indices.bincount()
+    if len(set(numbers)) < len(numbers):
+        twice = max(numbers, key=numbers.count)
         text = (
             'which looks like a vector with one entry per label'
             if high <= 1
-            else f'which names label {int(counts.argmax())} twice'
+            else f'which names label {twice} twice'
         )
         raise ValueError(
-            f'{name} is {_shorten(indices.tolist())}{where}, {text}. {name} takes the '
+            f'{name} is {_shorten(numbers)}{where}, {text}. {name} takes the '
             'indices of the present labels, each once; put a vector of 1 / 0 / -1 into '
             'gt_score instead.'
         )
-    return indices
+    return indices.long()
 
 
 def read_target_vector(
@@ -225,9 +226,8 @@ def indices_to_targets(
     """
     targets = torch.zeros(num_classes, device=present.device)
     for indices in unknown:
-        targets[indices] = UNKNOWN
-    targets[present] = PRESENT
-    return targets
+        targets.index_fill_(0, indices, UNKNOWN)
+    return targets.index_fill_(0, present, PRESENT)
 
 
 def read_label_lists(labels: Sequence[Tensor], num_classes: int) -> Tensor | None:
