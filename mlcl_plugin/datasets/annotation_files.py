@@ -145,9 +145,9 @@ def check_classes(
             raise ValueError(f"'classes' has '{name}' more than once.")
         seen.add(name)
     if known is not None and not seen.issubset(known):
+        unknown = sorted(seen.difference(known))
         raise ValueError(
-            f"{where}{': ' if where else ''}'classes' has "
-            f'{sorted(seen.difference(known))}, expected some of the {len(known)} names '
-            f'{list(known)}.'
+            f"{where}{': ' if where else ''}'classes' has {unknown}, expected some of "
+            f'the {len(known)} names {list(known)}.'
         )
     return classes
