@@ -105,6 +105,11 @@ class NeighbourClassifier(ImageClassifier):
         self.neighbours = nn.ModuleList(built)
         self._has_warned = False
 
+    @property
+    def memories(self) -> list[Neighbours]:
+        """The memories, in the order of ``neighbours``."""
+        return [item for item in self.neighbours if isinstance(item, Neighbours)]
+
     def outputs(self, inputs: torch.Tensor) -> tuple[torch.Tensor, Outputs]:
         """Run backbone, neck and head.
 
@@ -127,18 +132,25 @@ class NeighbourClassifier(ImageClassifier):
             list[Tensor]: ``(B, L, D)`` or ``(B, 1, D)`` for each memory.
         """
         _, outputs = self.outputs(inputs)
-        return [item.vectors(outputs) for item in self.neighbours]
+        return [item.vectors(outputs) for item in self.memories]
 
     def members(self, inputs: torch.Tensor) -> tuple[torch.Tensor, list[Votes]]:
-        """Logits ``(B, L)`` of the head, and the votes of each filled memory."""
+        """Logits of the head and votes of the memories, of images ``(B, C, H, W)``.
+
+        Returns:
+            tuple[Tensor, list[Votes]]: ``(B, L)`` each.
+
+        Raises:
+            ValueError: If a memory is empty.
+        """
         logits, outputs = self.outputs(inputs)
-        votes = [item(item.vectors(outputs)) for item in self.neighbours]
+        votes = [item(item.vectors(outputs)) for item in self.memories]
         return logits, votes
 
     @property
     def is_filled(self) -> bool:
         """Whether all memories are filled."""
-        return all(item.is_filled for item in self.neighbours)
+        return all(item.is_filled for item in self.memories)
 
     def blended_logits(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, L)`` of the blend, of images ``(B, C, H, W)``."""
@@ -213,7 +225,7 @@ class NeighbourClassifier(ImageClassifier):
         return [
             [
                 item.explain(of_batch[image], label, number, present)
-                for item, of_batch in zip(self.neighbours, vectors)
+                for item, of_batch in zip(self.memories, vectors)
             ]
             for image in range(len(inputs))
         ]

@@ -45,14 +45,14 @@ class Neighbour(NamedTuple):
 
     ``image`` is the name of the training image, for a prototype that of the image
     nearest to it; ``share`` its share of all votes, ``cosine`` its cosine to the query,
-    ``present`` its vote, ``count`` the number of images that it stands for.
+    ``present`` its vote, ``num_images`` the number of images that it stands for.
     """
 
     image: str
     share: float
     cosine: float
     present: bool
-    count: int
+    num_images: int
 
 
 class _Batch(NamedTuple):
@@ -373,7 +373,7 @@ class Neighbours(BaseModule):
         self._check_queries(vectors)
         # Autocast would round the whole numbers.
         with torch.autocast(vectors.device.type, enabled=False):
-            queries = self._project(unit_vectors(vectors))
+            queries = self._project(unit_vectors(vectors.detach()))
             # Centres of images differ between labels.
             queries = queries.expand(-1, len(self.keys), -1)
             votes = kernel_votes(

@@ -57,7 +57,7 @@ def query_scale(dims: int, dtype: torch.dtype, limit: int = EXACT) -> int:
 
     Examples:
         >>> query_scale(32, torch.float16), query_scale(32, torch.int8)
-        (8181, 129231)
+        (8181, 129223)
     """
     slack = math.sqrt(dims) / 2
     return math.floor(limit / (key_scale(dtype) + slack) - slack)

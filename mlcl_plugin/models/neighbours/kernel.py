@@ -74,7 +74,8 @@ def kernel_votes(
         num_neighbours = None
     length = query_scale(dims, keys.dtype, PRODUCT_LIMIT)
     # Doubled, so that the last bit is free.
-    whole = 2 * quantise_queries(unit_vectors(queries), length).transpose(0, 1)
+    unit = unit_vectors(queries.detach())
+    whole = 2 * quantise_queries(unit, length).transpose(0, 1)
     factor = 1 / (temperature * length * key_scale(keys.dtype))
     if shared:
         doubled = exact_products(whole, keys, whole.new_zeros(1, number))

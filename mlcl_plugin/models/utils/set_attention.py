@@ -86,7 +86,7 @@ class _AttentionBlock(BaseModule):
         if type(self.key_proj) is not nn.Linear or not _is_one(query.shape[0]):
             return False
         # Products per image. The queries are transformed once for all images.
-        products = self.num_heads * num_tokens
+        products: float = self.num_heads * num_tokens
         batch = tokens.shape[0]
         # torch.export must not decide by a batch size that it leaves open.
         if not isinstance(batch, torch.SymInt):
