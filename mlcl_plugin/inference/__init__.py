@@ -7,6 +7,7 @@
 from .build_model import build_model
 from .config import load_model_config
 from .embedding_measures import measure_embeddings
+from .fit_neighbours import fit_neighbours
 from .frozen_backbone import extract_features, freeze_backbone
 from .inferencer import MultiLabelInferencer
 from .label_embeddings import embed
@@ -19,6 +20,7 @@ __all__ = [
     'build_model',
     'embed',
     'extract_features',
+    'fit_neighbours',
     'freeze_backbone',
     'load_model_config',
     'measure_embeddings',

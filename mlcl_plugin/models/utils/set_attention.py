@@ -85,14 +85,14 @@ class _AttentionBlock(BaseModule):
         # Adapters and quantised layers have no plain weight.
         if type(self.key_proj) is not nn.Linear or not _is_one(query.shape[0]):
             return False
-        # Products per image. The queries are transformed once for all images.
-        products: float = self.num_heads * num_tokens
-        batch = tokens.shape[0]
-        # torch.export must not decide by a batch size that it leaves open.
-        if not isinstance(batch, torch.SymInt):
-            products += self.embed_dims / batch
+        batch, own = tokens.shape[0], self.embed_dims
+        if isinstance(batch, torch.SymInt):
+            # torch.export leaves the size open: as in a large batch, where the product
+            # of the queries, which is one for all images, does not count.
+            batch, own = 1, 0
+        products = batch * self.num_heads * num_tokens + own
         products *= query.shape[1]
-        return LEAVE_OUT * products < num_tokens * self.embed_dims
+        return LEAVE_OUT * products < batch * num_tokens * self.embed_dims
 
     def _weights_of_raw_keys(
         self, q: torch.Tensor, tokens: torch.Tensor

@@ -14,8 +14,8 @@ def votes(queries, keys, targets, temperature, k=None, counts=None, scale=None):
     """Probability of present, ``[image][label]``; nan without a known entry.
 
     ``queries`` are ``[image][label][dim]``, ``keys`` ``[label][entry][dim]``, and
-    ``targets`` ``[label][entry]``. With ``scale``, the product of two vectors divided by
-    it is taken for their cosine.
+    ``targets`` ``[label][entry]``. With ``scale``, the product of two vectors
+    divided by it is taken for their cosine.
     """
     result = []
     for of_image in queries:
