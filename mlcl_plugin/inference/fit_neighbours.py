@@ -66,8 +66,8 @@ def find_neighbours(cfg: Config) -> list[dict]:
         return [dict(item) for item in model['neighbours']]
     if not model.get('head'):
         raise ValueError(
-            f'Neighbours need a classifier with a head, got {cfg.filename or "a config"}'
-            ' without model.head.'
+            f'Neighbours need a classifier with a head, but {cfg.filename or "the config"}'
+            ' has no model.head.'
         )
     with config_scope(cfg):
         head = MODELS.get(model['head']['type'])
@@ -87,8 +87,8 @@ def neighbour_config(
         neighbours (Sequence[dict], optional): Configs of the memories. None takes those
             of :func:`find_neighbours`.
         weights (Sequence[float], optional): Weights of the logits and of each memory.
-            None keeps those of the config, if the memories are kept too, or takes the
-            defaults of :class:`NeighbourClassifier`.
+            None keeps those of the config, if its memories are of the same kinds, or
+            takes the defaults of :class:`NeighbourClassifier`.
 
     Returns:
         Config: A new config.
@@ -99,8 +99,11 @@ def neighbour_config(
     cfg = base_config(cfg)
     model: ConfigDict = cfg.get('model') or ConfigDict()
     kind = str(model.get('type')).split('.')[-1]
+    if neighbours is None:
+        neighbours = find_neighbours(cfg)
     if kind == 'NeighbourClassifier':
-        if neighbours is not None:
+        before = [item['type'] for item in find_neighbours(cfg)]
+        if before != [item['type'] for item in neighbours]:
             model.pop('weights', None)
     elif kind in TRAINING_FIELDS:
         for field in TRAINING_FIELDS[kind]:
@@ -111,8 +114,6 @@ def neighbour_config(
             'Neighbours join the scores of an ImageClassifier, got a config with '
             f'model.type={model.get("type")!r}.'
         )
-    if neighbours is None:
-        neighbours = find_neighbours(cfg)
     model.neighbours = [ConfigDict(item) for item in neighbours]
     if weights is not None:
         model.weights = tuple(weights)
