@@ -11,6 +11,7 @@ from ..inference import (
     fit_neighbours,
     freeze_backbone,
     measure_embeddings,
+    nearest_images,
     register_models,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     'fit_neighbours',
     'freeze_backbone',
     'measure_embeddings',
+    'nearest_images',
     'register_models',
 ]

@@ -12,6 +12,7 @@ from .frozen_backbone import extract_features, freeze_backbone
 from .inferencer import MultiLabelInferencer
 from .label_embeddings import embed
 from .model_index import register_models
+from .nearest_images import nearest_images
 from .split_images import build_loader
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     'freeze_backbone',
     'load_model_config',
     'measure_embeddings',
+    'nearest_images',
     'register_models',
 ]

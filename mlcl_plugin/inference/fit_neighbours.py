@@ -66,8 +66,8 @@ def find_neighbours(cfg: Config) -> list[dict]:
         return [dict(item) for item in model['neighbours']]
     if not model.get('head'):
         raise ValueError(
-            f'Neighbours need a classifier with a head, but {cfg.filename or "the config"}'
-            ' has no model.head.'
+            'Neighbours need a classifier with a head, but '
+            f'{cfg.filename or "the config"} has no model.head.'
         )
     with config_scope(cfg):
         head = MODELS.get(model['head']['type'])
