@@ -3,6 +3,7 @@ from .checkpoint_check_hook import CheckpointCheckHook
 from .dataset_check_hook import DatasetCheckHook
 from .durable_checkpoint_hook import DurableCheckpointHook
 from .ema_check_hook import EMACheckHook
+from .fill_neighbours_hook import FillNeighboursHook
 from .mile_hook import MILeHook
 from .non_finite_hook import NonFiniteHook
 from .prototype_init_hook import PrototypeInitHook
@@ -13,6 +14,7 @@ __all__ = [
     'DatasetCheckHook',
     'DurableCheckpointHook',
     'EMACheckHook',
+    'FillNeighboursHook',
     'MILeHook',
     'NonFiniteHook',
     'PrototypeInitHook',
