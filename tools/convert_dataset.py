@@ -36,6 +36,8 @@ FLAGS = {
     'form': '--to',
     'unknown': '--unknown',
     'delimiter': '--delimiter',
+    'separator': '--separator',
+    'classes': '--classes',
     'val': '--val',
     'test': '--test',
     'overwrite': '--overwrite',

@@ -10,6 +10,7 @@ from mmpretrain.registry import DATASETS
 
 from .annotation_files import (
     check_classes,
+    decode_json,
     read_annotation_file,
     read_image_list,
 )
@@ -169,11 +170,10 @@ class VG500(LabelledImages):
                 f'{self.ann_file}: {error}. Expected an object with a list of label '
                 'indices for every file name: {"1.jpg": [3, 77], ...}.'
             ) from error
-        except ValueError as error:
-            raise ValueError(
-                f'{self.ann_file} is not valid JSON: {error}. The file may be '
-                'incomplete.'
-            ) from error
+        except (ValueError, RecursionError) as error:
+            # Says what is wrong with it.
+            decode_json(content, self.ann_file)
+            raise ValueError(f'{self.ann_file} cannot be read: {error}') from error
 
     def extra_repr(self) -> list[str]:
         """The extra repr information of the dataset."""

@@ -6,11 +6,13 @@ import xml.etree.ElementTree as ElementTree
 from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
+from ..plain_text import brief, list_some
 from .annotation_cache import AnnotationCache
 from .annotation_files import (
     check_classes,
     check_data_prefix,
     read_classes,
+    read_flag,
     read_image_list,
 )
 
@@ -103,7 +105,7 @@ class VOCMultiLabel(VOC):
         """
         check_classes(self.CLASSES)
         img_ids = read_image_list(
-            self.image_set_path, 'split, image_set_path', self.data_root
+            self.image_set_path, 'split, image_set_path', self.data_root, unique=True
         )
         files = [self.image_set_path]
         if self.ann_prefix is not None:
@@ -159,27 +161,54 @@ class VOCMultiLabel(VOC):
 
         labels: set[int] = set()
         labels_difficult: set[int] = set()
-        for number, box in enumerate(root.findall('object')):
+        for number, box in enumerate(_boxes(root, path)):
             name = (box.findtext('name') or '').strip()
             label = self.class_to_idx.get(name)
             if label is None:
                 if name and self.unknown_names == 'skip':
                     continue
                 raise ValueError(
-                    f"{path}: object[{number}] has the name '{name}', expected one of "
-                    f'{list(self.CLASSES)}. Set classes to the names of your data, or '
-                    "unknown_names='skip' to leave boxes of other names out."
+                    f'{path}: object[{number}] has the name {brief(name)}, expected '
+                    f'one of {list_some(self.CLASSES)}. Set classes to the names of '
+                    "your data, or unknown_names='skip' to leave boxes of other names "
+                    'out.'
                 )
-            difficult = box.findtext('difficult', default='0').strip()
-            if not difficult.isdecimal():
+            text = box.findtext('difficult', default='0')
+            difficult = read_flag(text)
+            if difficult is None:
                 raise ValueError(
-                    f"{path}: object[{number}] ('{name}') has <difficult>{difficult}"
-                    '</difficult>, expected 0 or 1.'
+                    f"{path}: object[{number}] ('{name}') has <difficult>"
+                    f'{text.strip():.200}</difficult>, expected 0 or 1.'
                 )
-            (labels_difficult if int(difficult) else labels).add(label)
+            (labels_difficult if difficult else labels).add(label)
         return sorted(labels), sorted(labels_difficult)
 
     def extra_repr(self) -> list[str]:
         """The extra repr information of the dataset."""
         word = 'left out' if self.unknown_names == 'skip' else 'an error'
         return super().extra_repr() + [f'Boxes of unknown names: \t{word}']
+
+
+def _boxes(root: ElementTree.Element, path: str) -> list[ElementTree.Element]:
+    """The objects of an annotation.
+
+    Objects that are not where VOC has them would be labels that are absent.
+    """
+    if root.tag.startswith('{'):
+        # A namespace, which is part of every name.
+        for element in root.iter():
+            element.tag = element.tag.rpartition('}')[2]
+    boxes = root.findall('object')
+    tags = [element.tag.rpartition('}')[2].lower() for element in root.iter()]
+    if tags.count('object') != len(boxes):
+        raise ValueError(
+            f'{path}: expected all <object> directly in <annotation>, the root. The '
+            f'root is <{root.tag}>, and has {len(boxes)} of {tags.count("object")} '
+            'objects.'
+        )
+    if not boxes and root.tag != 'annotation':
+        raise ValueError(
+            f'{path} has the root <{root.tag}>, expected <annotation>. It is no file '
+            'in the form of VOC.'
+        )
+    return boxes
