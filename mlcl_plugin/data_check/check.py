@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
-from .classes import compare_classes, find_classes
+from .classes import compare_classes, find_classes, question_names
 from .duplicates import ACROSS, find_duplicates
 from .findings import MAX_NAMED, Finding, count_text, one_line
 from .images import (
@@ -34,8 +34,9 @@ def check_datasets(
     Errors are: a data set that cannot be built or read, a split without images, images
     that are missing or cannot be read, faulty annotations, and classes that differ
     between splits or in number from what neck, head or pipeline expect. Warnings are:
-    duplicates (files of the same bytes), labels that are never present, and unknown
-    labels that would be trained as absent.
+    duplicates (files of the same bytes), labels that are never present, names of labels
+    that differ only in how they are written, and unknown labels that would be trained
+    as absent.
 
     Present labels and a digest are kept for every image, pictures and unknown labels
     are not: with 6 of 9,600 labels present, this takes about 200 bytes per image.
@@ -71,6 +72,7 @@ def check_datasets(
             checked.append((split, report))
     reports = [report for _, report in checked]
     findings += compare_classes(cfg, checked)
+    findings += question_names(reports)
     findings += find_duplicates(reports)
     findings.sort(key=lambda finding: finding.level)
     return DatasetReport(reports, findings)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """MS-COCO as a multi-label classification dataset."""
 
+import logging
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from mmengine import fileio
+from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
 from ..plain_text import brief, list_some
@@ -23,6 +25,7 @@ from .labelled_images import LabelledImages
 class _Category(msgspec.Struct, gc=False):
     id: int | str
     name: int | str
+    supercategory: Any = None
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -156,6 +159,8 @@ class CocoMultiLabel(LabelledImages):
             label = label_of[ann.category_id]
             if label is not None and (self.with_crowd or not self._crowd(ann, number)):
                 labels[ann.image_id].add(label)
+
+        self._warn_of_supercategories(content.categories, label_of, labels)
 
         backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
         data_list = [
@@ -292,6 +297,35 @@ class CocoMultiLabel(LabelledImages):
         index = {name: label for label, name in enumerate(classes)}
         label_of = {key: index.get(name) for key, name in names.items()}
         return classes, label_of
+
+    def _warn_of_supercategories(
+        self, categories: list[_Category], label_of: dict, labels: dict
+    ) -> None:
+        """Say which labels are no more than the name of a group of others.
+
+        Some tools write the group of all categories as a category of its own.
+        """
+        groups = {
+            str(entry.supercategory)
+            for entry in categories
+            if str(entry.supercategory) != str(entry.name)
+        }
+        found = {
+            label_of[entry.id]: str(entry.name)
+            for entry in categories
+            if str(entry.name) in groups and label_of[entry.id] is not None
+        }
+        if found:
+            present = set().union(*labels.values())
+            names = [name for label, name in found.items() if label not in present]
+            if names:
+                print_log(
+                    f'{self.ann_file}: the labels {list_some(names)} are the '
+                    'supercategory of others, and no image has them. Leave them out '
+                    'by classes, unless they are labels.',
+                    logger='current',
+                    level=logging.WARNING,
+                )
 
     def _index_images(self, entries: list[_Image]) -> dict:
         """Map image ids to file names, in the file's order."""

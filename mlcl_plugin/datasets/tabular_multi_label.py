@@ -11,6 +11,7 @@ from mmpretrain.registry import DATASETS
 from ..plain_text import brief, list_some
 from ..targets import ABSENT, PRESENT, UNKNOWN
 from .annotation_files import check_classes
+from .label_spelling import warn_left_out
 from .labelled_images import LabelledImages
 from .name_cells import (
     NOTHING,
@@ -226,6 +227,7 @@ class TabularMultiLabel(LabelledImages):
             data_list, splits = [], set()
             wanted = None if self.split is None else str(self.split).strip()
             rows: dict[str, int] = {}
+            left_out: set[str] = set()
             for number, cells in table.rows([*taken, *columns]):
                 path, labels = cells[0], cells[len(taken) :]
                 if wanted is not None:
@@ -236,12 +238,16 @@ class TabularMultiLabel(LabelledImages):
                         continue
                 self._check_path(path, number, rows)
                 if by_name:
-                    scores = self._parse_names(labels[0], index, number, by_name)
+                    scores, others = self._parse_names(
+                        labels[0], index, number, by_name
+                    )
+                    left_out |= others
                 else:
                     scores = self._parse_values(labels, columns, number)
                 data_list.append(
                     dict(img_path=backend.join_path(self.img_prefix, path), **scores)
                 )
+        warn_left_out(self.ann_file, left_out, classes)
         if not data_list:
             split = f" in split '{self.split}', only in {sorted(splits)}"
             raise ValueError(
@@ -371,22 +377,24 @@ class TabularMultiLabel(LabelledImages):
 
     def _parse_names(
         self, cell: object, index: dict[str, int], number: int, column: str
-    ) -> dict[str, list[int]]:
+    ) -> tuple[dict[str, list[int]], set[str]]:
+        """The labels of a cell, and names that are to be left out."""
         names = split_names(cell, self.separator)
         if names is None:
             raise ValueError(
                 f'{self._where(number, column)} holds {brief(cell)}, expected names '
                 f'separated by {self.separator!r}.'
             )
-        present = set()
+        present, left_out = set(), set()
         for name in names:
             if name in index:
                 present.add(index[name])
             else:
                 self._check_unknown(name, cell, index, self._where(number, column))
+                left_out.add(name)
         # All other labels are unknown, or all are absent.
         listed = 'absent' if self.unstated_as == UNKNOWN else 'unknown'
-        return {'gt_label': sorted(present), listed: []}
+        return {'gt_label': sorted(present), listed: []}, left_out
 
     def _check_unknown(
         self, name: str, cell: object, index: dict[str, int], where: str

@@ -15,6 +15,7 @@ from .annotation_files import (
     read_flag,
     read_image_list,
 )
+from .label_spelling import warn_left_out
 
 SPLITS = ('train', 'val', 'trainval', 'test')
 PREFIX = dict(img_path='JPEGImages', ann_path='Annotations')
@@ -123,10 +124,11 @@ class VOCMultiLabel(VOC):
     def _read(self, img_ids: list[str]) -> list[dict]:
         """The images with their labels."""
         data_list = []
+        left_out: set[str] = set()
         for img_id in img_ids:
             labels = difficult = None
             if self.ann_prefix is not None:
-                labels, difficult = self._get_labels_from_xml(img_id)
+                labels, difficult = self._get_labels_from_xml(img_id, left_out)
             data_list.append(
                 dict(
                     img_path=self.backend.join_path(self.img_prefix, f'{img_id}.jpg'),
@@ -134,13 +136,19 @@ class VOCMultiLabel(VOC):
                     gt_label_difficult=difficult,
                 )
             )
+        warn_left_out(self.image_set_path, left_out, self.CLASSES)
         return data_list
 
     def _xml_path(self, img_id: str) -> str:
         return self.backend.join_path(self.ann_prefix, f'{img_id}.xml')
 
-    def _get_labels_from_xml(self, img_id: str) -> tuple[list[int], list[int]]:
-        """The labels of boxes that are not difficult, and of those that are."""
+    def _get_labels_from_xml(
+        self, img_id: str, left_out: set[str]
+    ) -> tuple[list[int], list[int]]:
+        """The labels of boxes that are not difficult, and of those that are.
+
+        Names that are left out are added to ``left_out``.
+        """
         path = self._xml_path(img_id)
         try:
             root = ElementTree.fromstring(self.backend.get(path))
@@ -166,6 +174,7 @@ class VOCMultiLabel(VOC):
             label = self.class_to_idx.get(name)
             if label is None:
                 if name and self.unknown_names == 'skip':
+                    left_out.add(name)
                     continue
                 raise ValueError(
                     f'{path}: object[{number}] has the name {brief(name)}, expected '

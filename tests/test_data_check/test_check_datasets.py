@@ -496,3 +496,29 @@ def test_process_that_dies(tiny_coco):
     assert finding.level == 'error' and finding.splits == ('train',)
     assert re.search('images 0 to 31 of 7.*workers=0', finding.message)
     assert [split.names for split in report.splits] == [('val',)]
+
+
+def test_labels_that_differ_only_in_spelling(tmp_path):
+    """'café' is written with one character and with two."""
+    names = ['cat', 'Cat', ' dog', 'dog', 'caf\u00e9', 'cafe\u0301', 'traffic_light']
+    names += ['traffic light', '猫', 'owl']
+    for name in ('train', 'val'):
+        rows = [['image', *names], ['a.jpg', *['1'] * 10], ['b.jpg', *['0'] * 10]]
+        text = ''.join(','.join(row) + '\n' for row in rows)
+        (tmp_path / f'{name}.csv').write_text(text, encoding='utf-8')
+    splits = [
+        dict(type='TabularMultiLabel', ann_file=f'{tmp_path}/{name}.csv')
+        for name in ('train', 'val')
+    ]
+    report = check_datasets(config(*splits), read_files=False)
+    same, blank = found(report, 'names of labels')
+    assert (same.level, same.splits, same.count) == ('warning', ('train', 'val'), 4)
+    assert same.message.startswith('8 labels differ from another one only in capital')
+    assert same.examples == (
+        "'cat' = 'Cat'",
+        "' dog' = 'dog'",
+        "'caf\\xe9' = 'cafe\\u0301'",
+        "'traffic_light' = 'traffic light'",
+    )
+    assert (blank.count, blank.examples) == (1, ("' dog'",))
+    assert blank.message.startswith('1 of 10 labels is written with a blank')
