@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
@@ -34,7 +35,7 @@ def check_datasets(
     Errors are: a data set that cannot be built or read, a split without images, images
     that are missing or cannot be read, faulty annotations, and classes that differ
     between splits or in number from what neck, head or pipeline expect. Warnings are:
-    duplicates (files of the same bytes), labels that are never present, names of labels
+    duplicates (files of the same bytes), labels that are never or always present, names of labels
     that differ only in how they are written, and unknown labels that would be trained
     as absent.
 
@@ -132,6 +133,7 @@ def _check_split(
     scored = images.info(0).get('gt_score') is not None
     to_targets = any(name == 'LabelsToTargets' for name, _ in transforms)
     found = [*_faults(report, checked), *_never_present(report)]
+    found += _always_present(report)
     if not scored and not to_targets:
         found += _unknown_as_absent(report, unknown_keys)
     return report, found + _train_is_test(report)
@@ -172,6 +174,26 @@ def _never_present(report: SplitReport) -> list[Finding]:
             'never present',
             report.names,
             f'{text} never present: there is {why}.',
+            len(names),
+            tuple(names[:MAX_NAMED]),
+        )
+    ]
+
+
+def _always_present(report: SplitReport) -> list[Finding]:
+    """Labels that all images have, such as those of vectors read as indices."""
+    number = int(report.annotated.sum())
+    names = [report.classes[i] for i in np.flatnonzero(report.present == number)]
+    if not names or number < 2:
+        return []
+    text = count_text(len(names), len(report.classes), 'label')
+    return [
+        Finding(
+            'warning',
+            'always present',
+            report.names,
+            f'{text} present in all images. Are vectors of 1 and 0 in gt_label, which '
+            'takes indices?',
             len(names),
             tuple(names[:MAX_NAMED]),
         )

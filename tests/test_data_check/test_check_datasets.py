@@ -522,3 +522,28 @@ def test_labels_that_differ_only_in_spelling(tmp_path):
     )
     assert (blank.count, blank.examples) == (1, ("' dog'",))
     assert blank.message.startswith('1 of 10 labels is written with a blank')
+
+
+def test_vectors_of_two_labels_read_as_indices(tmp_path):
+    """[0, 1] and [1, 0] may be meant as vectors; [0, 0] and [1, 1] can be no indices."""
+    items = [[0, 1], [1, 0], [0, 1]]
+    content = dict(
+        metainfo=dict(classes=['cat', 'dog']),
+        data_list=[
+            dict(img_path=f'{i}.jpg', gt_label=labels) for i, labels in enumerate(items)
+        ],
+    )
+    path = tmp_path / 'train.json'
+    path.write_text(json.dumps(content))
+    cfg = config(dict(type='MultiLabelDataset', ann_file=str(path)))
+    (finding,) = found(check_datasets(cfg, read_files=False), 'always present')
+    assert (finding.level, finding.examples) == ('warning', ('cat', 'dog'))
+    assert '2 of 2 labels are present in all images. Are vectors' in finding.message
+    content['data_list'] += [
+        dict(img_path='a.jpg', gt_label=[0, 0]),
+        dict(img_path='b.jpg', gt_label=[1, 1]),
+    ]
+    path.write_text(json.dumps(content))
+    (finding,) = found(check_datasets(cfg, read_files=False), 'annotation')
+    assert (finding.level, finding.count) == ('error', 2)
+    assert 'looks like a vector with one entry per label' in finding.examples[0]
