@@ -83,7 +83,7 @@ def test_unknown_category(load_config, data):
 
 
 def test_unknown_class_name(load_config):
-    with pytest.raises(ValueError, match=r"train\.json: no category.*'unicorn'"):
+    with pytest.raises(ValueError, match=r"train\.json: 'classes' has \['unicorn'\]"):
         run(load_config, {'train_dataloader.dataset.classes': ('cat', 'unicorn')})
 
 

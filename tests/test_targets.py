@@ -298,8 +298,8 @@ def test_target_vector_of_lists():
 def test_target_vector_of_another_shape(shape):
     message = (
         f'score has the shape {shape} (image a.jpg), expected (3,), one entry per '
-        'label (num_classes=3). Set num_classes of pipeline, neck and head to the number of '
-        "the dataset's classes."
+        'label (num_classes=3). Set num_classes of pipeline, neck and head to the '
+        "number of the dataset's classes."
     )
     for call in (read_target_vector, check_target_shape):
         with pytest.raises(ValueError, match=full(message)):

@@ -177,7 +177,7 @@ def check_data_prefix(data_prefix: str | dict, expected: Sequence[str] = ()) -> 
 
 
 def check_classes(
-    classes: Sequence[str], known: Sequence[str] | None = None
+    classes: Sequence[str], known: Sequence[str] | None = None, where: str = ''
 ) -> tuple[str, ...]:
     """Check names of classes that a user gave.
 
@@ -185,6 +185,7 @@ def check_classes(
         classes (Sequence[str]): The names.
         known (Sequence[str], optional): The names that exist. None accepts all.
             Defaults to None.
+        where (str): The file that has the known names, for the error. Defaults to ''.
 
     Returns:
         tuple[str, ...]: The names.
@@ -209,7 +210,8 @@ def check_classes(
         seen.add(name)
     if known is not None and not seen.issubset(known):
         raise ValueError(
-            f"'classes' has {list_some(sorted(seen.difference(known)))}, expected some "
-            f'of the {len(known)} names {list_some(known)}.'
+            f"{where}{': ' if where else ''}'classes' has "
+            f'{list_some(sorted(seen.difference(known)))}, expected some of the '
+            f'{len(known)} names {list_some(known)}.'
         )
     return classes

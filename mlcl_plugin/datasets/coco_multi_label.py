@@ -293,7 +293,10 @@ class CocoMultiLabel(LabelledImages):
         if not ranked:
             raise ValueError(f"{self.ann_file}: 'categories' is empty.")
         classes = self._metainfo.get('classes')
-        classes = tuple(ranked) if classes is None else check_classes(classes, ranked)
+        if classes is None:
+            classes = tuple(ranked)
+        else:
+            classes = check_classes(classes, ranked, str(self.ann_file))
         index = {name: label for label, name in enumerate(classes)}
         label_of = {key: index.get(name) for key, name in names.items()}
         return classes, label_of

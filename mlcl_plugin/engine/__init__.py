@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from . import checkpoint_loaders  # noqa: F401, registers the loaders
 from .allocator import keep_memory
 from .checkpoint_file import check_checkpoint
 from .checkpoint_fit import fit_checkpoint

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files in a work folder that name checkpoints: where a run stopped or started."""
 
-import os
 import os.path as osp
 from pathlib import Path
+
+from .durable_files import write_text
 
 LAST = 'last_checkpoint'
 """Names the latest checkpoint; MMEngine's ``CheckpointHook`` writes it."""
@@ -63,9 +64,7 @@ def write_pointer(folder: str, pointer: str, checkpoint: str) -> None:
     if path.exists() and path.read_text() == checkpoint:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{pointer}.{os.getpid()}')
-    part.write_text(checkpoint)
-    os.replace(part, path)
+    write_text(path, checkpoint)
 
 
 def remove_pointers(folder: str, *pointers: str) -> bool:
@@ -84,4 +83,4 @@ def remove_pointers(folder: str, *pointers: str) -> bool:
 def mark_finished(folder: str) -> None:
     """Mark the step of a folder as finished."""
     latest = read_pointer(folder, LAST)
-    Path(folder, FINISHED).write_text(latest or '')
+    write_text(Path(folder, FINISHED), latest or '')

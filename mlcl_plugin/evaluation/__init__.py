@@ -6,12 +6,8 @@ from .embedding_quality import (
     retrieval_within_labels,
     uniformity,
 )
-from .metrics import (
-    DumpScores,
-    MultiLabelRecognitionMetric,
-    average_precision,
-    precision_recall_f1,
-)
+from .functional import average_precision, precision_recall_f1
+from .metrics import DumpScores, MultiLabelRecognitionMetric
 from .score_dump import ScoreDump
 
 __all__ = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All rows of a few classes at a time, wherever the rows lie."""
+"""Computation per class from the rows of all processes, a few classes at a time."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,17 +16,17 @@ def map_class_blocks(
     matrices: Sequence[Sequence[Tensor]],
     num_rows: Sequence[int],
 ) -> Tensor:
-    """Compute a figure of every class from all rows, a block of classes at a time.
+    """Compute a value of every class from all rows, a block of classes at a time.
 
-    The matrices lie in pieces of some rows each, and with several processes each
-    has rows of its own. No matrix is ever put together: a block has at most
-    ``BLOCK_ENTRIES`` entries (or one class), and with W processes each computes
-    every W-th block, for which the others send it their columns.
+    The matrices come in pieces of some rows each, and each process has its own rows.
+    No matrix is put together as a whole: a block has at most ``BLOCK_ENTRIES`` entries
+    (or one class). Of W processes each computes every W-th block, for which the others
+    send it their columns.
 
     Args:
         function (Callable): Takes one tensor (N, B) per matrix, the B classes of a
             block with the rows of all processes in the order of their ranks, and
-            returns (B,) float64. Called on the CPU.
+            returns (B,) float64. It gets tensors on the CPU.
         matrices (Sequence[Sequence[Tensor]]): The pieces (n, K) of each matrix that
             lie on this process, at least one, which may have no rows.
         num_rows (Sequence[int]): Number of rows of each process, by rank. More
@@ -34,13 +34,13 @@ def map_class_blocks(
             function at the same point.
 
     Returns:
-        Tensor: The figure of each class, (K,) float64, the same on all processes.
+        Tensor: The value of each class, (K,) float64, the same on all processes.
     """
     num_classes = matrices[0][0].shape[1]
     world_size = len(num_rows)
     rank = get_rank() if world_size > 1 else 0
     width = max(BLOCK_ENTRIES // max(sum(num_rows), 1), 1)
-    # Few classes are shared out too.
+    # Few classes are divided among the processes too.
     width = min(width, -(-num_classes // world_size))
 
     result = torch.zeros(num_classes, dtype=torch.float64)
@@ -62,7 +62,7 @@ def _columns(
     rank: int,
     num_rows: Sequence[int],
 ) -> Tensor:
-    """The block of this rank with the rows of all processes, (N, B)."""
+    """Collect the block of this rank with the rows of all processes, (N, B)."""
     parts = [torch.cat([piece[:, block] for piece in pieces]) for block in blocks]
     if len(num_rows) == 1:
         return parts[0]

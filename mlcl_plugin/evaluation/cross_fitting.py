@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decisions that are judged on images which had no part in them."""
+"""Decisions for images that they were not made from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,14 +19,14 @@ class DecisionRecipe:
     """How to make decisions from scores and targets.
 
     Args:
-        target (ThresholdTarget): What thresholds are to reach. Defaults to the highest
+        target (ThresholdTarget): What thresholds should reach. Defaults to the highest
             F1.
         per_label (bool): Whether each label gets its own threshold. Defaults to True.
         calibrate (str): 'none', 'global' for one temperature, or 'per-label'. Defaults
             to 'none'.
 
     Raises:
-        ValueError: If ``calibrate`` is something else.
+        ValueError: If ``calibrate`` is none of these.
     """
 
     target: ThresholdTarget = ThresholdTarget()
@@ -39,22 +40,22 @@ class DecisionRecipe:
             )
 
     def fit(
-        self, scores: np.ndarray, targets: np.ndarray, classes: tuple[str, ...]
+        self, scores: np.ndarray, targets: np.ndarray, classes: Sequence[str]
     ) -> tuple[Decisions, Thresholds]:
         """Make decisions: temperatures first, then thresholds of calibrated scores.
 
         Args:
             scores (np.ndarray): ``(N, L)`` from 0 to 1.
             targets (np.ndarray): ``(N, L)``, 1 present, 0 absent, -1 unknown.
-            classes (tuple[str, ...]): L names.
+            classes (Sequence[str]): L names.
 
         Returns:
-            tuple[Decisions, Thresholds]: The decisions, and how their thresholds came
-            about.
+            tuple[Decisions, Thresholds]: The decisions, and how their thresholds were
+            found.
 
         Raises:
-            ValueError: If a shape does not fit, a score is outside of [0, 1], or no
-                label is present, or, to calibrate, none absent.
+            ValueError: If a shape does not fit, a score is not from 0 to 1, no label is
+                present, or, to calibrate, no label is absent.
         """
         temperatures = None
         if self.calibrate != 'none':
@@ -67,7 +68,7 @@ class DecisionRecipe:
 
 
 class CrossFit(NamedTuple):
-    """What decisions say about images that had no part in them.
+    """Calibrated scores and predictions for images without part in the decisions.
 
     Attributes:
         calibrated (np.ndarray): ``(N, L)`` float64, calibrated scores.
@@ -82,33 +83,33 @@ def cross_fit(
     recipe: DecisionRecipe,
     scores: np.ndarray,
     targets: np.ndarray,
-    classes: tuple[str, ...],
+    classes: Sequence[str],
     num_folds: int = 5,
     seed: int = 0,
 ) -> CrossFit:
-    """Leave out each of K folds of images once, and decide about it by the others.
+    """Leave out each of K folds of images once and decide about it by the others.
 
     Args:
         recipe (DecisionRecipe): How decisions are made.
         scores (np.ndarray): ``(N, L)`` from 0 to 1.
         targets (np.ndarray): ``(N, L)``, 1 present, 0 absent, -1 unknown.
-        classes (tuple[str, ...]): L names.
+        classes (Sequence[str]): L names.
         num_folds (int): Number of folds, drawn at random and of about the same size.
             Defaults to 5.
         seed (int): Seed of the draw. Defaults to 0.
 
     Returns:
-        CrossFit: Figures of it say how decisions made from ``(K - 1) / K`` of the
-        images do on others.
+        CrossFit: Its metrics tell how good decisions made from ``(K - 1) / K`` of the
+        images are on other images.
 
     Raises:
-        ValueError: If there are less than two folds or more than images, or as in
-            :meth:`DecisionRecipe.fit`.
+        ValueError: If there are less than two folds or more folds than images, or as
+            in :meth:`DecisionRecipe.fit`.
     """
     if not 2 <= num_folds <= len(scores):
         raise ValueError(
-            f'The number of folds must be from 2 to the number of images, '
-            f'{len(scores)}, got {num_folds}.'
+            'The number of folds must be from 2 to the number of images, '
+            f'{len(scores)}, got num_folds={num_folds}.'
         )
     order = np.random.default_rng(seed).permutation(len(scores))
     calibrated = np.empty(scores.shape)
@@ -120,8 +121,8 @@ def cross_fit(
             decisions, _ = recipe.fit(scores[rest], targets[rest], classes)
         except ValueError as error:
             raise ValueError(
-                f'In what is left without fold {number} of {num_folds}, {rest.sum()} '
-                f'images: {error} Take fewer folds, or more images.'
+                f'Without fold {number} of {num_folds}, {rest.sum()} images are left: '
+                f'{error} Take fewer folds or more images.'
             ) from error
         calibrated[fold] = decisions.calibrate(scores[fold])
         predicted[fold] = decisions.predict(scores[fold])

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From scores to labels: a temperature and a threshold for each label, in one file."""
+"""From scores to labels: a threshold and perhaps a temperature for each label."""
 
 import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from os import PathLike
 from typing import Any, TypeVar
 
@@ -16,8 +17,8 @@ from torch import Tensor
 
 Scores = TypeVar('Scores', Tensor, np.ndarray)
 
-# Logits of the numbers that 0 and 1 stand for at least: half of float32's smallest one,
-# and 1 less half of the step below it. Any other number of float32 lies in between.
+# Logits that stand for scores of 0 and 1: of half of float32's smallest number, and of
+# 1 minus half of the step below it. All other float32 scores have logits in between.
 MIN_LOGIT = -150 * math.log(2)
 MAX_LOGIT = math.log(2**25 - 1)
 
@@ -27,7 +28,7 @@ class Decisions:
     """Which labels an image gets, given its scores.
 
     A label is predicted where its calibrated score is at least its threshold, see
-    :meth:`predict`. Made by ``tools/analysis_tools/thresholds.py``.
+    :meth:`predict`. ``tools/analysis_tools/thresholds.py`` writes decisions to a file.
 
     Args:
         classes (Sequence[str]): L different names.
@@ -36,10 +37,13 @@ class Decisions:
             are divided by. None leaves scores as they are. Kept as float64. Defaults to
             None.
         info (dict): How they were found, as JSON can hold it. Defaults to {}.
+        any_scale (bool): Accept scores of any scale, such as logits. Possible only
+            without temperatures, which need scores from 0 to 1. Such decisions cannot
+            be saved. Defaults to False.
 
     Raises:
-        ValueError: If a name is no string or comes twice, the numbers are not as many
-            as the names, one is not finite, or a temperature is not positive.
+        ValueError: If a name is no string or comes twice, there are not as many
+            numbers as names, a number is not finite, or a temperature is not positive.
 
     Examples:
         >>> import numpy as np
@@ -51,9 +55,10 @@ class Decisions:
     """
 
     classes: Sequence[str]
-    thresholds: Sequence[float]
-    temperatures: Sequence[float] | None = None
+    thresholds: np.ndarray
+    temperatures: np.ndarray | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    any_scale: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         classes = tuple(self.classes)
@@ -78,23 +83,56 @@ class Decisions:
                     f'temperatures must be positive, got {temperatures.min()} for '
                     f"'{name}'."
                 )
+            if self.any_scale:
+                raise ValueError(
+                    'temperatures need scores from 0 to 1, got any_scale=True. Leave '
+                    'out one of both.'
+                )
             object.__setattr__(self, 'temperatures', temperatures)
 
     @classmethod
-    def uniform(cls, classes: Sequence[str], threshold: float) -> 'Decisions':
+    def uniform(
+        cls, classes: Sequence[str], threshold: float, any_scale: bool = False
+    ) -> 'Decisions':
         """Make decisions with one threshold for all labels and without calibration.
 
         Args:
             classes (Sequence[str]): L different names.
             threshold (float): The threshold.
+            any_scale (bool): Accept scores of any scale, see the class. Defaults to
+                False.
 
         Returns:
             Decisions: For scores of these labels.
 
         Raises:
-            ValueError: If a name or the threshold is of no use.
+            ValueError: If the names are wrong or the threshold is not finite.
         """
-        return cls(classes, [threshold] * len(classes))
+        return cls(classes, np.full(len(classes), threshold), any_scale=any_scale)
+
+    @classmethod
+    def from_thr(cls, thr: float | Sequence[float], num_labels: int) -> 'Decisions':
+        """Make decisions for scores of any scale of labels without names.
+
+        Args:
+            thr (float | Sequence[float]): One threshold, or one per label.
+            num_labels (int): L; the labels are named '0', '1', ...
+
+        Returns:
+            Decisions: With ``any_scale``.
+
+        Raises:
+            ValueError: If a threshold is no finite number, or there are not as many
+                thresholds as labels.
+        """
+        thresholds = read_thr(thr)
+        if thresholds.ndim == 1 and len(thresholds) != num_labels:
+            raise ValueError(
+                f'thr has {len(thresholds)} thresholds, expected one for each of the '
+                f'{num_labels} classes.'
+            )
+        names = [str(label) for label in range(num_labels)]
+        return cls(names, np.broadcast_to(thresholds, num_labels), any_scale=True)
 
     @classmethod
     def load(cls, path: str | PathLike) -> 'Decisions':
@@ -105,11 +143,11 @@ class Decisions:
                 perhaps ``temperatures`` and ``info``; may be remote.
 
         Returns:
-            Decisions: What it holds.
+            Decisions: Its content.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it holds something else.
+            ValueError: If it is no decision file.
         """
         path = str(path)
         try:
@@ -139,15 +177,21 @@ class Decisions:
             raise ValueError(f'{path} is no decision file: {error}') from error
 
     def save(self, path: str | PathLike) -> None:
-        """Write a decision file, in a folder that is made if it is missing.
+        """Write a decision file. A missing folder is made.
 
         Args:
-            path (str | PathLike): Where to; may be remote.
+            path (str | PathLike): The file; may be remote.
 
         Raises:
-            ValueError: If ``info`` holds a number that is not finite.
-            TypeError: If ``info`` holds what JSON has no form for.
+            ValueError: If ``info`` holds a number that is not finite, or the decisions
+                are for scores of any scale.
+            TypeError: If JSON cannot hold ``info``.
         """
+        if self.any_scale:
+            raise ValueError(
+                'A decision file is for scores from 0 to 1, got decisions with '
+                'any_scale=True.'
+            )
         temperatures = self.temperatures
         content = dict(
             classes=list(self.classes),
@@ -159,10 +203,11 @@ class Decisions:
         put_text(text + '\n', str(path))
 
     def check(self, classes: Sequence[str]) -> None:
-        """Raise if these are not the labels of a model or a dataset.
+        """Raise if these are not the labels of the decisions.
 
         Args:
-            classes (Sequence[str]): The names, in the order of the scores.
+            classes (Sequence[str]): The names of a model's or data set's labels, in the
+                order of the scores.
 
         Raises:
             ValueError: If names or their order differ.
@@ -189,10 +234,10 @@ class Decisions:
         )
 
     def calibrate(self, scores: Scores) -> Scores:
-        r"""Calibrated scores, :math:`\sigma(\sigma^{-1}(s) / T)`.
+        r"""Compute calibrated scores, :math:`\sigma(\sigma^{-1}(s) / T)`.
 
-        Scores of 0 and 1 are taken for what rounds to them in float32, and so move as
-        others do. The order of the scores of a label stays.
+        Scores of 0 and 1 count as what rounds to them in float32, so that they move
+        like others. The order of the scores of a label stays.
 
         Args:
             scores (Tensor | np.ndarray): ``(..., L)`` from 0 to 1.
@@ -202,7 +247,7 @@ class Decisions:
             would make ties of scores near 1; on the device of ``scores``.
 
         Raises:
-            ValueError: If the shape is another or a score is outside of [0, 1].
+            ValueError: If the shape is wrong or a score is not from 0 to 1.
         """
         values = self._check_scores(scores).double()
         if self.temperatures is not None:
@@ -212,7 +257,7 @@ class Decisions:
         return values if isinstance(scores, Tensor) else values.numpy()
 
     def predict(self, scores: Scores) -> Scores:
-        """Which labels are predicted.
+        """Tell which labels are predicted.
 
         Without temperatures, scores and thresholds are compared in the precision of the
         scores, so that a score of 0.7 in float32 passes a threshold of 0.7.
@@ -224,7 +269,7 @@ class Decisions:
             Tensor | np.ndarray: The same shape, kind and device, bool.
 
         Raises:
-            ValueError: If the shape is another or a score is outside of [0, 1].
+            ValueError: If the shape is wrong or a score is not from 0 to 1.
         """
         if self.temperatures is None:
             values = self._check_scores(scores)
@@ -235,7 +280,7 @@ class Decisions:
         return mask if isinstance(scores, Tensor) else mask.numpy()
 
     def _check_scores(self, scores: Tensor | np.ndarray) -> Tensor:
-        """The scores as a tensor of single or double precision."""
+        """Check scores and return them as a tensor of single or double precision."""
         values = torch.as_tensor(scores).detach()
         if values.ndim == 0 or values.shape[-1] != len(self.classes):
             raise ValueError(
@@ -244,6 +289,8 @@ class Decisions:
             )
         if values.dtype != torch.float64:
             values = values.float()
+        if self.any_scale:
+            return values
         wrong = ~((values >= 0) & (values <= 1))
         if wrong.any():
             place = wrong.nonzero()[0].tolist()
@@ -257,15 +304,43 @@ class Decisions:
         return values
 
 
+def read_thr(thr: float | Sequence[float]) -> np.ndarray:
+    """Read and check the field ``thr`` of a config.
+
+    Args:
+        thr (float | Sequence[float]): One threshold, or one per class.
+
+    Returns:
+        np.ndarray: float64, ``()`` or ``(K,)``.
+
+    Raises:
+        ValueError: If it holds something else than finite numbers.
+    """
+    if isinstance(thr, np.ndarray | Tensor | Sequence) and not isinstance(thr, str):
+        try:
+            thresholds = torch.as_tensor(thr, dtype=torch.float64).detach().cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f'thr must hold numbers, got {thr!r:.200}.') from error
+        if thresholds.ndim != 1 or not thresholds.isfinite().all():
+            raise ValueError(
+                'thr must be a finite number or K of them, one per class, got '
+                f'{thr!r:.200}.'
+            )
+        return thresholds.numpy()
+    if isinstance(thr, bool) or not isinstance(thr, Real) or not math.isfinite(thr):
+        raise ValueError(f'thr must be a finite number, got {thr!r}.')
+    return np.array(float(thr))
+
+
 def score_hint(value: float) -> str:
-    """What to do about a score that is none."""
+    """Say what to do about a score that is not from 0 to 1."""
     if math.isnan(value):
-        return 'The model gives no number: are its weights those of a sound training?'
+        return 'The model gives nan: check that its training did not diverge.'
     return 'Take the sigmoid of logits first.'
 
 
 def _numbers(name: str, values: Any, classes: tuple[str, ...]) -> np.ndarray:
-    """Finite numbers, one for each class, as float64."""
+    """Convert to finite numbers, one per class, as float64."""
     try:
         numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well label-wise embeddings sort images and labels, without a classifier.
 
-An embedding belongs to an image and a label. Two questions can be asked of it, which
-have different answers:
+An embedding belongs to an image and a label. Two questions about it have different
+answers:
 
 - *Between labels*: among the embeddings of all labels that are present, are the nearest
   ones of the same label? This is what a contrast of present labels trains.
@@ -34,10 +34,10 @@ class RetrievalScores(NamedTuple):
 
 
 def precision_at_1(relevant: Tensor, others: Tensor) -> Tensor:
-    """Whether the nearest neighbour of each query is a relevant one.
+    """Tell whether the nearest neighbour of each query is a relevant one.
 
-    Where a relevant entry and another one are equally near, the other one counts as
-    nearer: embeddings that have all become one find nothing, whatever their order.
+    If a relevant entry and another one are equally near, the other one counts as
+    nearer: embeddings that have collapsed to one point find nothing.
 
     Args:
         relevant (Tensor): ``(Q, R)`` similarities to the relevant entries; -inf stands
@@ -48,14 +48,14 @@ def precision_at_1(relevant: Tensor, others: Tensor) -> Tensor:
         Tensor: ``(Q,)`` float64, 1 or 0; nan without a relevant entry.
     """
     _check_similarities(relevant, others)
-    # A column more, for there may be none.
+    # One column more, since there may be none.
     nearest = [_pad(x).amax(dim=1) for x in (relevant, others)]
     hits = (nearest[0] > nearest[1]).double()
     return hits.where(relevant.isfinite().any(dim=1), torch.nan)
 
 
 def average_precision_at_r(relevant: Tensor, others: Tensor) -> Tensor:
-    r"""Average precision of the first R entries, R being the number of relevant ones.
+    r"""Compute the average precision of the first R entries, for R relevant entries.
 
     .. math::
         \text{AP@R} = \frac{1}{R} \sum_{i \le R,\ i\text{-th entry relevant}}
@@ -63,8 +63,8 @@ def average_precision_at_r(relevant: Tensor, others: Tensor) -> Tensor:
 
     1 only if the R relevant entries are the R nearest. Source: `A Metric Learning
     Reality Check <https://arxiv.org/abs/2003.08505>`_, whose mAP@R is the mean over
-    queries. Equally near entries rank as in :func:`precision_at_1`, those that are not
-    relevant first, so that the order of the entries never matters.
+    queries. Of equally near entries those that are not relevant rank first, as in
+    :func:`precision_at_1`, so that the order of the entries does not matter.
 
     Args:
         relevant (Tensor): As in :func:`precision_at_1`.
@@ -78,7 +78,8 @@ def average_precision_at_r(relevant: Tensor, others: Tensor) -> Tensor:
     relevant = relevant.sort(dim=1, descending=True).values
     # No more than R of the others can be among the first R.
     nearest = others.topk(min(relevant.size(1), others.size(1)), dim=1).values
-    # The others at least as near as each relevant entry: ascending, as it has to be.
+    # The number of others at least as near as each relevant entry. Negative values,
+    # since searchsorted needs ascending ones.
     before = torch.searchsorted(-nearest, -relevant, right=True)
     place = torch.arange(1, relevant.size(1) + 1, device=relevant.device)
     rank = place + before
@@ -98,7 +99,7 @@ def retrieval_between_labels(
     Every embedding is a query, and all others are searched, also those of other labels
     of the same image. Relevant are those of the same label in other images; those of
     the same label and image (views of it) are left out. Queries without a relevant
-    entry are left out, too. Both figures are means over queries, so that frequent
+    entry are left out too. Both scores are means over queries, so that frequent
     labels weigh more.
 
     Args:
@@ -135,13 +136,13 @@ def retrieval_within_labels(
     targets: Tensor,
     block_entries: int = BLOCK_ENTRIES,
 ) -> RetrievalScores:
-    """Find the images that have a label among all, by that label's embeddings.
+    """Find the images that have a label by that label's embeddings.
 
     For each label, the queries are its embeddings in the images where it is present,
     and all other images are searched. Relevant are those where it is present, too.
     Images where it is unknown are left out, as are labels that are present in less than
-    two images. Both figures are means over the queries of a label, then over labels, so
-    that each label weighs the same. A label that is absent nowhere gets 1.
+    two images. Both scores are means over the queries of a label, then over labels, so
+    that each label weighs the same. A label that is never absent gets 1.
 
     Args:
         embeddings (Tensor): ``(N, D)`` unit vectors, of all labels in all images.
@@ -156,8 +157,8 @@ def retrieval_within_labels(
         RetrievalScores: Precision at 1 and mAP@R.
 
     Raises:
-        ValueError: If the shapes disagree, an embedding is no unit vector, a target has
-            another value, or ``block_entries`` is not positive.
+        ValueError: If the shapes disagree, an embedding is no unit vector, a target is
+            not 1, 0 or -1, or ``block_entries`` is not positive.
     """
     embeddings = _check(embeddings, labels, images, targets)
     results = []
@@ -181,10 +182,10 @@ def retrieval_within_labels(
 
 
 def alignment(embeddings: Tensor, labels: Tensor, images: Tensor) -> float:
-    """Mean squared distance of two embeddings of a label, from different images.
+    """Compute the mean squared distance of a label's embeddings of different images.
 
-    0 if each label has but one embedding, 2 for random directions, 4 at most. Means are
-    over the pairs of a label, then over labels. Source: `Wang and Isola
+    0 if the embeddings of each label are equal, 2 for random directions, at most 4.
+    Means are over the pairs of a label, then over labels. Source: `Wang and Isola
     <https://arxiv.org/abs/2005.10242>`_ with their exponent of 2; their positive pairs
     are views of one image.
 
@@ -213,7 +214,7 @@ def alignment(embeddings: Tensor, labels: Tensor, images: Tensor) -> float:
 
 
 def uniformity(embeddings: Tensor, block_entries: int = BLOCK_ENTRIES) -> float:
-    r"""How evenly embeddings spread over the sphere; the lower, the more evenly.
+    r"""Measure how evenly embeddings spread over the sphere; lower is more even.
 
     .. math::
         \log \frac{1}{N (N - 1)} \sum_{i \neq j} \exp(-2 \|z_i - z_j\|^2)
@@ -231,8 +232,8 @@ def uniformity(embeddings: Tensor, block_entries: int = BLOCK_ENTRIES) -> float:
         float: nan with less than two embeddings.
 
     Raises:
-        ValueError: If ``embeddings`` has another shape or holds anything but unit
-            vectors, or ``block_entries`` is not positive.
+        ValueError: If ``embeddings`` has another shape, one is no unit vector, or
+            ``block_entries`` is not positive.
     """
     number = embeddings.new_zeros(len(embeddings), dtype=torch.long)
     embeddings = _check(embeddings, number, number)
@@ -258,7 +259,7 @@ def _check_similarities(relevant: Tensor, others: Tensor) -> None:
 def _check(
     embeddings: Tensor, labels: Tensor, images: Tensor, targets: Tensor | None = None
 ) -> Tensor:
-    """The embeddings in at least single precision, if all is as it should be."""
+    """Check the arguments and convert embeddings to at least single precision."""
     given = [labels, images] + ([] if targets is None else [targets])
     if embeddings.ndim != 2 or any(x.shape != embeddings.shape[:1] for x in given):
         raise ValueError(
@@ -268,7 +269,7 @@ def _check(
     if embeddings.dtype in (torch.float16, torch.bfloat16):
         embeddings = embeddings.float()
     lengths = embeddings.norm(dim=1)
-    # Half precision is let through; nan is not.
+    # The tolerance accepts half precision. nan is refused.
     wrong = ~((lengths - 1).abs() < 0.02)
     if wrong.any():
         raise ValueError(
@@ -281,10 +282,10 @@ def _check(
 
 
 def _blocks(rows: Tensor, width: int, block_entries: int) -> Iterator[Tensor]:
-    """Parts of ``rows`` that have at most ``block_entries`` entries, or one row."""
+    """Split ``rows`` into parts of at most ``block_entries`` entries, or one row."""
     if block_entries < 1:
         raise ValueError(f'block_entries must be positive, got {block_entries}.')
-    # Not `split`, which makes one empty part of nothing.
+    # `split` would make one empty part of no rows.
     size = max(block_entries // max(width, 1), 1)
     for first in range(0, len(rows), size):
         yield rows[first : first + size]
@@ -296,23 +297,23 @@ def _pad(similarity: Tensor) -> Tensor:
 
 
 def _score(relevant: Tensor, others: Tensor) -> Tensor:
-    """Both figures of each query, ``(Q, 2)``."""
-    figures = (
+    """Compute both scores of each query, ``(Q, 2)``."""
+    scores = (
         precision_at_1(relevant, others),
         average_precision_at_r(relevant, others),
     )
-    return torch.stack(figures, dim=1)
+    return torch.stack(scores, dim=1)
 
 
-def _mean(figures: Tensor) -> RetrievalScores:
-    return RetrievalScores(*figures.nanmean(dim=0).tolist())
+def _mean(scores: Tensor) -> RetrievalScores:
+    return RetrievalScores(*scores.nanmean(dim=0).tolist())
 
 
 def _pair_sums(embeddings: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Number of pairs in each group, and sum of their squared distances.
+    """Count the pairs in each group and sum their squared distances.
 
-    Over the pairs of n vectors these sum to n times the sum of their squared lengths,
-    less the squared length of their sum.
+    Over the pairs of n vectors the sum is n times the sum of their squared lengths,
+    minus the squared length of their sum.
     """
     number = int(groups.max()) + 1
     sizes = embeddings.new_zeros(number).index_add_(

@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which samples of each process a sampler added to make their numbers equal."""
+"""The samples that a sampler added to give all processes equally many."""
 
 from collections.abc import Sequence
 
 
 def num_without_padding(num_held: Sequence[int], size: int) -> list[int]:
-    """Number of leading samples that each process keeps once padding is dropped.
+    """Count the leading samples that each process keeps without padding.
 
     MMEngine's ``DefaultSampler`` gives process r of W, as its j-th sample, the one
-    at place j * W + r of the order that all processes share. What comes after place
-    ``size`` repeats samples from the start: so only the last samples of a process
-    can be padding, and each process drops its own before anything is exchanged.
-    This is what MMEngine's ``collect_results`` keeps. A sampler that cuts the order
+    at place j * W + r of the order that all processes share. Places after ``size``
+    repeat samples from the start: only the last samples of a process can be padding,
+    and each process drops its own before anything is exchanged. MMEngine's
+    ``collect_results`` keeps the same samples. A sampler that cuts the order
     into one run per process (MMPretrain's ``SequentialSampler`` with
     ``subsample_type='sequential'``) must not pad: set its ``round_up=False``.
 
-    Where all processes together hold no more than ``size`` samples, nothing is
-    padding, and it does not matter how they are spread.
+    If all processes together hold at most ``size`` samples, there is no padding, and
+    their distribution does not matter.
 
     Args:
         num_held (Sequence[int]): Number of samples of each process, by rank.
         size (int): Number of samples of the dataset.
 
     Returns:
-        List[int]: Number of samples to keep, by rank.
+        list[int]: Number of samples to keep, by rank.
 
     Raises:
         ValueError: If there are more samples than ``size`` on several processes and

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scores and targets of a set of images, in one file, to analyse without a model.
+"""Scores and targets of a set of images in one file, to analyse without a model.
 
-A ``.pkl`` is what MMEngine's ``DumpResults`` writes: a list with one dict an image.
-Tables, ``.csv`` and ``.parquet``, have one row an image and the columns ``image``,
-``score:<label>`` of every label and ``target:<label>`` of every label: 1 present, 0
-absent, empty unknown.
+A ``.pkl`` is what MMEngine's ``DumpResults`` writes: a list with one dict per image.
+Tables, ``.csv`` and ``.parquet``, have one row per image and the columns ``image``,
+``score:<label>`` and ``target:<label>`` of every label: 1 present, 0 absent, empty
+unknown.
 """
 
 import csv
@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.fileio import get, list_from_file, put
+from mmengine.structures import BaseDataElement
 
 from ..targets import check_targets
-from .metrics.multi_label_recognition import MultiLabelRecognitionMetric
+from .samples import read_samples
 
 SUFFIXES = ('.pkl', '.csv', '.parquet')
 IMAGE, SCORE, TARGET = 'image', 'score:', 'target:'
@@ -39,8 +40,8 @@ class ScoreDump:
 
     Raises:
         ValueError: If there is no image or label, a shape does not fit the others, a
-            name is no string, two labels have one name, a score is nan, or a target has
-            another value.
+            name is no string, two labels have one name, a score is nan, or a target is
+            not 1, 0 or -1.
     """
 
     scores: np.ndarray
@@ -56,7 +57,7 @@ class ScoreDump:
         if scores.shape != shape or given.shape != shape or 0 in shape:
             raise ValueError(
                 f'Expected scores and targets {shape} of {shape[0]} images and '
-                f'{shape[1]} labels, one each at least, got {scores.shape} and '
+                f'{shape[1]} labels, at least one of each, got {scores.shape} and '
                 f'{given.shape}.'
             )
         for kind, names in (('classes', classes), ('images', images)):
@@ -89,12 +90,11 @@ class ScoreDump:
     def from_samples(
         cls, samples: Sequence[dict], classes: Sequence[str] | None = None
     ) -> 'ScoreDump':
-        """Take scores and targets from what a model predicts.
+        """Take scores and targets from the outputs of a model.
 
         Args:
-            samples (Sequence[dict]): Each a dict or ``DataSample`` with what
-                :class:`MultiLabelRecognitionMetric` takes, ``pred_score`` and
-                ``gt_score`` or ``gt_label``, and perhaps ``img_path`` and ``classes``.
+            samples (Sequence[dict]): Each a dict or ``DataSample`` with the fields of
+                :func:`read_samples`, and perhaps ``img_path`` and ``classes``.
             classes (Sequence[str], optional): L names. Defaults to those of the first
                 sample.
 
@@ -103,25 +103,22 @@ class ScoreDump:
             by their place, ``'#0'``, ``'#1'``, ...
 
         Raises:
-            ValueError: If there is no sample, one is at fault, or there are no names.
+            ValueError: If there is no sample, a sample is wrong, or there are no names.
         """
         if len(samples) == 0:
-            raise ValueError('There is no image in it.')
+            raise ValueError('It holds no image.')
         classes = samples[0].get('classes') if classes is None else classes
         if classes is None:
             raise ValueError(
-                'The names of the labels are not in it, as in what MMPretrain writes. '
-                'Give them (--classes FILE, one name a line), or write it with '
-                "tools/test.py of mlcl_plugin and a dataset with 'classes' in its "
-                'metainfo.'
+                'It holds no names of labels, like the files that MMPretrain writes. '
+                'Pass classes=FILE, a text file with one name per line, or write the '
+                "dump with mlcl_plugin's tools/test.py and a dataset with 'classes' in "
+                'its metainfo.'
             )
-        # It reads and checks the same samples during a test.
-        metric = MultiLabelRecognitionMetric()
-        metric.dataset_meta = dict(classes=tuple(classes))
-        metric.process(None, samples)
+        scores, targets = read_samples(samples, len(classes))
         return cls(
-            metric.results[0]['scores'].numpy(),
-            metric.results[0]['targets'].numpy(),
+            scores.numpy(),
+            targets.numpy(),
             classes,
             [str(s.get('img_path', f'#{i}')) for i, s in enumerate(samples)],
         )
@@ -132,22 +129,22 @@ class ScoreDump:
         path: str | PathLike,
         classes: Sequence[str] | str | PathLike | None = None,
     ) -> 'ScoreDump':
-        """Read what ``tools/test.py --out`` has written.
+        """Read a file that :class:`DumpScores` has written.
 
-        A ``.pkl`` may run code that a hostile file carries: load only files you trust.
+        A ``.pkl`` can run code when it is loaded: load only files you trust.
 
         Args:
             path (str | PathLike): A ``.pkl``, ``.csv`` or ``.parquet``; may be remote.
             classes (Sequence[str] | str | PathLike, optional): Names of the labels, or
-                a text file with one a line. Needed for a ``.pkl`` that MMPretrain has
-                written, and checked against those of any other file. Defaults to None.
+                a text file with one per line. Needed for a ``.pkl`` that MMPretrain
+                has written. Other files must have the same names. Defaults to None.
 
         Returns:
-            ScoreDump: What it holds.
+            ScoreDump: Its content.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it holds something else, or names differ from ``classes``.
+            ValueError: If it is no score dump, or names differ from ``classes``.
         """
         path = str(path)
         _check_suffix(path)
@@ -157,7 +154,7 @@ class ScoreDump:
             content = get(path)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(
-                f'There is no score dump {path}. tools/test.py --out writes one.'
+                f'There is no score dump {path}. tools/test.py writes one.'
             ) from error
         try:
             if path.endswith('.pkl'):
@@ -174,24 +171,24 @@ class ScoreDump:
         return dump
 
     def save(self, path: str | PathLike) -> None:
-        """Write a table that gives the same again when it is loaded, bit for bit.
+        """Write a file that loads as the same dump, bit for bit.
+
+        In a table, names of images that are no valid Unicode are written with escapes.
 
         Args:
             path (str | PathLike): A ``.csv`` or ``.parquet``, or a ``.pkl`` in the form
                 of ``DumpResults`` with the names of the labels in every sample; may be
                 remote. A missing folder is made.
 
-        In a table, names of images that are no valid Unicode are written with escapes.
-
         Raises:
-            ValueError: If it ends with something else.
+            ValueError: If the path has another ending.
         """
         path = str(path)
         _check_suffix(path)
         if path.endswith('.pkl'):
             put(pickle.dumps(self._samples()), path)
             return
-        # Not needed by those who only train.
+        # Training alone does not need pandas.
         import pandas as pd
 
         targets = self.targets.astype('object')
@@ -205,7 +202,7 @@ class ScoreDump:
         ]
         table = pd.concat(blocks, axis=1)
         if path.endswith('.csv'):
-            # Nine digits tell any two numbers of float32 apart.
+            # Nine digits tell any two float32 numbers apart.
             text = table.to_csv(index=False, float_format='%.9g', lineterminator='\n')
             put(text.encode(), path)
         else:
@@ -214,7 +211,7 @@ class ScoreDump:
             put(buffer.getvalue(), path)
 
     def _samples(self) -> list[dict[str, Any]]:
-        """The form of ``DumpResults``."""
+        """Return the samples in the form of ``DumpResults``."""
         return [
             dict(
                 img_path=image,
@@ -227,7 +224,7 @@ class ScoreDump:
 
 
 def _printable(name: str) -> str:
-    """A name as it can be written in UTF-8: files may be called by other bytes."""
+    """Make a name that UTF-8 can write. Names of files may hold any bytes."""
     return name.encode('utf-8', 'backslashreplace').decode()
 
 
@@ -247,12 +244,14 @@ def _read_names(path: str) -> list[str]:
 def _from_pickle(content: bytes, classes: Sequence[str] | None) -> ScoreDump:
     try:
         samples = pickle.loads(content)
-    except Exception as error:  # a broken stream may raise nearly anything
+    except Exception as error:  # unpickling may raise anything
         raise ValueError(f'cannot unpickle it ({error}).') from error
-    if not isinstance(samples, list) or not all(hasattr(s, 'get') for s in samples):
+    if not isinstance(samples, list) or not all(
+        isinstance(sample, dict | BaseDataElement) for sample in samples
+    ):
         raise ValueError(
-            f'expected a list of dicts, got {type(samples).__name__}. Metrics '
-            '(--out-item metrics) are none.'
+            f'expected a list of dicts, got {type(samples).__name__}. A file of '
+            'metrics is no score dump.'
         )
     return ScoreDump.from_samples(samples, classes)
 
@@ -264,7 +263,7 @@ def _from_table(content: bytes, is_csv: bool) -> ScoreDump:
         text = content.decode('utf-8-sig')
         rows = csv.reader(io.StringIO(text, newline=''), strict=True)
         names = next(rows, [])
-        # pandas would take a surplus field as an index, and shift all others
+        # pandas would take an extra field as an index and shift all others.
         for number, row in enumerate(rows, 2):
             if row and len(row) != len(names):
                 raise ValueError(
@@ -272,7 +271,7 @@ def _from_table(content: bytes, is_csv: bool) -> ScoreDump:
                     'the header.'
                 )
     else:
-        # Arrow's errors are ValueErrors, but for what is no Parquet at all.
+        # Arrow's errors are ValueErrors.
         table = pd.read_parquet(io.BytesIO(content))
         names = [str(name) for name in table.columns]
     classes = _label_names(names)
@@ -294,7 +293,7 @@ def _from_table(content: bytes, is_csv: bool) -> ScoreDump:
 
 
 def _label_names(columns: list[str]) -> list[str]:
-    """The labels of a table with these columns."""
+    """Read the labels from the names of the columns."""
     if len(set(columns)) < len(columns):
         twice = sorted({name for name in columns if columns.count(name) > 1})
         raise ValueError(f'columns come twice: {twice!r:.200}.')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thresholds of labels from the scores of images whose labels are known."""
+"""Thresholds of labels from scores and targets of images."""
 
 import math
 from dataclasses import dataclass
@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..targets import is_absent, is_known, is_present
+
 KINDS = ('f1', 'precision', 'recall')
 
 
 @dataclass(frozen=True)
 class ThresholdTarget:
-    """What a threshold is to reach.
+    """What a threshold should reach.
 
     Args:
         kind (str): 'f1', the highest F1; 'precision', the highest recall among the cuts
@@ -44,7 +46,7 @@ class ThresholdTarget:
         """Read ``'f1'``, ``'precision=0.9'`` or ``'recall=0.9'``.
 
         Raises:
-            ValueError: If it is something else.
+            ValueError: If the text is none of these.
         """
         kind, equals, value = text.partition('=')
         try:
@@ -60,7 +62,7 @@ class ThresholdTarget:
 
 
 class Cuts(NamedTuple):
-    """All ways to cut ranked scores in two, from the highest score to the lowest.
+    """All cuts of ranked scores, from the highest score to the lowest.
 
     Attributes:
         scores (np.ndarray): ``(M,)`` the different scores, falling; a cut is below
@@ -96,7 +98,7 @@ class Thresholds(NamedTuple):
         learned (np.ndarray): ``(L,)`` bool, False where a label has no positive or no
             negative and so got the threshold of all labels together.
         reached (np.ndarray): ``(L,)`` bool, False where no cut reaches the wanted
-            precision, and the one that comes nearest was taken.
+            precision and the closest one was taken.
     """
 
     values: np.ndarray
@@ -105,7 +107,7 @@ class Thresholds(NamedTuple):
 
 
 def make_cuts(scores: np.ndarray, targets: np.ndarray) -> Cuts:
-    """Count what is above every cut of some scores.
+    """Count the entries above every cut of some scores.
 
     Args:
         scores (np.ndarray): Any shape.
@@ -115,8 +117,8 @@ def make_cuts(scores: np.ndarray, targets: np.ndarray) -> Cuts:
     Returns:
         Cuts: One below each different score; none without a known entry.
     """
-    known = targets != -1
-    scores, positive = scores[known], targets[known] == 1
+    known = is_known(targets)
+    scores, positive = scores[known], is_present(targets[known])
     order = np.argsort(scores)[::-1]
     scores, positive = scores[order], positive[order]
     # The last entry of each group of equal scores.
@@ -128,11 +130,11 @@ def make_cuts(scores: np.ndarray, targets: np.ndarray) -> Cuts:
 def best_threshold(
     scores: np.ndarray, targets: np.ndarray, target: ThresholdTarget | None = None
 ) -> tuple[float, bool]:
-    """The threshold that serves a target best, of all cuts of some scores.
+    """Find the threshold that fits a target best, of all cuts of some scores.
 
     It lies in the middle between the scores on both sides of the cut, or between the
-    lowest score and 0. Where several cuts serve equally well, it is the middle one of
-    them (with an even number, the upper one of the two in the middle).
+    lowest score and 0. Of several equally good cuts the middle one is taken (of an even
+    number, the upper one of the two in the middle).
 
     Args:
         scores (np.ndarray): From 0 to 1, any shape; taken together.
@@ -157,7 +159,7 @@ def best_threshold(
     precision, recall = cuts.precision, cuts.recall
     reached = True
     if target.kind == 'f1':
-        # In integers: equal quotients have to be told from nearly equal ones.
+        # From integers, to tell equal quotients from nearly equal ones.
         best = _largest(2 * cuts.correct, cuts.predicted + cuts.num_positive)
     elif target.kind == 'recall':
         fits = np.flatnonzero(recall >= target.value)
@@ -175,15 +177,15 @@ def best_threshold(
     above = cuts.scores[place]
     below = cuts.scores[place + 1] if place + 1 < len(cuts.scores) else above * 0
     middle = (above + below) / 2
-    # Rounding must not put it on the lower score, which would then be predicted.
+    # If rounding put it on the lower score, that score would be predicted.
     return float(middle if middle > below else above), reached
 
 
 def _largest(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Indices of the largest quotients of positive integers."""
+    """Return the indices of the largest quotients of positive integers."""
     quotients = numerator / denominator
-    # Quotients that are equal round alike, and those of integers below 2**26 that
-    # differ do not round to one number.
+    # Equal quotients round alike. Different quotients of integers below 2**26 round to
+    # different numbers.
     return np.flatnonzero(quotients == quotients.max())
 
 
@@ -195,10 +197,9 @@ def find_thresholds(
 ) -> Thresholds:
     """Find a threshold for each label, or one for all of them.
 
-    The one for all takes the entries of all labels together, so that F1, precision and
+    The one for all uses the entries of all labels together, so that F1, precision and
     recall are the overall ones (OF1, OP, OR). A label without a known positive or
-    without a known negative gets it, too: any cut would do as well as others for it, or
-    none would do, so that its scores say nothing about where to cut.
+    without a known negative gets it too, since its own scores do not tell where to cut.
 
     Args:
         scores (np.ndarray): ``(N, L)`` from 0 to 1, in which precision they are
@@ -210,7 +211,7 @@ def find_thresholds(
         per_label (bool): Whether each label gets its own. Defaults to True.
 
     Returns:
-        Thresholds: See there.
+        Thresholds: Their values and how they were found.
 
     Raises:
         ValueError: If the shapes differ or no label has a positive.
@@ -220,12 +221,13 @@ def find_thresholds(
             f'Expected scores and targets of one shape (N, L), got {scores.shape} and '
             f'{targets.shape}.'
         )
-    if not (targets == 1).any():
+    present, absent = is_present(targets), is_absent(targets)
+    if not present.any():
         raise ValueError(
             'Thresholds need images with a label, but no label is present.'
         )
     num_labels = scores.shape[1]
-    both = (targets == 1).any(axis=0) & (targets == 0).any(axis=0)
+    both = np.asarray(present.any(axis=0) & absent.any(axis=0))
     value, reached = best_threshold(scores, targets, target)
     values, all_reached = np.full(num_labels, value), np.full(num_labels, reached)
     if not per_label:

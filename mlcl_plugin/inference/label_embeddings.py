@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from ..models.heads import ImageLevelClsHead, LabelWiseClsHead
+from ..models.heads import ContrastiveHead, LabelWiseClsHead
 from ..models.utils import collect_targets, labels_per_group
 from ..targets import is_present
 from .model_parts import head_of
@@ -98,7 +98,7 @@ def embed(model: BaseModel, batches: Iterable[dict], projected: bool) -> Embeddi
 def _projector_of(head: nn.Module | None) -> nn.Module:
     """The projector of a head with contrast."""
     projector = None
-    if isinstance(head, LabelWiseClsHead | ImageLevelClsHead):
+    if isinstance(head, ContrastiveHead):
         projector = head.projector
     if projector is None:
         raise ValueError(

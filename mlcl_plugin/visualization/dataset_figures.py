@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a data set: how often labels are there, together, and on what images."""
+"""Pictures of a data set: frequency of labels, co-occurrence, sample images."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 MAX_NAME = 28
-"""Characters of a label's name that are drawn at most."""
+"""Largest number of characters of a label's name that are drawn."""
 
 BLUE, ORANGE, GREY = '#0969da', '#bc4c00', '#57606a'
 
 
 def _short(name: str) -> str:
-    """A name on one line and not too wide."""
+    """Put a name on one line and shorten it."""
     name = ' '.join(name.split())
     return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + '…'
 
@@ -50,7 +50,7 @@ def label_histogram(
         labels_an_image (np.ndarray): ``(N,)`` labels present in every image.
         classes (Sequence[str]): L names.
         title (str): A line above the picture.
-        max_labels (int): Labels shown by name at most. Defaults to 40.
+        max_labels (int): Largest number of labels shown by name. Defaults to 40.
 
     Returns:
         matplotlib.figure.Figure: The picture; ``savefig(path)`` writes it.
@@ -83,7 +83,7 @@ def label_histogram(
         ax.text(present[label], place, text, va='center', fontsize=8, color=GREY)
     ax.set_yticks(places, [_short(classes[i]) for i in shown], parse_math=False)
     ax.set(ylim=(len(shown) - 0.4, -0.6), xlabel='images that have the label')
-    # Room for the numbers at the bars' ends.
+    # Space for the numbers at the ends of the bars.
     ax.set_xlim(0, 1.25 * max(1, present.max(initial=0)))
     what = 'All labels' if len(shown) == len(classes) else f'The {len(shown)} most'
     if len(shown) < len(classes):
@@ -124,8 +124,8 @@ def cooccurrence_matrix(
 ) -> Figure:
     """Draw how often labels are present together.
 
-    A row tells of the images that have its label, in which share of them the label of
-    each column is present, too.
+    A row shows in which fraction of the images with its label the label of each column
+    is also present.
 
     Args:
         counts (np.ndarray): ``(T, T)`` images that have both labels, on the diagonal
@@ -134,7 +134,8 @@ def cooccurrence_matrix(
         title (str): A line above the picture.
         num_classes (int, optional): All labels of the data set, of which these are the
             most frequent. None if these are all. Defaults to None.
-        max_labels (int): Labels shown at most, the first ones. Defaults to 40.
+        max_labels (int): Largest number of labels shown, the first ones.
+            Defaults to 40.
 
     Returns:
         matplotlib.figure.Figure: The picture; ``savefig(path)`` writes it.
@@ -168,11 +169,11 @@ def cooccurrence_matrix(
     figure.suptitle(title, x=0.01, ha='left', weight='bold', parse_math=False)
     ax = figure.add_subplot()
     picture = ax.imshow(
-        # A label is always there together with itself, which says nothing.
+        # The diagonal is always 1.
         np.ma.masked_array(shares, ~off_diagonal),
         cmap='Blues',
         vmin=0,
-        # Not stretched to the full range where all shares are small.
+        # Small shares are not stretched to the full range.
         vmax=max(most, 0.1),
     )
     ax.set_facecolor('#eaeef2')
@@ -218,7 +219,7 @@ def sample_sheet(
     """Draw images with their labels.
 
     Below each image are its name and the labels that are present, then those that are
-    unknown. An image that cannot be read or whose annotation is at fault says so.
+    unknown. A text marks images that cannot be read or are wrongly annotated.
 
     Args:
         images (Sequence[np.ndarray | None]): N images ``(H, W, 3)`` uint8, RGB.
@@ -228,7 +229,7 @@ def sample_sheet(
         classes (Sequence[str]): L names of labels.
         title (str): A line above the sheet.
         columns (int): Images in a row. Defaults to 6.
-        max_labels (int): Labels named for an image at most, of each kind.
+        max_labels (int): Largest number of labels named per image, of each kind.
             Defaults to 6.
 
     Returns:
@@ -249,7 +250,7 @@ def sample_sheet(
     rows = [
         range(i, min(i + columns, len(images))) for i in range(0, len(images), columns)
     ]
-    # In inches: a picture, a line of text, and what lies between.
+    # In inches: a picture, a line of text, the gap between them, the heading.
     picture, line, gap, head = 1.75, 0.145, 0.15, 0.5
     heights = [
         picture + gap + line * (1 + max(len(texts[i]) for i in row)) for row in rows
@@ -272,10 +273,11 @@ def sample_sheet(
             )
             ax.set(xticks=[], yticks=[], facecolor='#eaeef2')
             ax.spines[:].set_visible(False)
-            if images[i] is None:
+            image = images[i]
+            if image is None:
                 ax.text(0.5, 0.5, 'cannot be read', ha='center', transform=ax.transAxes)
             else:
-                ax.imshow(images[i])
+                ax.imshow(image)
                 ax.set_anchor('S')
             name = names[i] if len(names[i]) <= 26 else f'…{names[i][-25:]}'
             lines = [(name, GREY), *texts[i]]
@@ -294,7 +296,7 @@ def sample_sheet(
 def _describe(
     target: np.ndarray | None, classes: Sequence[str], max_labels: int
 ) -> list[tuple[str, str]]:
-    """Lines of text and their colours for the labels of an image."""
+    """Make lines of text, with colours, for the labels of an image."""
     if target is None:
         return [('wrongly annotated', ORANGE)]
     lines = []

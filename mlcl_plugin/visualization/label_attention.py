@@ -10,25 +10,26 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from mmpretrain.models import BaseClassifier
 from torch import nn
 
-from ..models.necks import LabelAttentionNeck, LabelQueryDecoder, MLDecoderNeck
+from ..models.necks import LabelNeck
+from ..targets import PRESENT, UNKNOWN, is_present
 
-NECKS = (LabelAttentionNeck, LabelQueryDecoder, MLDecoderNeck)
 """Necks that can return their label attention."""
 
-# How a label was dealt with: the colour of its frame and words that say the same, as
-# not everybody can tell the colours apart.
+# The outcome of a label: the colour of its frame, and words for those who cannot tell
+# the colours apart.
 OUTCOMES = {
     'correct': ('#1a7f37', '✓ correct'),
     'wrong': ('#cf222e', '✗ wrong'),
     'missed': ('#bc6c00', '○ missed'),
     'unknown': ('#57606a', '? not annotated'),
 }
-# Attention in multiples of an even spread that is shown at full strength, unless a map
-# has more: a label that looks everywhere nearly alike is not to seem to look somewhere.
+# Attention, in multiples of an even spread, that is shown at full strength. A map with
+# more is scaled to its maximum. Without this bound a nearly even map would show peaks.
 FULL_HEAT = 3.0
-# All in inches.
+# In inches.
 PICTURE, GAP, MARGIN, LINE, HEAD = 1.5, 0.16, 0.15, 0.15, 0.9
 
 
@@ -40,9 +41,8 @@ def label_attention_maps(
 
     Args:
         model (nn.Module): An ``ImageClassifier`` with a
-            :class:`LabelAttentionNeck`, :class:`LabelQueryDecoder` or
-            :class:`MLDecoderNeck`. It is used in evaluation mode and left in
-            the mode that it was in.
+            :class:`LabelNeck`. It is used in evaluation mode and then put
+            back into its former mode.
         inputs (Tensor): ``(B, 3, H, W)``, as ``model.data_preprocessor`` gives
             them, on the model's device.
 
@@ -55,26 +55,27 @@ def label_attention_maps(
     Raises:
         ValueError: If the model has none of these necks or no head.
     """
-    neck = getattr(model, 'neck', None)
-    if not isinstance(neck, NECKS):
+    classifier = model if isinstance(model, BaseClassifier) else None
+    neck = classifier.neck if classifier is not None and classifier.with_neck else None
+    if classifier is None or not isinstance(neck, LabelNeck):
         got = 'no neck' if neck is None else f'the neck {type(neck).__name__}'
         raise ValueError(
-            'Label attention needs a classifier with one of the necks '
-            f'{", ".join(neck.__name__ for neck in NECKS)}, got '
+            'Label attention needs a classifier with a LabelNeck, such as '
+            'LabelAttentionNeck, LabelQueryDecoder or MLDecoderNeck, got '
             f'{type(model).__name__} with {got}.'
         )
-    if getattr(model, 'head', None) is None:
+    if not classifier.with_head:
         raise ValueError(
             'Label attention needs a classifier with a head, got '
             f'{type(model).__name__} without one.'
         )
-    # Of every module, since parts of a model may be frozen in evaluation mode.
+    # The mode of every module, since parts may be frozen in evaluation mode.
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        feats = model.extract_feat(inputs, stage='backbone')
+        feats = classifier.extract_feat(inputs, stage='backbone')
         embeddings, attention = neck(feats, return_attention=True)
-        logits = model.head((embeddings,))
+        logits = classifier.head((embeddings,))
     finally:
         for module, training in modes.items():
             module.training = training
@@ -83,7 +84,7 @@ def label_attention_maps(
 
 
 def _as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A numpy array of a given shape, None standing for any number."""
+    """Convert to a numpy array of a given shape, where None is any number."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
     value = np.asarray(value)
@@ -97,26 +98,28 @@ def _as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
 
 
 def outcome_of(score: float, target: float, thr: float) -> str | None:
-    """Say how a label was dealt with.
+    """Classify the decision about a label.
 
     Args:
         score (float): The label's score.
         target (float): 1 present, 0 absent, -1 unknown.
-        thr (float): Score from which on a label is predicted.
+        thr (float): Lowest score with which a label is predicted.
 
     Returns:
         str | None: ``'correct'``, ``'wrong'``, ``'missed'``, ``'unknown'`` (predicted
-        but not annotated), or None for a label that is rightly not predicted.
+        but not annotated), or None for a label that is correctly not predicted.
     """
     if score >= thr:
-        return {1: 'correct', -1: 'unknown'}.get(target, 'wrong')
-    return 'missed' if target == 1 else None
+        if target == UNKNOWN:
+            return 'unknown'
+        return 'correct' if target == PRESENT else 'wrong'
+    return 'missed' if target == PRESENT else None
 
 
 def _select(
     scores: np.ndarray, targets: np.ndarray, thr: float, max_labels: int
 ) -> list[tuple[int, str]]:
-    """Labels to show and their outcomes: the predicted ones, then the missed."""
+    """Select labels to show, with outcomes: the predicted, then the missed ones."""
     shown = [
         (label, outcome)
         for label in np.argsort(-scores, kind='stable').tolist()
@@ -134,8 +137,8 @@ def draw_map(ax, image: np.ndarray, attention: np.ndarray) -> None:
     times_even = attention * attention.size
     heat = (times_even - 1) / (max(FULL_HEAT, float(times_even.max())) - 1)
     heat = heat.clip(min=0)
-    # As opaque as hot, so that the image shows where there is no attention. Enlarged
-    # here, since matplotlib does not interpolate opacities.
+    # Opacity follows the heat, so that the image shows where there is no attention. The
+    # map is enlarged here, since matplotlib does not interpolate opacities.
     heat = F.interpolate(
         torch.as_tensor(heat, dtype=torch.float32)[None, None],
         size=(height, width),
@@ -146,7 +149,7 @@ def draw_map(ax, image: np.ndarray, attention: np.ndarray) -> None:
 
 
 def _wrap(names: Sequence[str], width: int = 22) -> list[str]:
-    """The names of an image's labels as lines that are as wide as a picture."""
+    """Wrap the names of an image's labels to the width of a picture."""
     return textwrap.wrap(', '.join(names) or 'no label', width)
 
 
@@ -162,23 +165,23 @@ def prediction_sheet(
 ) -> Figure:
     """Draw images beside the attention of each label found in them.
 
-    A row an image: the image under its true labels, then one picture for each
-    predicted label, by falling score, and for each label that was missed. These show
-    the label's attention, averaged over the heads, as heat over the image in grey:
-    none up to the attention of an even spread, full heat at three times that or, if it
-    is more, at the map's maximum. Frame and title tell correct, wrong, missed and
-    predicted but not annotated labels apart.
+    One row per image: the image under its true labels, then one picture for each
+    predicted label, by falling score, and for each missed label. These show the label's
+    attention, averaged over the heads, as heat over the image in grey: none up to the
+    attention of an even spread, full heat at three times that or at the map's maximum,
+    whichever is more. Frame and title tell correct, wrong, missed and predicted but not
+    annotated labels apart.
 
     Args:
         images (Sequence[np.ndarray]): N images ``(H, W, 3)`` uint8, RGB, as the
             network sees them.
         scores (np.ndarray | Tensor): ``(N, L)`` from 0 to 1.
         maps (Sequence[np.ndarray | Tensor]): The attention for each image,
-            ``(heads, L, h, w)``; a tensor ``(N, heads, L, h, w)`` will do.
+            ``(heads, L, h, w)``; or a tensor ``(N, heads, L, h, w)``.
         targets (np.ndarray | Tensor): ``(N, L)``, 1 present, 0 absent, -1 unknown.
         classes (Sequence[str]): L names.
-        thr (float): Score from which on a label is predicted. Defaults to 0.5.
-        max_labels (int): Pictures in a row at most, beside the image.
+        thr (float): Lowest score with which a label is predicted. Defaults to 0.5.
+        max_labels (int): Largest number of pictures in a row, beside the image.
             Defaults to 6.
         title (str, optional): A line above the sheet. Defaults to None.
 
@@ -204,16 +207,18 @@ def prediction_sheet(
             'h, w). Let the backbone return a feature map (for a ViT: '
             "out_type='featmap')."
         )
-    maps = [
+    means = [
         _as_array('every map', attention, (None, len(classes), None, None)).mean(axis=0)
         for attention in maps
     ]
     images = [_as_array('every image', image, (None, None, 3)) for image in images]
 
     shown = [_select(s, t, thr, max_labels) for s, t in zip(scores, targets)]
-    truths = [_wrap([classes[i] for i in np.flatnonzero(t == 1)]) for t in targets]
-    # The picture under its heading, of two lines or as many as there are labels to
-    # name, and a line left free.
+    truths = [
+        _wrap([classes[i] for i in np.flatnonzero(is_present(target)).tolist()])
+        for target in targets
+    ]
+    # The picture, its heading of at least two lines, and a free line.
     heights = [PICTURE + (max(2, 1 + len(truth)) + 1) * LINE for truth in truths]
     bottoms = HEAD + np.cumsum(heights)
     # Wide enough for the legend.
@@ -243,7 +248,7 @@ def prediction_sheet(
         write(ax, '\n'.join(['true:', *truth]))
         for column, (label, outcome) in enumerate(shown[number], start=1):
             ax = place(column, number)
-            draw_map(ax, image, maps[number][label])
+            draw_map(ax, image, means[number][label])
             colour, words = OUTCOMES[outcome]
             score = f'{classes[label]}  {scores[number, label]:.2f}'
             write(ax, f'{words}\n{score}', color=colour)
@@ -261,7 +266,7 @@ def _draw_head(figure: Figure, title: str, outcomes: set[str]) -> None:
     legend = {
         name: style
         for name, style in OUTCOMES.items()
-        # Many datasets are annotated completely, where it would only puzzle.
+        # Many datasets are annotated completely and have no such label.
         if name != 'unknown' or name in outcomes
     }
     width, height = figure.get_size_inches()

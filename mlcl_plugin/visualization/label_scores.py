@@ -3,23 +3,25 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .label_attention import draw_map
 
 FOUND, OTHER, TICK, GREY = '#1a7f37', '#afb8c1', '#24292f', '#57606a'
-# All in inches.
+# In inches.
 PICTURE, PANEL, GAP, MARGIN, ROW, HEAD, TILE = 4.2, 4.0, 0.25, 0.15, 0.34, 0.6, 1.5
 TILE_HEAD, CAPTION = 0.36, 0.3
 
 
 def _short(name: str) -> str:
-    """A name that is no wider than the room for it."""
+    """Shorten a name to the space for it."""
     short = textwrap.shorten(name, 22, placeholder='…')
-    # Nothing is left of one long word.
+    # textwrap drops a single long word completely.
     return f'{name[:20]}…' if short == '…' else short
 
 
@@ -37,8 +39,8 @@ def label_scores_picture(
     """Draw an image beside its labels, each with a bar for its score.
 
     The labels that were found come first, by falling score, in colour. Pale rows below
-    them, up to five rows in all, are the other labels with the highest scores: how near
-    they came. A tick on each bar is the label's threshold.
+    them, up to five rows in all, are the other labels with the highest scores. A tick
+    on each bar is the label's threshold.
 
     Below, on request, one picture for each of the labels that were found shows where
     the network looked for it, drawn as in :func:`prediction_sheet`.
@@ -51,7 +53,7 @@ def label_scores_picture(
         found (Sequence[bool] | np.ndarray, optional): ``(L,)``, which labels were
             found. None takes those whose score is at least the threshold.
             Defaults to None.
-        max_labels (int): Rows at most. Defaults to 10.
+        max_labels (int): Largest number of rows. Defaults to 10.
         title (str, optional): A line above, such as the name of the file.
             Defaults to None.
         view (np.ndarray, optional): ``(h, w, 3)`` uint8, RGB, the image as the network
@@ -68,10 +70,11 @@ def label_scores_picture(
             ``max_labels`` is not positive.
     """
     scores, thresholds = (np.asarray(x, dtype=float) for x in (scores, thresholds))
-    found = scores >= thresholds if found is None else np.asarray(found, dtype=bool)
+    mask = scores >= thresholds if found is None else np.asarray(found, dtype=bool)
+    maps = attention or {}
     if max_labels < 1:
         raise ValueError(f'max_labels must be positive, got {max_labels}.')
-    shapes = dict(scores=scores.shape, thresholds=thresholds.shape, found=found.shape)
+    shapes = dict(scores=scores.shape, thresholds=thresholds.shape, found=mask.shape)
     if len(classes) == 0 or set(shapes.values()) != {(len(classes),)}:
         raise ValueError(
             'scores, thresholds and found must have one entry for each of the '
@@ -83,20 +86,20 @@ def label_scores_picture(
     view = image if view is None else view
 
     order = np.argsort(-scores, kind='stable')
-    hits = [int(label) for label in order if found[label]]
-    others = [int(label) for label in order if not found[label]]
+    hits = [int(label) for label in order if mask[label]]
+    others = [int(label) for label in order if not mask[label]]
     rows = (hits + others[: max(0, 5 - len(hits))])[:max_labels]
-    tiles = [label for label in rows if found[label] and label in (attention or {})]
+    tiles = [label for label in rows if mask[label] and label in maps]
 
     height, width = image.shape[:2]
     scale = PICTURE / max(height, width)
-    # However long and thin, there is something to be seen.
-    picture = [max(side * scale, 0.3) for side in (width, height)]
-    hidden = len(hits) - sum(found[label] for label in rows)
+    # At least so wide and high that something can be seen.
+    shape = [max(side * scale, 0.3) for side in (width, height)]
+    hidden = len(hits) - sum(mask[label] for label in rows)
     panel = len(rows) * ROW + (hidden > 0) * ROW
     if not hits:
         panel += ROW
-    body = max(picture[1], panel)
+    body = max(shape[1], panel)
     total_width = 2 * MARGIN + PICTURE + GAP + PANEL
     columns = int((total_width - 2 * MARGIN + GAP) // (TILE + GAP))
     tile_rows = -(-len(tiles) // columns)
@@ -106,8 +109,8 @@ def label_scores_picture(
     total_height = HEAD + body + caption + tile_rows * tile_height + MARGIN
     figure = Figure(figsize=(total_width, total_height), dpi=110, facecolor='white')
 
-    def place(x: float, y: float, size: Sequence[float]):
-        """Axes at a distance from the left and the upper edge."""
+    def place(x: float, y: float, size: Sequence[float]) -> Axes:
+        """Add axes at a distance from the left and the upper edge."""
         return figure.add_axes(
             (
                 x / total_width,
@@ -118,7 +121,7 @@ def label_scores_picture(
         )
 
     def write(x: float, y: float, text: str, **kwargs) -> None:
-        # A name may hold what matplotlib would read as a formula.
+        # matplotlib would read $ in a name as a formula.
         figure.text(
             x / total_width,
             1 - y / total_height,
@@ -139,7 +142,7 @@ def label_scores_picture(
     if title is not None:
         name = title if len(title) <= 48 else f'{title[:22]} … {title[-22:]}'
         write(MARGIN, HEAD / 2, name, fontsize=11)
-    ax = place(MARGIN + (PICTURE - picture[0]) / 2, HEAD, picture)
+    ax = place(MARGIN + (PICTURE - shape[0]) / 2, HEAD, shape)
     ax.imshow(image, aspect='auto', interpolation='antialiased')
     ax.axis('off')
 
@@ -153,9 +156,9 @@ def label_scores_picture(
         top = ROW
     for row, label in enumerate(rows):
         y = top + row * ROW
-        colour = FOUND if found[label] else OTHER
-        text = dict(color=TICK if found[label] else GREY, va='center')
-        text['weight'] = 'bold' if found[label] else 'normal'
+        colour = FOUND if mask[label] else OTHER
+        text: dict[str, Any] = dict(color=TICK if mask[label] else GREY, va='center')
+        text['weight'] = 'bold' if mask[label] else 'normal'
         name = _short(classes[label])
         ax.text(0, y + ROW / 2, name, fontsize=10, parse_math=False, **text)
         for share, face in ((1, '#eaeef2'), (scores[label], colour)):
@@ -172,18 +175,24 @@ def label_scores_picture(
         ax.text(0, y, f'and {hidden} more', fontsize=9, color=GREY, va='center')
 
     if tiles:
-        text = (
+        explanation = (
             'Bright: where the network looks for this label. '
             'Nothing bright: it looks everywhere alike.'
         )
-        write(MARGIN, HEAD + body + CAPTION / 2 + 0.05, text, fontsize=8, color=GREY)
+        write(
+            MARGIN,
+            HEAD + body + CAPTION / 2 + 0.05,
+            explanation,
+            fontsize=8,
+            color=GREY,
+        )
     for number, label in enumerate(tiles):
         row, column = divmod(number, columns)
         x = MARGIN + column * (TILE + GAP)
         y = HEAD + body + CAPTION + row * tile_height
         write(x, y + TILE_HEAD / 2 + 0.05, _short(classes[label]), fontsize=9)
         ax = place(x, y + TILE_HEAD, tile_size)
-        draw_map(ax, view, np.asarray(attention[label], dtype=float))
+        draw_map(ax, view, np.asarray(maps[label], dtype=float))
         ax.set(xticks=[], yticks=[])
         ax.set_aspect('auto')
     return figure

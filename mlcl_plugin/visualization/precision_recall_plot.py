@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Precision against recall of each label, as a sheet of small curves."""
+"""Precision-recall curves of all labels, as a sheet of small plots."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -24,14 +25,13 @@ def precision_recall_plot(
 ) -> Figure:
     """Draw a curve for each label of each dump, and where its threshold cuts.
 
-    A panel a label, by rising AP of the first dump, as the ones to look at are those
-    that are recognised badly; with many labels the first 100. Every point of a curve is
-    a cut between two scores; the dot is the threshold. Labels without a positive are
-    left out.
+    One panel per label, by rising AP of the first dump, so that badly recognised labels
+    come first; with many labels the first 100. Every point of a curve is a cut between
+    two scores; the dot is the threshold. Labels without a positive are left out.
 
     Args:
-        dumps (dict[str, ScoreDump]): At least one, by the name that is shown, all of
-            the same labels.
+        dumps (dict[str, ScoreDump]): At least one, by the name that is shown, with the
+            same labels.
         reports (dict[str, list[dict]]): What :func:`label_report` gives for each.
         title (str): The line above. Defaults to 'Precision against recall'.
 
@@ -72,7 +72,7 @@ def precision_recall_plot(
             dump, row = dumps[name], reports[name][label]
             cuts = make_cuts(dump.scores[:, label], dump.targets[:, label])
             recall, precision = cuts.recall, cuts.precision
-            # A curve starts where the highest score is.
+            # A curve starts at the highest score.
             ax.step(
                 np.append(0, recall),
                 np.append(precision[0], precision),
@@ -95,12 +95,12 @@ def precision_recall_plot(
         else:
             ax.set_xticklabels(['0', '0.5', '1'])
         _write_head(ax, rows[label])
-    _draw_legend(figure, dumps, title, len(shown), len(rows))
+    _draw_legend(figure, list(dumps), title, len(shown), len(rows))
     return figure
 
 
-def _write_head(ax, row: dict) -> None:
-    # Short enough for a panel; a name may hold what looks like a formula.
+def _write_head(ax: Axes, row: dict) -> None:
+    # Short enough for a panel. matplotlib would read $ in a name as a formula.
     name = row['label'] if len(row['label']) <= 15 else row['label'][:14] + '…'
     ax.set_title(
         f'{name} {100 * row["AP"]:.0f}', fontsize=8, loc='left', pad=2, parse_math=False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores against how often labels are present, as a picture."""
+"""Plot of scores and how often labels are present."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..evaluation.calibration import Reliability
+from ..evaluation.calibration import Reliability, calibration_error
 
 COLOURS = {'before': '#bc6c00', 'after': '#0969da'}
 MARKERS = {'before': 's', 'after': 'o'}
@@ -21,12 +21,12 @@ def reliability_plot(
     classes: Sequence[str],
     title: str,
 ) -> Figure:
-    """Draw reliability before and perhaps after calibration.
+    """Draw reliability before and, if given, after calibration.
 
-    Left: the fraction of entries that are present against their mean score, bin by bin,
-    with its 95 % interval (Wilson), and below how many entries a bin has. Right: the
-    expected calibration error of each label, the largest first; with many labels the
-    first 40.
+    Left: the fraction of entries that are present over their mean score, bin by bin,
+    with its 95 % interval (Wilson); below it the number of entries of each bin. Right:
+    the expected calibration error of each label, the largest first; with many labels
+    the first 40.
 
     Args:
         curves (dict[str, Reliability]): ``'before'`` and perhaps ``'after'``, of all
@@ -43,7 +43,7 @@ def reliability_plot(
     order = order[~np.isnan(errors['before'][order])][:MAX_LABELS]
     height = max(5.4, 1.6 + 0.17 * len(order))
     figure = Figure(figsize=(10.5, height), dpi=120, facecolor='white')
-    # In inches, so that the curve keeps its shape whatever the number of labels.
+    # In inches, so that the number of labels does not change the shape of the curve.
     width = figure.get_size_inches()[0]
 
     def place(left: float, bottom: float, wide: float, high: float) -> Axes:
@@ -83,14 +83,14 @@ def _draw_curves(ax: Axes, curves: dict[str, Reliability]) -> None:
         ax.errorbar(
             score,
             present,
-            # Rounding may put an end on the wrong side of a fraction of 0 or 1.
+            # Rounding may make a length negative at a fraction of 0 or 1.
             yerr=np.maximum([present - low, high - present], 0),
             color=COLOURS[key],
             marker=MARKERS[key],
             markersize=4,
             linewidth=1.2,
             elinewidth=0.8,
-            label=f'{key} (ECE {100 * _error(curve):.2f} %)',
+            label=f'{key} (ECE {100 * calibration_error(curve):.2f} %)',
         )
     ax.set(xlim=(0, 1), ylim=(0, 1), xticklabels=[], ylabel='fraction present')
     ax.legend(loc='upper left', frameon=False, fontsize=9)
@@ -99,7 +99,7 @@ def _draw_curves(ax: Axes, curves: dict[str, Reliability]) -> None:
 
 def _draw_counts(ax: Axes, curves: dict[str, Reliability]) -> None:
     for key, curve in curves.items():
-        # Bins without an entry have no place on a logarithmic axis.
+        # A logarithmic axis has no 0 for bins without an entry.
         ax.stairs(
             np.maximum(curve.count, 0.5), curve.edges, color=COLOURS[key], linewidth=1.2
         )
@@ -142,13 +142,8 @@ def _draw_errors(
     ax.set_title(f'of each label{shown}', loc='left', fontsize=10)
 
 
-def _error(curve: Reliability) -> float:
-    distance = np.nan_to_num(np.abs(curve.score - curve.present))
-    return float((curve.count * distance).sum() / curve.count.sum())
-
-
 def _wilson(fraction: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's 95 % interval of a fraction."""
+    """Compute Wilson's 95 % interval of a fraction."""
     z = 1.959964
     centre = (fraction + z**2 / (2 * count)) / (1 + z**2 / count)
     spread = np.sqrt(fraction * (1 - fraction) / count + (z / (2 * count)) ** 2)

@@ -7,6 +7,7 @@ def test_public_names():
         'MultiLabelInferencer',
         'build_loader',
         'build_model',
+        'check_datasets',
         'embed',
         'extract_features',
         'freeze_backbone',

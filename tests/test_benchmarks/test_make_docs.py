@@ -73,7 +73,8 @@ def tool(load):
 @pytest.fixture
 def tree(tmp_path):
     """The pages of the docs, and a folder for results, as they lie in a checkout."""
-    shutil.copytree(ROOT / 'docs', tmp_path / 'docs')
+    pages = shutil.ignore_patterns('*.png')
+    shutil.copytree(ROOT / 'docs', tmp_path / 'docs', ignore=pages)
     (tmp_path / 'benchmarks/results').mkdir(parents=True)
     return tmp_path
 

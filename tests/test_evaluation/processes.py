@@ -67,8 +67,8 @@ def evaluate(samples, size=SIZE, **options):
     evaluator = Evaluator(metric)
     for start in range(0, len(samples), BATCH_SIZE):
         evaluator.process(samples[start : start + BATCH_SIZE])
-    figures = evaluator.evaluate(size)
-    return figures, metric.results == []
+    values = evaluator.evaluate(size)
+    return values, metric.results == []
 
 
 def split_range(numbers, rank):

@@ -31,9 +31,9 @@ def test_equal_to_one_process(many, name, entries, option):
         **processes.OPTIONS[option],
     )
     for results in many:
-        figures, is_reset = results[name, entries, option]
+        values, is_reset = results[name, entries, option]
         # To the last bit, and in the same order.
-        assert list(figures.items()) == list(expected.items())
+        assert list(values.items()) == list(expected.items())
         assert is_reset
 
 

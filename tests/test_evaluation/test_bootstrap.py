@@ -6,17 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcl_plugin.evaluation import bootstrap
+from mlcl_plugin.evaluation import average_precision, bootstrap, precision_recall_f1
 from mlcl_plugin.evaluation.bootstrap import (
     draw_weights,
     interval,
-    label_figures,
-    weighted_average_precision,
 )
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
-    average_precision,
-    precision_recall_f1,
-)
+from mlcl_plugin.evaluation.functional import weighted_average_precision, weighted_rates
 
 
 @settings(deadline=None, max_examples=60)
@@ -27,14 +22,14 @@ from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
     grid=st.sampled_from([1, 4, 1000]),
 )
 def test_weights_are_repetitions(seed, num_images, num_labels, grid):
-    """As the figures of a set that holds each image as often, ties included."""
+    """As the metrics of a set that holds each image as often, ties included."""
     rng = np.random.default_rng(seed)
     targets = rng.integers(-1, 2, (num_images, num_labels))
     scores = np.round(rng.random(targets.shape) * grid).astype(np.float32) / grid
     predicted = scores > 0.5
     weights = rng.integers(0, 4, (5, num_images))
     ap = weighted_average_precision(scores, targets, weights)
-    figures = label_figures(predicted, targets, weights)
+    rates = weighted_rates(predicted, targets, weights)
     for row in range(5):
         repeated = np.repeat(np.arange(num_images), weights[row])
         if len(repeated) == 0:
@@ -44,7 +39,7 @@ def test_weights_are_repetitions(seed, num_images, num_labels, grid):
         np.testing.assert_allclose(ap[row], expected, rtol=1e-6)
         expected = precision_recall_f1(predicted[repeated], targets[repeated])
         for key, value in expected.items():
-            assert figures[key][row] == pytest.approx(value, abs=1e-12), key
+            assert rates[key][row] == pytest.approx(value, abs=1e-12), key
 
 
 def test_draws(monkeypatch):

@@ -93,12 +93,14 @@ def test_noise_gains_nothing():
 def test_bad_input():
     scores, targets = make_case()
     for number in (1, 41):
-        with pytest.raises(ValueError, match=f'2 to the number.*40, got {number}'):
+        with pytest.raises(
+            ValueError, match=f'2 to the number.*40, got num_folds={number}'
+        ):
             cross_fit(DecisionRecipe(), scores, targets, CLASSES, number)
     targets[:] = 0
     targets[7] = 1
     with pytest.raises(
-        ValueError, match='without fold . of 5, 32 images: .*fewer folds'
+        ValueError, match='Without fold . of 5, 32 images are left: .*fewer folds'
     ):
         cross_fit(DecisionRecipe(), scores, targets, CLASSES, 5)
     with pytest.raises(ValueError, match="calibrate must be one of .*got 'yes'"):

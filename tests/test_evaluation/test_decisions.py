@@ -137,3 +137,27 @@ def test_bad_files(tmp_path):
     with pytest.raises(ValueError, match='not JSON compliant'):
         decisions.save(path)
     assert 'NaN' in path.read_text()
+
+
+def test_any_scale(tmp_path):
+    """Logits, and thresholds for them; never in a file."""
+    logits = torch.tensor([[2.5, -3.0], [0.7, 0.7]])
+    decisions = Decisions.uniform(['a', 'b'], 0.7, any_scale=True)
+    assert decisions.predict(logits).tolist() == [[True, False], [True, True]]
+    with pytest.raises(ValueError, match=r'Expected scores \(\.\.\., 2\)'):
+        decisions.predict(logits[:, :1])
+    with pytest.raises(ValueError, match='any_scale=True'):
+        decisions.save(tmp_path / 'decisions.json')
+    with pytest.raises(ValueError, match='temperatures need scores from 0 to 1'):
+        Decisions(['a'], [0.5], [2.0], any_scale=True)
+    with pytest.raises(ValueError, match='Scores must be from 0 to 1, got 2.5'):
+        Decisions.uniform(['a', 'b'], 0.7).predict(logits)
+
+
+def test_from_thr():
+    assert Decisions.from_thr(-1, 3).thresholds.tolist() == [-1, -1, -1]
+    decisions = Decisions.from_thr((0.25, 3), 2)
+    assert decisions.thresholds.tolist() == [0.25, 3]
+    assert decisions.classes == ('0', '1') and decisions.any_scale
+    with pytest.raises(ValueError, match='thr has 2 thresholds, expected .* 3 classes'):
+        Decisions.from_thr([0.5, 0.5], 3)

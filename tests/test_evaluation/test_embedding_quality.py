@@ -74,8 +74,8 @@ def within_by_hand(embeddings, labels, images, targets):
                 relevant = [x for x, t in gallery if t == 1]
                 others = [x for x, t in gallery if t == 0]
                 results.append(by_rank(query, relevant, others))
-        figures = mean(results)
-        averages.append(None if math.isnan(figures[0]) else figures)
+        values = mean(results)
+        averages.append(None if math.isnan(values[0]) else values)
     return mean(averages)
 
 
@@ -97,8 +97,8 @@ def present(embeddings, labels, images, targets):
     return embeddings[keep], labels[keep], images[keep]
 
 
-def approx(figures):
-    return pytest.approx(tuple(figures), abs=1e-9, nan_ok=True)
+def approx(values):
+    return pytest.approx(tuple(values), abs=1e-9, nan_ok=True)
 
 
 def test_worked_by_hand():

@@ -151,7 +151,7 @@ def test_pickle_is_that_of_dump_results(tmp_path):
 def test_names_for_a_pickle_without(tmp_path):
     path = tmp_path / 'scores.pkl'
     expected = evaluate(path, classes=None)
-    with pytest.raises(ValueError, match=r'names of the.*--classes'):
+    with pytest.raises(ValueError, match=r'names of labels.*classes=FILE'):
         ScoreDump.load(path)
     names = tmp_path / 'names.txt'
     names.write_text('0\n1\n2\n')
@@ -181,10 +181,10 @@ def test_without_image_names():
     ('changes', 'message'),
     [
         (dict(scores=np.zeros((6, 3))), r'got \(6, 3\) and \(6, 7\)'),
-        (dict(targets=np.full((6, 7), 2)), r"got 2 for 'a,b' of NA"),
+        (dict(targets=np.full((6, 7), 2)), r"hold 2 for 'a,b' of NA"),
         (dict(classes=['a'] * 7), r"twice came \['a'\]"),
         (dict(classes=range(7)), 'classes must be strings'),
-        (dict(images=[]), 'one each at least'),
+        (dict(images=[]), 'at least one of each'),
     ],
 )
 def test_bad_dump(changes, message):
@@ -203,10 +203,10 @@ def test_bad_dump(changes, message):
         ('score:a,target:a\n0.5,1\n', "expected the columns 'image'"),
         ('', "expected the columns 'image'"),
         ('image,score:a,score:a,target:a\nx,1,1,1\n', r"come twice: \['score:a'\]"),
-        ('image,score:a,target:a\n', 'one each at least'),
+        ('image,score:a,target:a\n', 'at least one of each'),
         ('image,score:a,target:a\nx,,1\n', "1 scores are missing or nan.*'a' of x"),
         ('image,score:a,target:a\nx,high,1\n', 'high'),
-        ('image,score:a,target:a\nx,0.5,2\n', r"got 2.0 for 'a' of x"),
+        ('image,score:a,target:a\nx,0.5,2\n', r"hold 2.0 for 'a' of x"),
         ('image,score:a,target:a\nx,0.5,1,\n', 'row 2 has 4 fields, expected 3'),
         ('image,score:a,target:a\nx,1,1\ny,1\n', 'row 3 has 2 fields, expected 3'),
     ],

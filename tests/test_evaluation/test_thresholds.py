@@ -13,7 +13,7 @@ from mlcl_plugin.evaluation.thresholds import (
 )
 
 
-def figures(scores, targets, threshold):
+def rates(scores, targets, threshold):
     """Precision, recall and F1 by their definitions; unknown entries do not count."""
     known = targets != -1
     predicted = (scores >= threshold) & known
@@ -23,9 +23,9 @@ def figures(scores, targets, threshold):
     return precision, correct / positives, 2 * correct / (predicted.sum() + positives)
 
 
-def all_figures(scores, targets):
+def all_rates(scores, targets):
     """Of every cut that leaves something above it."""
-    return [figures(scores, targets, s) for s in np.unique(scores[targets != -1])]
+    return [rates(scores, targets, s) for s in np.unique(scores[targets != -1])]
 
 
 @st.composite
@@ -46,8 +46,8 @@ def cases(draw):
 def test_best_f1(case):
     scores, targets = case
     threshold, reached = best_threshold(scores, targets)
-    best = max(f1 for _, _, f1 in all_figures(scores, targets))
-    assert figures(scores, targets, np.float32(threshold))[2] == best and reached
+    best = max(f1 for _, _, f1 in all_rates(scores, targets))
+    assert rates(scores, targets, np.float32(threshold))[2] == best and reached
 
 
 @settings(deadline=None, max_examples=200)
@@ -57,13 +57,13 @@ def test_wanted_precision(case, value):
     threshold, reached = best_threshold(
         scores, targets, ThresholdTarget('precision', value)
     )
-    precision, recall, _ = figures(scores, targets, np.float32(threshold))
-    fitting = [x for x in all_figures(scores, targets) if x[0] >= value]
+    precision, recall, _ = rates(scores, targets, np.float32(threshold))
+    fitting = [x for x in all_rates(scores, targets) if x[0] >= value]
     assert reached == bool(fitting) == (precision >= value)
     if reached:
         assert recall == max(r for _, r, _ in fitting)
     else:
-        assert precision == max(p for p, _, _ in all_figures(scores, targets))
+        assert precision == max(p for p, _, _ in all_rates(scores, targets))
 
 
 @settings(deadline=None, max_examples=200)
@@ -73,9 +73,9 @@ def test_wanted_recall(case, value):
     threshold, reached = best_threshold(
         scores, targets, ThresholdTarget('recall', value)
     )
-    precision, recall, _ = figures(scores, targets, np.float32(threshold))
+    precision, recall, _ = rates(scores, targets, np.float32(threshold))
     assert reached and recall >= value
-    fitting = [x for x in all_figures(scores, targets) if x[1] >= value]
+    fitting = [x for x in all_rates(scores, targets) if x[1] >= value]
     assert precision == max(p for p, _, _ in fitting)
 
 
@@ -94,7 +94,7 @@ def test_middle_of_equal_cuts(num_positives, expected):
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
     places = {2: [0, 3], 3: [0, 4, 8]}[num_positives]
     targets = np.isin(np.arange(9), places).astype(int)
-    f1 = np.array([figures(scores, targets, s)[2] for s in scores])
+    f1 = np.array([rates(scores, targets, s)[2] for s in scores])
     assert np.flatnonzero(f1 == f1.max()).tolist() == places
     assert best_threshold(scores, targets)[0] == pytest.approx(expected)
 

@@ -9,10 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mlcl_plugin.evaluation import MultiLabelRecognitionMetric
 from mlcl_plugin.evaluation.decisions import Decisions
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
-    MultiLabelRecognitionMetric,
-)
 from mlcl_plugin.evaluation.score_dump import ScoreDump
 
 PATH = Path(__file__).parents[2] / 'tools/analysis_tools/evaluate.py'
@@ -49,7 +47,7 @@ def dumps(tmp_path):
 def call(tmp_path, *args):
     out = tmp_path / 'new folder'
     args = [*args, '--out', out, '--resamples', 100]
-    assert tool.main(list(map(str, args))) == 0
+    tool.main(list(map(str, args)))
     report = json.loads((out / 'report.json').read_text(encoding='utf-8'))
     rows = {}
     for name in ('labels', 'confused_pairs'):
@@ -208,7 +206,9 @@ def test_faults_in_one_line(dumps, tmp_path, capsys):
         ([good, '--decisions', str(tmp_path / 'other.json')], 'in another order'),
         ([good, '--decisions', str(tmp_path / 'gone.json')], 'no decision file'),
     ):
-        assert tool.main([*args, '--resamples', '5']) == 2
+        with pytest.raises(SystemExit) as exit_:
+            tool.main([*args, '--resamples', '5'])
+        assert exit_.value.code == 2
         error = capsys.readouterr().err
         assert error.startswith('evaluate: ') and message in error
         assert error.count('\n') == 1
@@ -217,8 +217,11 @@ def test_faults_in_one_line(dumps, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['a.csv', '--topk', '0'], '--topk must be 1 or more, got 0'),
-        (['a.csv', '--thr', 'nan'], '--thr must be a finite number, got nan'),
+        (
+            ['a.csv', '--topk', '0'],
+            "--topk: expected an integer of at least 1, got '0",
+        ),
+        (['a.csv', '--thr', 'nan'], "--thr: expected a number, got 'nan'"),
         (['a.csv', '--decisions', 'x', 'y'], 'one for each of the 1 dumps, got 2'),
         (['a.csv'] * 7, 'at most 6 dumps, got 7'),
     ],

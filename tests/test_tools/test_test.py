@@ -13,10 +13,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mlcl_plugin.engine import StepwiseRunner
+from mlcl_plugin.evaluation import MultiLabelRecognitionMetric
 from mlcl_plugin.evaluation.decisions import Decisions
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
-    MultiLabelRecognitionMetric,
-)
 from mlcl_plugin.evaluation.score_dump import ScoreDump
 
 PATH = Path(__file__).parents[2] / 'tools/test.py'

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from mlcl_plugin.evaluation import precision_recall_f1
 from mlcl_plugin.evaluation.decisions import Decisions
-from mlcl_plugin.evaluation.label_report import label_report
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import precision_recall_f1
 from mlcl_plugin.evaluation.score_dump import ScoreDump
+from mlcl_plugin.reports.label_report import label_report
 
 PATH = Path(__file__).parents[2] / 'tools/analysis_tools/thresholds.py'
 spec = importlib.util.spec_from_file_location('tools_thresholds', PATH)
@@ -37,7 +37,7 @@ def dump(tmp_path):
 def call(tmp_path, *options, suffix='.csv'):
     out = tmp_path / 'new folder' / 'decisions.json'
     args = [tmp_path / f'scores{suffix}', '--out', out, '--resamples', 20, *options]
-    assert tool.main(list(map(str, args))) == 0
+    tool.main(list(map(str, args)))
     return Decisions.load(out)
 
 
@@ -66,7 +66,9 @@ def test_default(dump, tmp_path, capsys):
     for name, threshold in zip(CLASSES, decisions.thresholds):
         assert row_of(printed, name)[2] == f'{threshold:.4f}'
     row = decision_row(dump, printed)
-    assert row == pytest.approx(label_report(dump)[0]['precision'], abs=5e-5)
+    assert row == pytest.approx(
+        label_report(dump, Decisions.uniform(CLASSES, 0.5))[0]['precision'], abs=5e-5
+    )
     assert 'cross-fitted' in printed and 'in-sample' not in printed
     assert 'had no part in them, CF1 is higher, OF1 is higher.' in printed
     assert decisions.info['dump'] == str(tmp_path / 'scores.csv')
@@ -110,7 +112,9 @@ def test_names_of_labels(dump, tmp_path, capsys):
     assert call(tmp_path, '--classes', names).classes == CLASSES
     names.write_text('cat\ndog\n')
     args = [tmp_path / 'scores.csv', '--out', tmp_path / 'x.json', '--classes', names]
-    assert tool.main(list(map(str, args))) == 2
+    with pytest.raises(SystemExit) as exit_:
+        tool.main(list(map(str, args)))
+    assert exit_.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith('thresholds: ') and 'has the labels' in error
     assert error.count('\n') == 1 and not (tmp_path / 'x.json').exists()
@@ -121,9 +125,12 @@ def test_names_of_labels(dump, tmp_path, capsys):
     [
         (['--target', 'f2'], "Expected f1, precision=NUMBER.*got 'f2'"),
         (['--target', 'recall=2'], "got 'recall=2'"),
-        (['--folds', '1'], '--folds must be 2 or more, got 1'),
-        (['--resamples', '0'], '--resamples must be 1 or more, got 0'),
-        (['--thr', '2'], '--thr must be from 0 to 1, got 2.0'),
+        (['--folds', '1'], "--folds: expected an integer of at least 2, got '1'"),
+        (
+            ['--resamples', '0'],
+            "--resamples: expected an integer of at least 1, got '0",
+        ),
+        (['--thr', '2'], "--thr: expected a number from 0 to 1, got '2'"),
         (['--per-label', '--global'], 'not allowed with'),
         (['--out', 'x.csv'], '--out must end with .json, got x.csv'),
     ],
@@ -138,7 +145,9 @@ def test_bad_options(capsys, options, message):
 
 def test_missing_dump(tmp_path, capsys):
     args = [str(tmp_path / 'gone.csv'), '--out', str(tmp_path / 'x.json')]
-    assert tool.main(args) == 2
+    with pytest.raises(SystemExit) as exit_:
+        tool.main(args)
+    assert exit_.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith(f'thresholds: There is no score dump {args[0]}')
     assert error.count('\n') == 1

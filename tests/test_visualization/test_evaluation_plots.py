@@ -6,8 +6,9 @@ from matplotlib.text import Text
 from sklearn.metrics import precision_recall_curve
 
 from mlcl_plugin.evaluation.calibration import expected_calibration_error, reliability
-from mlcl_plugin.evaluation.label_report import label_report
+from mlcl_plugin.evaluation.decisions import Decisions
 from mlcl_plugin.evaluation.score_dump import ScoreDump
+from mlcl_plugin.reports.label_report import label_report
 from mlcl_plugin.visualization import precision_recall_plot as module
 from mlcl_plugin.visualization.precision_recall_plot import precision_recall_plot
 from mlcl_plugin.visualization.reliability_plot import reliability_plot
@@ -19,6 +20,10 @@ def make_dump(num_labels=4, num_images=120, seed=0):
     scores = np.round(0.6 * rng.random(targets.shape) + 0.4 * targets, 2)
     names = [f'a rather long name, ${i}_x' for i in range(num_labels)]
     return ScoreDump(scores, targets, names, [str(i) for i in range(num_images)])
+
+
+def report(dump):
+    return label_report(dump, Decisions.uniform(dump.classes, 0.5))
 
 
 def drawn(figure):
@@ -37,7 +42,7 @@ def test_curves():
     dumps['two'] = ScoreDump(
         dumps['two'].scores, dumps['one'].targets, dumps['one'].classes, '0' * 120
     )
-    reports = {name: label_report(dump) for name, dump in dumps.items()}
+    reports = {name: report(dump) for name, dump in dumps.items()}
     figure = precision_recall_plot(dumps, reports)
     assert (drawn(figure) != 255).any() and len(figure.axes) == 4
     order = np.argsort([row['AP'] for row in reports['one']])
@@ -60,7 +65,7 @@ def test_curves():
 def test_panels_do_not_overlap():
     for number in (1, 12, 31):
         dump = make_dump(number, 30)
-        figure = precision_recall_plot({'x': dump}, {'x': label_report(dump)})
+        figure = precision_recall_plot({'x': dump}, {'x': report(dump)})
         boxes = [ax.get_window_extent() for ax in figure.axes]
         for i, box in enumerate(boxes):
             assert box.x0 > 0 and box.y0 > 0 and box.width > 80
@@ -73,12 +78,12 @@ def test_many_labels_and_labels_without_a_curve(monkeypatch):
     targets = dump.targets.copy()
     targets[:, :2] = 0
     dump = ScoreDump(dump.scores, targets, dump.classes, dump.images)
-    figure = precision_recall_plot({'x': dump}, {'x': label_report(dump)})
+    figure = precision_recall_plot({'x': dump}, {'x': report(dump)})
     assert len(figure.axes) == 5
     assert any('5 of 9 labels' in text for text in texts(figure))
     nothing = ScoreDump(dump.scores, targets * 0, dump.classes, dump.images)
     with pytest.raises(ValueError, match='No label has an image'):
-        precision_recall_plot({'x': nothing}, {'x': label_report(nothing)})
+        precision_recall_plot({'x': nothing}, {'x': report(nothing)})
     with pytest.raises(ValueError, match='1 to 6 dumps, got 0'):
         precision_recall_plot({}, {})
 

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 from .checkpoint_check_hook import CheckpointCheckHook
 from .dataset_check_hook import DatasetCheckHook
+from .durable_checkpoint_hook import DurableCheckpointHook
 from .ema_check_hook import EMACheckHook
 from .mile_hook import MILeHook
+from .non_finite_hook import NonFiniteHook
 from .prototype_init_hook import PrototypeInitHook
 from .start_hook import StartHook
 
 __all__ = [
     'CheckpointCheckHook',
     'DatasetCheckHook',
+    'DurableCheckpointHook',
     'EMACheckHook',
     'MILeHook',
+    'NonFiniteHook',
     'PrototypeInitHook',
     'StartHook',
 ]

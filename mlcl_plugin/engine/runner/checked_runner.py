@@ -1,19 +1,104 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MMEngine's runner with clear errors for datasets that give no batch."""
+"""MMEngine's runner with checks, durable checkpoints and an exact resume."""
 
-from mmengine.dist import get_world_size
-from mmengine.runner import Runner
+import copy
+import os.path as osp
+from typing import Any
+
+from mmengine.dist import get_world_size, master_only
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import DATASETS
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import BatchSampler, DataLoader
 
+from ..counter_seeds import CounterSeedHook, SeededSamples
+from ..durable_files import PART, publish
+from ..hooks import DurableCheckpointHook, NonFiniteHook
+from ..last_checkpoint import find_last_checkpoint
+
 
 class CheckedRunner(Runner):
-    """Runner that raises a clear error for a dataset without an image or batch.
+    """Runner that loses nothing and says what is wrong.
 
-    For an empty dataset, MMEngine fails with a message of numpy before it calls any
-    hook. If ``drop_last`` drops the only batch, it trains without an iteration or not
-    at all.
+    - A dataset without an image or batch gives a clear error. MMEngine fails with a
+      message of numpy, or trains without an iteration.
+    - A checkpoint gets its name when it is complete, and the one before is removed
+      after that (:class:`DurableCheckpointHook` replaces ``CheckpointHook``).
+    - A resume takes the latest checkpoint that can be read.
+    - With an epoch-based loop, a run that resumes continues bit for bit
+      (:class:`CounterSeedHook`, :class:`SeededSamples`).
+    - Losses and gradients that are not finite stop the run (:class:`NonFiniteHook`).
     """
+
+    # MMEngine sets these.
+    _resume: bool
+    _load_from: str | None
+    _train_dataloader: Any
+
+    def register_hooks(
+        self, default_hooks: dict | None = None, custom_hooks: list | None = None
+    ) -> None:
+        """Register the hooks of a config and those of this class."""
+        default_hooks = dict(default_hooks or {})
+        checkpoint = default_hooks.get('checkpoint', dict(type='CheckpointHook'))
+        if isinstance(checkpoint, dict) and checkpoint['type'] in (
+            'CheckpointHook',
+            'mmengine.CheckpointHook',
+            CheckpointHook,
+        ):
+            default_hooks['checkpoint'] = dict(checkpoint, type=DurableCheckpointHook)
+        super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(CounterSeedHook())
+        if not any(isinstance(hook, NonFiniteHook) for hook in self.hooks):
+            self.register_hook(NonFiniteHook())
+
+    def load_or_resume(self) -> None:
+        """Load a checkpoint; a resume without one takes the latest that can be read."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = find_last_checkpoint(self.work_dir)
+            # MMEngine would look for the file that the pointer names.
+            self._resume = self._load_from is not None
+        super().load_or_resume()
+
+    @master_only
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        *args: Any,
+        backend_args: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Save a checkpoint, see :meth:`mmengine.runner.Runner.save_checkpoint`.
+
+        Raises:
+            OSError: If it cannot be written. Earlier checkpoints are left as they are.
+        """
+        backend = get_file_backend(out_dir, backend_args=backend_args)
+        # Object stores give a file its name when it is complete.
+        local = isinstance(backend, LocalBackend) and file_client_args is None
+        try:
+            super().save_checkpoint(
+                out_dir,
+                filename + PART if local else filename,
+                file_client_args,
+                *args,
+                backend_args=backend_args,
+                **kwargs,
+            )
+            if local:
+                path = osp.join(out_dir, filename)
+                publish(path + PART, path)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f'Cannot save the checkpoint {osp.join(out_dir, filename)}: '
+                f'{error.strerror or error}. Earlier checkpoints are intact. Make room '
+                'or set another work_dir, then resume',
+            ) from error
 
     @staticmethod
     def build_dataloader(
@@ -29,14 +114,8 @@ class CheckedRunner(Runner):
         try:
             return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except ValueError as error:
-            # NumPy's message: MMEngine concatenates the serialized images of a dataset.
-            empty = 'need at least one array to concatenate' in str(error)
-            if not empty or isinstance(dataloader, DataLoader):
-                raise
-            raise ValueError(
-                f'No image in the dataset {_describe(dataloader["dataset"])}. Check '
-                'data_root, the annotation file or image list, and indices.'
-            ) from error
+            _explain_empty(error, dataloader)
+            raise
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop, see :meth:`mmengine.runner.Runner.build_train_loop`.
@@ -44,6 +123,8 @@ class CheckedRunner(Runner):
         Raises:
             ValueError: If its dataloader has images but no batch.
         """
+        if isinstance(loop, dict) and _is_epoch_based(loop):
+            self._train_dataloader = self._seed_samples(self._train_dataloader)
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         # DatasetCheckHook raises for a dataset without images.
@@ -56,6 +137,38 @@ class CheckedRunner(Runner):
                 'set train_dataloader.drop_last=False.'
             )
         return loop
+
+    def _seed_samples(self, dataloader: DataLoader | dict) -> DataLoader | dict:
+        """Let the samples of a dataloader that is still to be built be seeded."""
+        if not isinstance(dataloader, dict):
+            return dataloader
+        dataset = dataloader['dataset']
+        if isinstance(dataset, dict):
+            try:
+                dataset = DATASETS.build(copy.deepcopy(dataset))
+                dataset.full_init()
+            except ValueError as error:
+                _explain_empty(error, dataloader)
+                raise
+        return {**dataloader, 'dataset': SeededSamples(dataset, self.seed)}
+
+
+def _is_epoch_based(loop: dict) -> bool:
+    return loop.get('by_epoch', False) or loop.get('type') in (
+        'EpochBasedTrainLoop',
+        EpochBasedTrainLoop,
+    )
+
+
+def _explain_empty(error: ValueError, dataloader: DataLoader | dict) -> None:
+    """Raise a clear error if an error says that a dataset has no image."""
+    # NumPy's message: MMEngine concatenates the serialized images of a dataset.
+    empty = 'need at least one array to concatenate' in str(error)
+    if empty and isinstance(dataloader, dict):
+        raise ValueError(
+            f'No image in the dataset {_describe(dataloader["dataset"])}. Check '
+            'data_root, the annotation file or image list, and indices.'
+        ) from error
 
 
 def _describe_batches(loader: DataLoader) -> str:

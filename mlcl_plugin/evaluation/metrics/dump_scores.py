@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""A metric that writes scores and targets to a file."""
+
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -17,24 +19,24 @@ KEYS = ('img_path', 'pred_score', 'gt_score', 'gt_label')
 class DumpScores(DumpResults):
     """Write the scores and targets of all images to a file, for offline evaluation.
 
-    A ``.pkl`` holds what MMEngine's ``DumpResults`` writes, a list with one dict an
-    image; each has the names of the labels under ``classes``, too. A ``.csv`` or
+    A ``.pkl`` holds what MMEngine's ``DumpResults`` writes, a list with one dict per
+    image, and also the names of the labels under ``classes``. A ``.csv`` or
     ``.parquet`` is a table, see :mod:`mlcl_plugin.evaluation.score_dump`.
 
     Args:
-        out_file_path (str): Where to; may be remote. Ends with ``.pkl``, ``.csv`` or
+        out_file_path (str): The file; may be remote. Ends with ``.pkl``, ``.csv`` or
             ``.parquet``.
-        collect_device (str): Device that processes exchange results on, 'cpu' or 'gpu'.
-            Defaults to 'cpu'.
-        collect_dir (str, optional): Folder that they exchange them in. Defaults to
+        collect_device (str): Device on which processes exchange results, 'cpu' or
+            'gpu'. Defaults to 'cpu'.
+        collect_dir (str, optional): Folder in which they exchange them. Defaults to
             None, a temporary one.
 
     Raises:
-        ValueError: If ``out_file_path`` ends with something else.
+        ValueError: If ``out_file_path`` has another ending.
         ImportError: If a package that writes such a file is missing.
     """
 
-    # There is no figure to name, but MMEngine warns of metrics without.
+    # There is no value to name, but MMEngine warns of metrics without a prefix.
     default_prefix = 'dump'
 
     def __init__(
@@ -82,7 +84,7 @@ class DumpScores(DumpResults):
                 for sample in predictions
             ]
         super().process(data_batch, predictions)
-        # What is a row of a batch would be pickled with the whole batch.
+        # A row of a batch would be pickled with the whole batch.
         for sample in self.results[-len(predictions) :]:
             for key, value in sample.items():
                 if isinstance(value, Tensor):

@@ -157,8 +157,7 @@ class _Pairs:
         return torch.mm(scaled, others.T, out=out)
 
     def _others(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for name in ('keys', 'remote'):
-            others = getattr(self, name)
+        for name, others in (('keys', self.keys), ('remote', self.remote)):
             if others is not None:
                 yield name, others
 

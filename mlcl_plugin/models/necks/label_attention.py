@@ -4,7 +4,6 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import nn
 
@@ -14,10 +13,11 @@ from ..utils import (
     labels_per_group,
     to_tokens,
 )
+from .label_neck import LabelNeck
 
 
 @MODELS.register_module()
-class LabelAttentionNeck(BaseModule):
+class LabelAttentionNeck(LabelNeck):
     r"""Label queries attend a feature map: one embedding per label.
 
     The positions of the feature map are a set of tokens, without position code

@@ -4,13 +4,13 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import nn
 
 from ..utils.sine_position_code import check_embed_dims, sine_position_code
 from ..utils.tokens import to_tokens
 from ..utils.transformer_layer import ResidualAttention, TransformerLayer
+from .label_neck import LabelNeck
 
 
 class LabelDecoderLayer(TransformerLayer):
@@ -52,7 +52,7 @@ class LabelDecoderLayer(TransformerLayer):
 
 
 @MODELS.register_module()
-class LabelQueryDecoder(BaseModule):
+class LabelQueryDecoder(LabelNeck):
     r"""Transformer with a learned query for every label: one embedding per label.
 
     A linear layer brings the tokens of the feature map to the width D, if they have

@@ -5,20 +5,20 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import nn
 
 from ..utils import labels_per_group
 from ..utils.tokens import to_tokens
 from ..utils.transformer_layer import TransformerLayer
+from .label_neck import LabelNeck
 
 # An unlikely seed of a run, whose weights would begin with the same numbers.
 QUERY_SEED = 211112933
 
 
 @MODELS.register_module()
-class MLDecoderNeck(BaseModule):
+class MLDecoderNeck(LabelNeck):
     r"""ML-Decoder: fixed queries attend a feature map, each for a group of labels.
 
     With fixed random queries :math:`Q` and tokens :math:`x`, which carry no position

@@ -13,12 +13,12 @@ from mmpretrain.registry import METRICS
 from mmpretrain.structures import DataSample
 from sklearn.metrics import average_precision_score
 
-from mlcl_plugin.evaluation.decisions import Decisions
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
+from mlcl_plugin.evaluation import (
     MultiLabelRecognitionMetric,
     average_precision,
     precision_recall_f1,
 )
+from mlcl_plugin.evaluation.decisions import Decisions
 
 CLASSES = ('cat', 'dog', 'owl', 'cow')
 calculate = MultiLabelRecognitionMetric.calculate
@@ -191,4 +191,6 @@ def test_bad_decisions(tmp_path):
     with pytest.raises(FileNotFoundError, match='no decision file .*gone.json'):
         MultiLabelRecognitionMetric(decisions=str(tmp_path / 'gone.json'))
     with pytest.raises(ValueError, match='another order'):
-        calculate(scores, targets, class_names=CLASSES[::-1], decisions=metric.rule)
+        calculate(
+            scores, targets, class_names=CLASSES[::-1], decisions=metric.decisions
+        )

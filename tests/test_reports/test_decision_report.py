@@ -5,16 +5,14 @@ import math
 import numpy as np
 import pytest
 
+from mlcl_plugin.evaluation import MultiLabelRecognitionMetric, precision_recall_f1
 from mlcl_plugin.evaluation.calibration import expected_calibration_error
 from mlcl_plugin.evaluation.cross_fitting import DecisionRecipe, cross_fit
-from mlcl_plugin.evaluation.decision_report import ReportOptions, decision_report
-from mlcl_plugin.evaluation.label_report import label_report
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
-    MultiLabelRecognitionMetric,
-    precision_recall_f1,
-)
+from mlcl_plugin.evaluation.decisions import Decisions
 from mlcl_plugin.evaluation.score_dump import ScoreDump
 from mlcl_plugin.evaluation.thresholds import ThresholdTarget
+from mlcl_plugin.reports.decision_report import ReportOptions, decision_report
+from mlcl_plugin.reports.label_report import label_report
 
 CLASSES = ('cat', 'dog', 'owl')
 OPTIONS = ReportOptions(num_resamples=50, num_folds=3, num_bins=10)
@@ -31,7 +29,7 @@ def make_dump(num_images=150, seed=0):
 
 
 @pytest.mark.parametrize('calibrate', ['none', 'per-label'])
-def test_figures(calibrate):
+def test_rates(calibrate):
     dump = make_dump()
     recipe = DecisionRecipe(calibrate=calibrate)
     report = decision_report(dump, recipe, OPTIONS)
@@ -46,18 +44,18 @@ def test_figures(calibrate):
         ),
     ):
         expected = precision_recall_f1(predicted, dump.targets)
-        for key, (value, low, high) in judgement.figures.items():
+        for key, (value, low, high) in judgement.rates.items():
             assert value == pytest.approx(expected[key])
             assert low < value < high
         error = expected_calibration_error(scores, dump.targets, 10)
         assert judgement.error == error
     for key, (value, low, high) in report.gain.items():
-        after, before = report.after.figures[key], report.before.figures[key]
+        after, before = report.after.rates[key], report.before.rates[key]
         assert value == pytest.approx(after[0] - before[0]) and low < value < high
     assert report.gain['CF1'][1] > 0
-    assert report.in_sample.figures['OF1'][0] > report.after.figures['OF1'][0]
+    assert report.in_sample.rates['OF1'][0] > report.after.rates['OF1'][0]
 
-    rows = label_report(dump, 0.5)
+    rows = label_report(dump, Decisions.uniform(CLASSES, 0.5))
     for row, expected in zip(report.labels, rows):
         for key in ('precision', 'recall', 'F1'):
             assert row[f'{key.lower()}_before'] == pytest.approx(expected[key])

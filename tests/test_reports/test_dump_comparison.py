@@ -2,19 +2,20 @@
 import numpy as np
 import pytest
 
-from mlcl_plugin.evaluation import bootstrap, dump_comparison
-from mlcl_plugin.evaluation.dump_comparison import (
-    FIGURES,
+from mlcl_plugin.evaluation import (
+    MultiLabelRecognitionMetric,
+    average_precision,
+    bootstrap,
+)
+from mlcl_plugin.evaluation.score_dump import ScoreDump
+from mlcl_plugin.reports import dump_comparison
+from mlcl_plugin.reports.dump_comparison import (
+    METRICS,
     adjust_p_values,
     align_dumps,
     bootstrap_report,
     permutation_test,
 )
-from mlcl_plugin.evaluation.metrics.multi_label_recognition import (
-    MultiLabelRecognitionMetric,
-    average_precision,
-)
-from mlcl_plugin.evaluation.score_dump import ScoreDump
 
 CLASSES = ('cat', 'dog', 'owl')
 
@@ -45,20 +46,20 @@ def predictions(dumps):
     return [dump.scores >= 0.5 for dump in dumps]
 
 
-def test_figures_are_those_of_the_metric():
+def test_values_are_those_of_the_metric():
     dumps = make_dumps()
     report = bootstrap_report(dumps, predictions(dumps), num_resamples=100)
-    assert len(report.figures) == len(report.label_figures) == 2
-    for dump, figures, labels in zip(dumps, report.figures, report.label_figures):
+    assert len(report.metrics) == len(report.label_ap) == 2
+    for dump, values, labels in zip(dumps, report.metrics, report.label_ap):
         expected = MultiLabelRecognitionMetric.calculate(dump.scores, dump.targets)
-        assert tuple(figures) == FIGURES
-        for key, estimate in figures.items():
+        assert tuple(values) == METRICS
+        for key, estimate in values.items():
             assert 100 * estimate.value == pytest.approx(expected[key], rel=1e-6)
             assert 0 <= estimate.low < estimate.value < estimate.high <= 1
         for estimate, ap in zip(labels, average_precision(dump.scores, dump.targets)):
             assert estimate.value == pytest.approx(ap.item(), rel=1e-6)
     (comparison,) = report.comparisons
-    first, second = report.figures
+    first, second = report.metrics
     for key, estimate in comparison.differences.items():
         assert estimate.value == pytest.approx(second[key].value - first[key].value)
         assert estimate.low < estimate.value < estimate.high
@@ -68,7 +69,7 @@ def test_pairs_tell_more_than_intervals():
     """What makes images hard is the same for both models."""
     dumps = make_dumps(300, noises=(0.1, 0.15))
     report = bootstrap_report(dumps, predictions(dumps), num_resamples=300)
-    wide = [figures['mAP'].high - figures['mAP'].low for figures in report.figures]
+    wide = [values['mAP'].high - values['mAP'].low for values in report.metrics]
     difference = report.comparisons[0].differences['mAP']
     assert difference.high - difference.low < 0.8 * min(wide)
 
@@ -91,18 +92,18 @@ def test_permutation_by_hand():
         dumps[0], *predictions(dumps[:1]), dumps[1], *predictions(dumps[1:]), 2000
     )
     rng = np.random.default_rng(1)
-    sizes = {key: [] for key in FIGURES}
+    sizes = {key: [] for key in METRICS}
     for number in range(120):
         swap = (rng.random(12) < 0.5)[:, None] & (number > 0)
         sides = []
         for a, b in ((0, 1), (1, 0)):
             scores = np.where(swap, dumps[b].scores, dumps[a].scores)
             mask = np.where(swap, *(predictions(dumps)[i] for i in (b, a)))
-            figures = MultiLabelRecognitionMetric.calculate(
+            values = MultiLabelRecognitionMetric.calculate(
                 mask.astype(float), dumps[0].targets
             )
-            figures['mAP'] = 100 * average_precision(scores, dumps[0].targets).nanmean()
-            sides.append(figures)
+            values['mAP'] = 100 * average_precision(scores, dumps[0].targets).nanmean()
+            sides.append(values)
         for key, values in sizes.items():
             values.append(abs(float(sides[1][key] - sides[0][key])))
     for key, values in sizes.items():

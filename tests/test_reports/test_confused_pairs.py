@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from mlcl_plugin.evaluation import confused_pairs as module
-from mlcl_plugin.evaluation.confused_pairs import confused_pairs
 from mlcl_plugin.evaluation.score_dump import ScoreDump
+from mlcl_plugin.reports import confused_pairs as module
+from mlcl_plugin.reports.confused_pairs import confused_pairs
 
 CLASSES = ('cat', 'dog', 'owl', 'sofa')
 

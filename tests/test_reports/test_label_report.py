@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from mlcl_plugin.evaluation.decisions import Decisions
-from mlcl_plugin.evaluation.label_report import label_report, predict_labels
 from mlcl_plugin.evaluation.score_dump import ScoreDump
+from mlcl_plugin.reports.label_report import label_report, predict_labels
 
 CLASSES = ('cat', 'dog', 'owl')
 
@@ -48,14 +48,16 @@ def test_against_scikit_learn(temperatures):
 def test_one_threshold():
     """Compared in single precision, as by the metric."""
     dump = make_dump()
-    predicted = predict_labels(dump, 0.7)
+    predicted = predict_labels(dump, Decisions.uniform(CLASSES, 0.7))
     assert (predicted == (dump.scores > 0.65)).all()
-    assert [row['threshold'] for row in label_report(dump, 0.7)] == [0.7] * 3
+    assert [
+        row['threshold'] for row in label_report(dump, Decisions.uniform(CLASSES, 0.7))
+    ] == [0.7] * 3
 
 
-def test_labels_without_figures():
+def test_labels_without_values():
     dump = ScoreDump([[0.9, 0.1], [0.1, 0.2]], [[0, 1], [0, 1]], 'ab', 'xy')
-    never, silent = label_report(dump, 0.5)
+    never, silent = label_report(dump, Decisions.uniform(['a', 'b'], 0.5))
     assert never['precision'] == 0 and never['predicted'] == 1
     assert all(math.isnan(never[key]) for key in ('AP', 'recall', 'F1'))
     assert math.isnan(silent['precision']) and silent['recall'] == silent['F1'] == 0

@@ -4,9 +4,10 @@
 import numpy as np
 from scipy.stats import false_discovery_control, hypergeom
 
-from .score_dump import ScoreDump
+from ..evaluation.score_dump import ScoreDump
+from ..targets import is_absent, is_present
 
-# Entries of a block of pairs: 32 MB a count.
+# Entries of a block of pairs: 32 MB per count.
 BLOCK_ENTRIES = 2**22
 
 
@@ -18,50 +19,52 @@ def confused_pairs(
 ) -> list[dict]:
     r"""Find labels that are falsely predicted where another label is present.
 
-    With several labels an image there is no confusion matrix: a false label has no one
-    label that it stands for. For each pair, of a label i that is present and a label j
-    that is falsely predicted, take the images where j is absent and i is known. If
-    errors about j had nothing to do with i, then
+    With several labels per image there is no confusion matrix: a false label does not
+    replace one certain label. For each pair of a present label i and a falsely
+    predicted label j, take the images where j is absent and i is known. If errors about
+    j were independent of i, then
 
     .. math::
         \frac{\text{images with i} \cdot \text{images with j falsely predicted}}
             {\text{images}}
 
     of them would be expected to have both. A pair is listed if there are more than
-    that, by a one-sided hypergeometric (Fisher's exact) test whose false discovery rate
-    over all pairs is held at ``max_rate`` (Benjamini and Hochberg). Since only images
-    without j count, that i and j often come together does not make a pair.
+    that by a one-sided hypergeometric (Fisher's exact) test. Its false discovery rate
+    over all pairs is kept at ``max_rate`` (Benjamini and Hochberg). Only images without
+    j count, so labels that often occur together are not listed for that.
 
-    Where i was missed as well, the model probably took i for j; the other images hold
-    both, and i (or what is around it) suggested j.
+    Where i was missed as well, the model probably took i for j. In the other images i,
+    or its surroundings, suggested j.
 
     Args:
         dump (ScoreDump): Targets.
         predicted (np.ndarray): ``(N, L)`` bool.
-        max_pairs (int): Pairs at most. Defaults to 20.
-        max_rate (float): Part of the pairs that may be there by chance. Defaults to
-            0.05.
+        max_pairs (int): Largest number of pairs. Defaults to 20.
+        max_rate (float): Fraction of the pairs that may be listed by chance. Defaults
+            to 0.05.
 
     Returns:
         list[dict]: ``present`` (i), ``predicted`` (j), ``images`` with both,
         ``expected`` such images, ``lift`` (how many times as many), ``missed`` (those
-        of the images where i was missed) and ``p_adjusted``; by falling excess of
-        ``images`` over ``expected``.
+        of the images where i was missed) and ``p_adjusted``; sorted by falling excess
+        of ``images`` over ``expected``.
 
     Raises:
-        ValueError: If the shape of ``predicted`` is another.
+        ValueError: If the shape of ``predicted`` does not fit the dump.
     """
     if predicted.shape != dump.targets.shape:
         raise ValueError(
             f'Expected predicted {dump.targets.shape}, got {predicted.shape}.'
         )
     # Floats, as only these are multiplied fast; exact up to 2**24 images.
-    present, absent = ((dump.targets == value).astype(np.float32) for value in (1, 0))
+    present = is_present(dump.targets).astype(np.float32)
+    absent = is_absent(dump.targets).astype(np.float32)
     known = present + absent
     false = predicted * absent
     missed = (~predicted) * present
     num_labels = len(dump.classes)
-    found, p_values = [], []
+    found: list[tuple[int, int, int, float, int]] = []
+    blocks = []
     step = max(1, BLOCK_ENTRIES // num_labels)
     for start in range(0, num_labels, step):
         rows = slice(start, start + step)
@@ -70,9 +73,9 @@ def confused_pairs(
         with_i = (present[:, rows].T @ absent).astype(np.int64)
         with_j = (known[:, rows].T @ false).astype(np.int64)
         expected = with_i * with_j / np.maximum(images, 1)
-        # The others cannot be listed; they count in the adjustment, as certain chance.
+        # The other pairs cannot be listed. The adjustment counts them with p = 1.
         i, j = np.nonzero((both > expected) & (both > 1))
-        p_values.append(
+        blocks.append(
             hypergeom.sf(both[i, j] - 1, images[i, j], with_i[i, j], with_j[i, j])
         )
         also_missed = (missed[:, rows].T @ false)[i, j]
@@ -83,11 +86,13 @@ def confused_pairs(
             expected[i, j].tolist(),
             also_missed.astype(int).tolist(),
         )
-    p_values = np.concatenate(p_values)
+    p_values = np.concatenate(blocks)
     if len(p_values) == 0:
         return []
     others = np.ones(num_labels * (num_labels - 1) - len(p_values))
     adjusted = false_discovery_control(np.concatenate([p_values, others]))
+    # By the excess; pairs are found in the order of their labels.
+    order = sorted(zip(found, adjusted), key=lambda item: item[0][3] - item[0][2])
     pairs = [
         dict(
             present=dump.classes[i],
@@ -98,8 +103,7 @@ def confused_pairs(
             missed=also_missed,
             p_adjusted=float(p),
         )
-        for (i, j, both, expected, also_missed), p in zip(found, adjusted)
+        for (i, j, both, expected, also_missed), p in order
         if p <= max_rate
     ]
-    pairs.sort(key=lambda pair: pair['expected'] - pair['images'])
     return pairs[:max_pairs]

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Randomness as a function of counters, so that a resumed run repeats nothing.
+
+Random numbers of a training depend on the seed, the epoch and the index of a sample
+(augmentations), or on the seed, the rank and the iteration (dropout, Mixup, sampling in
+the model). They depend on no state: not on what was drawn before, nor on the number of
+dataloader workers. A run that resumes draws what the uninterrupted run draws.
+"""
+
+import random
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpretrain.registry import HOOKS
+from torch.utils.data import Dataset
+
+SAMPLES, ITERATIONS = 0, 1
+"""First word of a seed: streams of samples and of iterations differ."""
+
+
+def set_seed(*counters: int, devices: bool = False) -> None:
+    """Seed Python, NumPy and torch by counters.
+
+    Args:
+        *counters (int): Not negative. Different counters give independent streams.
+        devices (bool): Seed the generators of all GPUs too. Defaults to False, since
+            dataloader workers have none.
+    """
+    words = np.random.SeedSequence(counters).generate_state(4)
+    random.seed(int(words[0]))
+    np.random.seed(words[1])
+    seed = int(words[2]) << 32 | int(words[3])
+    if devices:
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
+class SeededSamples(Dataset):
+    """A dataset whose samples draw random numbers by seed, epoch and index.
+
+    Args:
+        dataset (BaseDataset): The dataset, or a wrapper of MMEngine's or ours.
+        seed (int): The seed of the run.
+    """
+
+    def __init__(self, dataset: BaseDataset, seed: int):
+        self.dataset = dataset
+        self.seed = seed
+        # Workers see what the main process writes.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def metainfo(self) -> dict:
+        """dict: Meta information of the dataset."""
+        return self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """Read the annotations, if this has not been done."""
+        self.dataset.full_init()
+
+    def get_data_info(self, index: int) -> dict:
+        """Annotation of a sample."""
+        return self.dataset.get_data_info(index)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let samples draw anew.
+
+        Args:
+            epoch (int): The epoch that begins, from 0.
+        """
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict:
+        set_seed(SAMPLES, self.seed, int(self._epoch), int(index))
+        return self.dataset[index]
+
+
+@HOOKS.register_module()
+class CounterSeedHook(Hook):
+    """Seed each epoch of a :class:`SeededSamples` and each iteration of a training.
+
+    :class:`CheckedRunner` registers it. Source of the idea: counter-based random
+    numbers (Salmon et al., SC 2011).
+    """
+
+    # Before every hook that draws random numbers.
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Let the order of samples follow the seed that a checkpoint resumes."""
+        sampler = runner.train_dataloader.sampler
+        # MMEngine resumes the seed after it has built the sampler.
+        if 'seed' in vars(sampler):
+            sampler.seed = runner.seed
+        dataset = runner.train_dataloader.dataset
+        if isinstance(dataset, SeededSamples):
+            dataset.seed = runner.seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed the samples of an epoch."""
+        dataset = runner.train_dataloader.dataset
+        if isinstance(dataset, SeededSamples):
+            dataset.set_epoch(runner.epoch)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Seed an iteration."""
+        set_seed(ITERATIONS, runner.seed, get_rank(), runner.iter, devices=True)

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read checkpoints of strangers without running code.
+
+A ``.pth`` file is a pickle, and unpickling runs whatever code the file names. torch's
+``weights_only=True`` refuses most names, but MMEngine allows ``getattr`` with it, which
+is enough to run code, and reads the file without any check if the safe way fails.
+
+This module reads a file in three steps. It inspects the container, so that damage and
+compressed records are found before memory is used. It lists the names that the pickle
+refers to and compares them with :data:`ALLOWED`. Only then it lets torch read the file
+with ``weights_only=True``.
+"""
+
+import io
+import os
+import pickletools
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+MAX_PICKLE_BYTES = 2**28
+"""Size of the largest pickle that is read; weights are stored outside of it."""
+
+ZIP_START = b'PK\x03\x04'
+
+
+def _history_statistic(buffer: Any, name: str) -> Any:
+    """The one use of ``getattr`` in MMEngine's files: statistics of a log buffer."""
+    if buffer is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise ValueError(f'getattr({buffer!r:.100}, {name!r:.100}) is not allowed')
+    return getattr(HistoryBuffer, name)
+
+
+class _Array:
+    """Stands for ``numpy.ndarray``, of which a file must not choose the size."""
+
+
+def _empty_array(kind: Any, shape: Any, dtype: Any) -> np.ndarray:
+    """The only way in which numpy pickles arrays: empty, then filled by its state."""
+    if kind is not _Array or tuple(shape) != (0,):
+        raise ValueError(f'an array of shape {shape!r:.100} is not allowed')
+    return np.ndarray((0,), dtype='b')
+
+
+def _numpy_scalar(dtype: Any, data: Any = None) -> Any:
+    if not isinstance(dtype, np.dtype) or dtype.hasobject or dtype.itemsize > 64:
+        raise ValueError(f'a numpy scalar of {dtype!r:.100} is not allowed')
+    return np.frombuffer(data, dtype)[0]
+
+
+_NUMPY = {
+    f'{module}.multiarray.{name}': value
+    for module in ('numpy.core', 'numpy._core')
+    for name, value in (('_reconstruct', _empty_array), ('scalar', _numpy_scalar))
+}
+
+OWN: dict[str, Any] = {
+    **_NUMPY,
+    'numpy.ndarray': _Array,
+    'numpy.dtype': np.dtype,
+    'builtins.getattr': _history_statistic,
+    'builtins.slice': slice,
+    'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+}
+"""Names beyond those that torch allows, with what each stands for here."""
+
+ALLOWED = frozenset(
+    {
+        *OWN,
+        '_codecs.encode',
+        'builtins.set',
+        'collections.OrderedDict',
+        'torch.Size',
+        'torch.device',
+        'torch._utils._rebuild_parameter',
+        'torch._utils._rebuild_tensor',
+        'torch._utils._rebuild_tensor_v2',
+        'torch.nn.parameter.Parameter',
+        *(f'torch.{kind.__name__}' for kind in torch._storage_classes),
+        *(
+            str(value)
+            for value in vars(torch).values()
+            if isinstance(value, torch.dtype)
+        ),
+    }
+)
+"""Names that a checkpoint may refer to; none of them runs code of a file."""
+
+KINDS_OF_WEIGHTS = {
+    'torch._utils._rebuild_sparse_tensor': 'sparse tensors',
+    'torch._utils._rebuild_qtensor': 'quantized tensors',
+    'torch._utils._rebuild_nested_tensor': 'nested tensors',
+    'torch._utils._rebuild_meta_tensor_no_storage': 'tensors without values',
+}
+"""Harmless names of weights that no model here has."""
+
+
+def read_checkpoint(
+    path: str | os.PathLike, map_location: Any = 'cpu', allow_unsafe: bool = False
+) -> dict:
+    """Read a checkpoint without running code of the file.
+
+    Reads what MMEngine and ``torch.save`` write: weights, state of optimizer and
+    schedulers, logs, numbers, text. Fields that hold a config as Python source
+    (``meta['config']``) are left out: MMEngine executes them on a resume.
+
+    Args:
+        path (str | os.PathLike): A local file.
+        map_location: As in :func:`torch.load`. Defaults to 'cpu'.
+        allow_unsafe (bool): Unpickle the file without any check. The file may then run
+            code. Defaults to False.
+
+    Returns:
+        dict: What the file holds: the checkpoint, or bare weights by name.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, refers to a name that is not in
+            :data:`ALLOWED`, declares more data than it holds, or holds no dict.
+        OSError: If the file cannot be read.
+    """
+    path = Path(path).expanduser()
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f'Checkpoint {path} does not exist.') from error
+    if not stat.S_ISREG(mode):
+        raise ValueError(
+            f'{path} is no checkpoint: expected a file, got {_kind(mode)}.'
+        )
+    try:
+        with path.open('rb') as file:
+            if allow_unsafe:
+                content = torch.load(
+                    file, map_location=map_location, weights_only=False
+                )
+            else:
+                _check_names(_inspect(file))
+                content = _load(file, map_location)
+        if not isinstance(content, dict):
+            raise ValueError(f'expected a dict, got {type(content).__name__}')
+        _check_tensors(content)
+    except _EXPECTED as error:
+        text = ' '.join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f'{path} cannot be used as a checkpoint: {text:.500}'
+        ) from error
+    meta = content.get('meta')
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    return content
+
+
+# torch, pickletools and zipfile raise all of these for a damaged file.
+_EXPECTED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    torch.serialization.pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: 'a folder',
+        stat.S_IFIFO: 'a pipe',
+        stat.S_IFCHR: 'a device',
+        stat.S_IFBLK: 'a device',
+        stat.S_IFSOCK: 'a socket',
+    }
+    return kinds.get(stat.S_IFMT(mode), 'something else')
+
+
+def _inspect(file: BinaryIO) -> list[bytes]:
+    """Check the container and return its pickles.
+
+    Raises:
+        ValueError: If records are compressed, damaged, or too large.
+    """
+    start = file.read(len(ZIP_START))
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if not start:
+        raise ValueError('the file is empty')
+    if start != ZIP_START:
+        return _legacy_pickles(file, size)
+    with zipfile.ZipFile(file) as archive:
+        records = archive.infolist()
+        for record in records:
+            if record.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(
+                    f'its record {record.filename!r:.100} is compressed, which '
+                    'torch.save never does'
+                )
+        if sum(record.file_size for record in records) > size:
+            raise ValueError('its records overlap')
+        names = [r for r in records if r.filename.split('/')[-1] == 'data.pkl']
+        if len(names) != 1:
+            raise ValueError('it is a zip file, but torch.save has not written it')
+        if names[0].file_size > MAX_PICKLE_BYTES:
+            raise ValueError(f'its pickle has {names[0].file_size:,} bytes')
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f'its record {damaged!r:.100} is damaged (wrong checksum)')
+        pickles = [archive.read(names[0])]
+    file.seek(0)
+    return pickles
+
+
+def _legacy_pickles(file: BinaryIO, size: int) -> list[bytes]:
+    """The five pickles at the start of a file of torch before 1.6."""
+    pickles = []
+    start = 0
+    for _ in range(5):
+        for _operation in pickletools.genops(file):
+            if file.tell() - start > MAX_PICKLE_BYTES:
+                raise ValueError('its pickle is too large')
+        end = file.tell()
+        file.seek(start)
+        pickles.append(file.read(end - start))
+        start = end
+        # The first one is a number that tells torch's files from others.
+        if len(pickles) == 1 and b'l\xfc\x9cF\xf9 j\xa8P\x19' not in pickles[0]:
+            _check_names(pickles)
+            raise ValueError('torch.save has not written it')
+    file.seek(0)
+    return pickles
+
+
+def _names(pickle: bytes) -> Iterator[str]:
+    """Names that a pickle refers to, in the spelling of Python 3."""
+    for operation, argument, _ in pickletools.genops(pickle):
+        if operation.name in ('GLOBAL', 'INST'):
+            module, _, name = str(argument).partition(' ')
+            if module in ('__builtin__', 'copy_reg'):
+                module = {'__builtin__': 'builtins', 'copy_reg': 'copyreg'}[module]
+            yield f'{module}.{name}'
+        elif operation.name in ('STACK_GLOBAL', 'EXT1', 'EXT2', 'EXT4'):
+            yield f'a name by {operation.name}'
+
+
+def _check_names(pickles: list[bytes]) -> None:
+    for pickle in pickles:
+        for name in _names(pickle):
+            if name in KINDS_OF_WEIGHTS:
+                raise ValueError(
+                    f'it holds {KINDS_OF_WEIGHTS[name]}, expected dense tensors'
+                )
+            if name not in ALLOWED:
+                raise ValueError(
+                    f'it refers to {name!r:.100}, which weights do not need and which '
+                    'may run code. Load it only if you trust its author: set '
+                    'allow_unsafe=True.'
+                )
+
+
+def _load(file: BinaryIO, map_location: Any) -> Any:
+    pairs = [(value, name) for name, value in OWN.items()]
+    # The unpickler fills only objects of allowed types. No file can use this name.
+    pairs.append((np.ndarray, 'mlcl_plugin.ndarray'))
+    dtypes = [type(np.dtype(code)) for code in '?bhilqBHILQefdgFDSUM']
+    with torch.serialization.safe_globals([*pairs, *dtypes]):
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def _check_tensors(content: object) -> None:
+    """Raise if a tensor declares more values than the file holds for it."""
+    seen: set[int] = set()
+    stack = [('', content)]
+    while stack:
+        name, value = stack.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            if value.layout is not torch.strided or value.is_quantized:
+                raise ValueError(f'{name} is {value.layout}, expected a dense tensor')
+            stored = value.untyped_storage().nbytes()
+            if value.numel() * value.element_size() > stored:
+                raise ValueError(
+                    f'{name} declares {value.numel():,} values, but the file holds '
+                    f'{stored:,} bytes for it'
+                )
+        elif isinstance(value, dict):
+            stack += [(f'{name}.{key}'.lstrip('.'), x) for key, x in value.items()]
+        elif isinstance(value, (list, tuple, set)):
+            stack += [(f'{name}[{index}]', x) for index, x in enumerate(value)]

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare the labels of a file, a model and a data set by their names and order."""
+
+from collections.abc import Sequence
+
+MAX_NAMED = 5
+
+
+def describe_difference(
+    expected: Sequence[str], found: Sequence[str], there: str = 'there'
+) -> str | None:
+    """Say how two lists of labels differ.
+
+    Args:
+        expected (Sequence[str]): The L names that are wanted, in their order.
+        found (Sequence[str]): The names to compare with them.
+        there (str): Where ``found`` comes from, for the text. Defaults to 'there'.
+
+    Returns:
+        str, optional: A clause with both names of the first label that differs. None if
+        names and order are the same.
+
+    Examples:
+        >>> describe_difference(['cat', 'dog'], ['dog', 'cat'], 'in a.pth')
+        "the same labels in another order: label 0 is 'dog' in a.pth, expected 'cat'"
+        >>> describe_difference(['cat'], ['cat', 'dog'])
+        "2 labels there, expected 1: 'dog' is there in addition"
+    """
+    expected, found = tuple(map(str, expected)), tuple(map(str, found))
+    if expected == found:
+        return None
+    if len(expected) == len(found):
+        number = next(i for i, (a, b) in enumerate(zip(expected, found)) if a != b)
+        names = f'label {number} is {found[number]!r} {there}, expected '
+        names += repr(expected[number])
+        if sorted(expected) == sorted(found):
+            return f'the same labels in another order: {names}'
+        return f'other names: {names}'
+    parts = []
+    missing = [name for name in expected if name not in found]
+    added = [name for name in found if name not in expected]
+    if missing:
+        parts.append(f'{_enumerate(missing)} missing')
+    if added:
+        parts.append(f'{_enumerate(added)} {there} in addition')
+    text = f'{len(found)} labels {there}, expected {len(expected)}'
+    return f'{text}: {"; ".join(parts)}' if parts else f'{text}, some of them twice'
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    text = ', '.join(map(repr, names[:MAX_NAMED]))
+    more = len(names) - MAX_NAMED
+    text += f' and {more} more' if more > 0 else ''
+    return f'{text} {"is" if len(names) == 1 else "are"}'

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+from mmpretrain.structures import DataSample
+
+from mlcl_plugin.evaluation.samples import read_samples
+
+SCORES = torch.tensor([[0.1, 0.9, 0.5], [0.7, 0.2, 0.3]])
+
+
+@pytest.mark.parametrize('kind', [dict, DataSample])
+@pytest.mark.parametrize('convert', [torch.tensor, list], ids=['tensors', 'lists'])
+@pytest.mark.parametrize('field', ['gt_score', 'gt_label'])
+def test_all_forms(kind, convert, field):
+    """Tensors are read at once, others one by one."""
+    given = {'gt_score': [[1, 0, -1], [0, 0, 1]], 'gt_label': [[0, 2], [2]]}[field]
+    expected = given if field == 'gt_score' else [[1, 0, 1], [0, 0, 1]]
+    samples = [
+        {'pred_score': score, field: convert(target)}
+        for score, target in zip(SCORES, given)
+    ]
+    if kind is DataSample:
+        fields = [
+            {name: torch.as_tensor(value) for name, value in sample.items()}
+            for sample in samples
+        ]
+        samples = [DataSample() for _ in fields]
+        for sample, values in zip(samples, fields):
+            for name, value in values.items():
+                sample.set_field(value, name)
+    scores, targets = read_samples(samples, 3, 3)
+    assert scores.dtype == torch.float32 and torch.equal(scores, SCORES)
+    assert targets.dtype == torch.int8 and targets.tolist() == expected
+
+
+def test_copies():
+    score, target = SCORES.clone(), torch.tensor([[1, 0, -1], [0, 0, 1]]).to(torch.int8)
+    rows = zip(score, target)
+    scores, targets = read_samples([dict(pred_score=s, gt_score=t) for s, t in rows])
+    score[:], target[:] = 0, 0
+    assert torch.equal(scores, SCORES) and targets.sum() == 1
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ((4, None), 'The dataset has 4 classes but pred_score has 3 entries'),
+        ((None, 2), 'pred_score has 3 entries.* but 2 in the samples before it'),
+    ],
+)
+def test_width(options, message):
+    sample = dict(pred_score=SCORES[0], gt_score=torch.zeros(3), img_path='a.jpg')
+    with pytest.raises(ValueError, match=message) as error:
+        read_samples([sample], *options)
+    assert ' in the sample of a.jpg' in str(error.value)
