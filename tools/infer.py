@@ -11,13 +11,13 @@ from typing import TextIO
 # MMPretrain prints when it is imported, but stdout is for results only.
 with redirect_stdout(sys.stderr):
     from mmengine.config import DictAction
-    from mmengine.fileio import list_from_file
 
     from mlcl_plugin.apis import MultiLabelInferencer
     from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
     from mlcl_plugin.engine import keep_memory
     from mlcl_plugin.inference import load_model_config
     from mlcl_plugin.inference.result_lines import ResultFile, Summary, write_results
+    from mlcl_plugin.names_file import read_names
 
 FLAGS = {
     name: f'--{name}' for name in ('overwrite', 'precision', 'recursive', 'resume')
@@ -151,7 +151,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
         cfg.merge_from_dict(args.cfg_options)
     classes = 'numbers' if args.number_classes else None
     if args.classes is not None:
-        classes = [name for name in list_from_file(args.classes) if name]
+        classes = read_names(args.classes)
     inferencer = MultiLabelInferencer(
         cfg,
         args.checkpoint,

@@ -35,9 +35,9 @@ def check_datasets(
     Errors are: a data set that cannot be built or read, a split without images, images
     that are missing or cannot be read, faulty annotations, and classes that differ
     between splits or in number from what neck, head or pipeline expect. Warnings are:
-    duplicates (files of the same bytes), labels that are never or always present, names of labels
-    that differ only in how they are written, and unknown labels that would be trained
-    as absent.
+    duplicates (files of the same bytes), labels that are never or always present, names
+    of labels that differ only in how they are written, and unknown labels that would be
+    trained as absent.
 
     Present labels and a digest are kept for every image, pictures and unknown labels
     are not: with 6 of 9,600 labels present, this takes about 200 bytes per image.

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine import fileio
 
+from ..names_file import read_names
 from ..plain_text import brief, list_some
 
 FLAGS = {'0': False, 'false': False, '1': True, 'true': True}
@@ -147,14 +148,13 @@ def read_classes(
     """
     if not isinstance(classes, (str, os.PathLike)):
         return classes
-    path = os.path.expanduser(classes)
-    if not fileio.exists(path):
+    try:
+        return read_names(classes)
+    except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"There is no file '{path}' with one class name per line. Check "
-            f"classes; names themselves go into a list: classes=['{path}', ...]."
-        )
-    text = read_annotation_text(path, 'names of classes', 'classes', '')
-    return [line.rstrip('\r') for line in text.split('\n') if line.strip()]
+            f"{error} Check classes; names themselves go into a list: classes=['"
+            f"{classes}', ...]."
+        ) from error
 
 
 def check_data_prefix(data_prefix: str | dict, expected: Sequence[str] = ()) -> None:

@@ -99,7 +99,7 @@ def iterate_sources(inputs: Inputs, recursive: bool = False) -> Iterator[Source]
             raise ValueError(
                 'Inputs must be paths or numpy arrays, got '
                 f'{type(entry).__name__}. An image of PIL becomes an array by '
-                "np.asarray(image.convert('RGB'))[..., ::-1]."
+                "np.asarray(ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1]."
             )
 
 

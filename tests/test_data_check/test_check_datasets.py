@@ -525,7 +525,7 @@ def test_labels_that_differ_only_in_spelling(tmp_path):
 
 
 def test_vectors_of_two_labels_read_as_indices(tmp_path):
-    """[0, 1] and [1, 0] may be meant as vectors; [0, 0] and [1, 1] can be no indices."""
+    """[0, 1] and [1, 0] may be indices or vectors; [0, 0] can be a vector only."""
     items = [[0, 1], [1, 0], [0, 1]]
     content = dict(
         metainfo=dict(classes=['cat', 'dog']),
