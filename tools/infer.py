@@ -14,6 +14,7 @@ with redirect_stdout(sys.stderr):
 
     from mlcl_plugin.apis import MultiLabelInferencer
     from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
+    from mlcl_plugin.datasets.transforms.load_image import MAX_PIXELS
     from mlcl_plugin.engine import keep_memory
     from mlcl_plugin.inference import load_model_config
     from mlcl_plugin.inference.result_lines import ResultFile, Summary, write_results
@@ -123,6 +124,12 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         '--number-classes', action='store_true', help='call the labels 0, 1, 2, ...'
     )
     parser.add_argument(
+        '--max-pixels',
+        type=number(int, least=1),
+        help='most pixels, width times height, of an image that is read (default: that '
+        f'of the test pipeline, {MAX_PIXELS} unless its LoadImage says otherwise)',
+    )
+    parser.add_argument(
         '--strict',
         action='store_true',
         help='exit with 1 if any image cannot be read, not only if none can',
@@ -161,6 +168,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
         decisions=args.decisions,
         top_k=args.top_k,
         classes=classes,
+        max_pixels=args.max_pixels,
     )
     done = set() if file is None else file.done_images()
     results = inferencer.stream(

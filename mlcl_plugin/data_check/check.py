@@ -13,6 +13,7 @@ from .duplicates import ACROSS, find_duplicates
 from .findings import MAX_NAMED, Finding, count_text, one_line
 from .images import (
     ANNOTATION,
+    DAMAGED,
     MISSING,
     UNREADABLE,
     CheckedImages,
@@ -24,7 +25,7 @@ from .split_report import SplitReport
 from .splits import SplitConfig, find_splits, transforms_of, without
 
 LOADERS = ('LoadImage', 'LoadImageFromFile')
-LOAD_OPTIONS = ('imdecode_backend', 'backend_args', 'file_client_args')
+LOAD_OPTIONS = ('imdecode_backend', 'backend_args', 'file_client_args', 'max_pixels')
 
 
 def check_datasets(
@@ -35,9 +36,9 @@ def check_datasets(
     Errors are: a data set that cannot be built or read, a split without images, images
     that are missing or cannot be read, faulty annotations, and classes that differ
     between splits or in number from what neck, head or pipeline expect. Warnings are:
-    duplicates (files of the same bytes), labels that are never or always present, names
-    of labels that differ only in how they are written, and unknown labels that would be
-    trained as absent.
+    JPEG files with damage inside, duplicates (files of the same bytes), labels that are
+    never or always present, names of labels that differ only in how they are written,
+    and unknown labels that would be trained as absent.
 
     Present labels and a digest are kept for every image, pictures and unknown labels
     are not: with 6 of 9,600 labels present, this takes about 200 bytes per image.
@@ -143,17 +144,22 @@ def _faults(report: SplitReport, checked: CheckedImages) -> list[Finding]:
     """Images that are missing, unreadable or wrongly annotated."""
     return [
         Finding(
-            'error',
+            level,
             kind,
             report.names,
             f'{count_text(checked.problems[kind], report.num_images, "image")} {what}',
             checked.problems[kind],
             tuple(checked.faults[kind]),
         )
-        for kind, what in (
-            (MISSING, 'missing.'),
-            (UNREADABLE, 'damaged or cannot be read.'),
-            (ANNOTATION, 'wrongly annotated.'),
+        for level, kind, what in (
+            ('error', MISSING, 'missing.'),
+            ('error', UNREADABLE, 'damaged or cannot be read.'),
+            ('error', ANNOTATION, 'wrongly annotated.'),
+            (
+                'warning',
+                DAMAGED,
+                'damaged inside: pixels may be wrong. Fetch them again.',
+            ),
         )
         if checked.problems[kind]
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine import fileio
 
+from ..local_files import to_path
 from ..names_file import read_names
 from ..plain_text import brief, list_some
 
@@ -155,6 +156,17 @@ def read_classes(
             f"{error} Check classes; names themselves go into a list: classes=['"
             f"{classes}', ...]."
         ) from error
+
+
+def to_local(paths: str | dict) -> Any:
+    """Turn ``file://`` into local paths, in a path or in folders by key.
+
+    Raises:
+        ValueError: If nothing can read URLs of a kind.
+    """
+    if isinstance(paths, dict):
+        return {key: to_local(path) for key, path in paths.items()}
+    return to_path(paths) if isinstance(paths, str) else paths
 
 
 def check_data_prefix(data_prefix: str | dict, expected: Sequence[str] = ()) -> None:

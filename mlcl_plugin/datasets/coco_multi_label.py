@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from mmengine import fileio
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
@@ -162,10 +161,10 @@ class CocoMultiLabel(LabelledImages):
 
         self._warn_of_supercategories(content.categories, label_of, labels)
 
-        backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
+        paths = self.image_paths()
         data_list = [
             {
-                'img_path': backend.join_path(self.img_prefix, file_name),
+                'img_path': paths.join(file_name),
                 'img_id': img_id,
                 'gt_label': sorted(labels[img_id]),
             }

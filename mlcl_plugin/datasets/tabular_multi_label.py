@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from mmengine import fileio
 from mmpretrain.registry import DATASETS
 
 from ..plain_text import brief, list_some
@@ -223,7 +222,7 @@ class TabularMultiLabel(LabelledImages):
             else:
                 classes = columns = self._check_labels(table.columns, taken, classes)
             index = {name: label for label, name in enumerate(classes)}
-            backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
+            paths = self.image_paths()
             data_list, splits = [], set()
             wanted = None if self.split is None else str(self.split).strip()
             rows: dict[str, int] = {}
@@ -244,9 +243,7 @@ class TabularMultiLabel(LabelledImages):
                     left_out |= others
                 else:
                     scores = self._parse_values(labels, columns, number)
-                data_list.append(
-                    dict(img_path=backend.join_path(self.img_prefix, path), **scores)
-                )
+                data_list.append(dict(img_path=paths.join(path), **scores))
         warn_left_out(self.ann_file, left_out, classes)
         if not data_list:
             split = f" in split '{self.split}', only in {sorted(splits)}"

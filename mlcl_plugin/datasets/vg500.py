@@ -132,7 +132,7 @@ class VG500(LabelledImages):
         """The images with their labels."""
         names = read_image_list(self.image_list, 'split, image_list', self.data_root)
         labels_of = self._read_labels()
-        backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
+        paths = self.image_paths(self.image_list)
         data_list = []
         for name in names:
             if name not in labels_of:
@@ -150,8 +150,7 @@ class VG500(LabelledImages):
                     'to the names of all labels.'
                 )
             if labels or self.keep_unlabelled:
-                img_path = backend.join_path(self.img_prefix, name)
-                data_list.append(dict(img_path=img_path, gt_label=labels))
+                data_list.append(dict(img_path=paths.join(name), gt_label=labels))
         if not data_list:
             raise ValueError(
                 f'{self.image_list}: none of the {len(names)} images has a label. '

@@ -14,7 +14,9 @@ from .annotation_files import (
     read_classes,
     read_flag,
     read_image_list,
+    to_local,
 )
+from .image_paths import ImagePaths
 from .label_spelling import warn_left_out
 
 SPLITS = ('train', 'val', 'trainval', 'test')
@@ -45,16 +47,18 @@ class VOCMultiLabel(VOC):
         *args: Further arguments of :class:`mmpretrain.datasets.VOC`.
         unknown_names (str): What to do with boxes of names that are not in ``classes``:
             'error' or 'skip'. Defaults to 'error'.
-        metainfo, cache_dir, **kwargs: See :class:`LabelledImages`.
+        image_suffix (str): What the names of image files have in addition to those in
+            the list. Defaults to '.jpg'.
+        metainfo, cache_dir, allow_outside, **kwargs: See :class:`LabelledImages`.
         classes (str | Sequence[str], optional): The names of the labels in the order of
             their index, or the path of a file with one name per line. Defaults to None:
             the 20 of PASCAL VOC.
 
     Raises:
         FileNotFoundError: If the list of images or an annotation file is missing.
-        ValueError: If the list is empty, or an annotation file is not valid XML, has
-            an unknown name, a box without a name or a ``<difficult>`` that is no
-            integer.
+        ValueError: If the list is empty or names an image twice, or an annotation file
+            is not valid XML, has objects elsewhere than in its root, an unknown name,
+            a box without a name or a ``<difficult>`` that is neither 0 nor 1.
     """
 
     def __init__(
@@ -65,7 +69,9 @@ class VOCMultiLabel(VOC):
         data_prefix: str | dict = PREFIX,
         *args,
         unknown_names: str = 'error',
+        image_suffix: str = '.jpg',
         cache_dir: str | None = None,
+        allow_outside: bool = False,
         **kwargs,
     ) -> None:
         if split and split not in SPLITS:
@@ -84,12 +90,19 @@ class VOCMultiLabel(VOC):
                 f"unknown_names must be 'error' or 'skip', got '{unknown_names}'."
             )
         self.unknown_names = unknown_names
+        self.image_suffix = image_suffix
         self.cache_dir = cache_dir
+        self.allow_outside = allow_outside
         if 'classes' in kwargs:
             kwargs['classes'] = read_classes(kwargs['classes'])
         try:
             super().__init__(
-                data_root, split, image_set_path, data_prefix, *args, **kwargs
+                to_local(data_root),
+                split,
+                image_set_path,
+                to_local(data_prefix),
+                *args,
+                **kwargs,
             )
         except AssertionError as error:
             raise ValueError(
@@ -113,6 +126,8 @@ class VOCMultiLabel(VOC):
             files += [self._xml_path(img_id) for img_id in img_ids]
         options = dict(
             img_prefix=self.img_prefix,
+            image_suffix=self.image_suffix,
+            allow_outside=self.allow_outside,
             unknown_names=self.unknown_names,
             classes=self.CLASSES,
         )
@@ -124,6 +139,7 @@ class VOCMultiLabel(VOC):
     def _read(self, img_ids: list[str]) -> list[dict]:
         """The images with their labels."""
         data_list = []
+        paths = ImagePaths(self.img_prefix, self.allow_outside, self.image_set_path)
         left_out: set[str] = set()
         for img_id in img_ids:
             labels = difficult = None
@@ -131,7 +147,7 @@ class VOCMultiLabel(VOC):
                 labels, difficult = self._get_labels_from_xml(img_id, left_out)
             data_list.append(
                 dict(
-                    img_path=self.backend.join_path(self.img_prefix, f'{img_id}.jpg'),
+                    img_path=paths.join(f'{img_id}{self.image_suffix}'),
                     gt_label=labels,
                     gt_label_difficult=difficult,
                 )

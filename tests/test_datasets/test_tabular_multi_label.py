@@ -250,7 +250,8 @@ def test_round_trip_of_columns(tmp_path_factory, table, suffix, cache):
         os.utime(path, (1e9, 1e9))
         options = dict(cache_dir=str(root / 'cache'))
     for _ in range(1 + cache):
-        dataset = build(path, data_prefix='x', classes=None, **options)
+        options |= dict(data_prefix='x', allow_outside=True)
+        dataset = build(path, classes=None, **options)
         assert dataset.metainfo['classes'] == tuple(classes)
         found, scores = read(dataset)
         # an absolute path stays what it is
