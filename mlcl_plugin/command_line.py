@@ -4,6 +4,7 @@
 import argparse
 import math
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -77,6 +78,8 @@ def to_flags(message: str, flags: Mapping[str, str]) -> str:
         >>> to_flags("Set unknown='drop' or num_workers=0.",
         ...          {'unknown': '--unknown', 'num_workers': '--workers'})
         'Set --unknown drop or --workers 0.'
+        >>> to_flags("Set separator='|'.", {'separator': '--separator'})
+        "Set --separator '|'."
     """
     for name, flag in flags.items():
         pattern = rf'(?<![\w.])({re.escape(name)})=(?:\'([^\']*)\'|([\w-]+(?:\.\w+)*))'
@@ -118,4 +121,4 @@ class _FlagWriter:
     def __call__(self, match: re.Match) -> str:
         if match[3] == 'True':
             return self.flag
-        return f'{self.flag} {match[3] if match[2] is None else match[2]}'
+        return f'{self.flag} {shlex.quote(match[3] if match[2] is None else match[2])}'

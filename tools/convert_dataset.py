@@ -16,6 +16,7 @@ from mlcl_plugin.datasets.forms import (
     write_files,
 )
 from mlcl_plugin.datasets.forms.parts import divide, part_paths
+from mlcl_plugin.datasets.label_spelling import near_same, show_group
 from mlcl_plugin.targets import PRESENT
 
 DESCRIPTION = """Convert image-level labels between the forms of COCO
@@ -36,6 +37,8 @@ FLAGS = {
     'form': '--to',
     'unknown': '--unknown',
     'delimiter': '--delimiter',
+    'separator': '--separator',
+    'classes': '--classes',
     'val': '--val',
     'test': '--test',
     'overwrite': '--overwrite',
@@ -172,6 +175,8 @@ def convert(args: argparse.Namespace) -> None:
         f'{args.source}: {len(labels.images):,} images, {len(labels.classes):,} labels,'
         f' {present:,} times present and {labels.num_unknown:,} times unknown'
     )
+    for group in near_same(labels.classes):
+        print(f'warning: labels written in several ways: {show_group(group)}')
     form = form_to_write(args.target, args.target_form)
     options = dict(style=args.table_style, image_root=args.image_root, **columns)
     if not form.holds_unknown(WriteOptions(**options)):

@@ -11,13 +11,14 @@ from typing import TextIO
 # MMPretrain prints when it is imported, but stdout is for results only.
 with redirect_stdout(sys.stderr):
     from mmengine.config import DictAction
-    from mmengine.fileio import list_from_file
 
     from mlcl_plugin.apis import MultiLabelInferencer
     from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
+    from mlcl_plugin.datasets.transforms.load_image import MAX_PIXELS
     from mlcl_plugin.engine import keep_memory
     from mlcl_plugin.inference import load_model_config
     from mlcl_plugin.inference.result_lines import ResultFile, Summary, write_results
+    from mlcl_plugin.names_file import read_names
 
 FLAGS = {
     name: f'--{name}' for name in ('overwrite', 'precision', 'recursive', 'resume')
@@ -123,6 +124,12 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         '--number-classes', action='store_true', help='call the labels 0, 1, 2, ...'
     )
     parser.add_argument(
+        '--max-pixels',
+        type=number(int, least=1),
+        help='most pixels, width times height, of an image that is read (default: that '
+        f'of the test pipeline, {MAX_PIXELS} unless its LoadImage says otherwise)',
+    )
+    parser.add_argument(
         '--strict',
         action='store_true',
         help='exit with 1 if any image cannot be read, not only if none can',
@@ -151,7 +158,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
         cfg.merge_from_dict(args.cfg_options)
     classes = 'numbers' if args.number_classes else None
     if args.classes is not None:
-        classes = [name for name in list_from_file(args.classes) if name]
+        classes = read_names(args.classes)
     inferencer = MultiLabelInferencer(
         cfg,
         args.checkpoint,
@@ -161,6 +168,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
         decisions=args.decisions,
         top_k=args.top_k,
         classes=classes,
+        max_pixels=args.max_pixels,
     )
     done = set() if file is None else file.done_images()
     results = inferencer.stream(

@@ -3,15 +3,17 @@
 
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS
 
-from .classes import compare_classes, find_classes
+from .classes import compare_classes, find_classes, question_names
 from .duplicates import ACROSS, find_duplicates
 from .findings import MAX_NAMED, Finding, count_text, one_line
 from .images import (
     ANNOTATION,
+    DAMAGED,
     MISSING,
     UNREADABLE,
     CheckedImages,
@@ -23,7 +25,7 @@ from .split_report import SplitReport
 from .splits import SplitConfig, find_splits, transforms_of, without
 
 LOADERS = ('LoadImage', 'LoadImageFromFile')
-LOAD_OPTIONS = ('imdecode_backend', 'backend_args', 'file_client_args')
+LOAD_OPTIONS = ('imdecode_backend', 'backend_args', 'file_client_args', 'max_pixels')
 
 
 def check_datasets(
@@ -34,8 +36,9 @@ def check_datasets(
     Errors are: a data set that cannot be built or read, a split without images, images
     that are missing or cannot be read, faulty annotations, and classes that differ
     between splits or in number from what neck, head or pipeline expect. Warnings are:
-    duplicates (files of the same bytes), labels that are never present, and unknown
-    labels that would be trained as absent.
+    JPEG files with damage inside, duplicates (files of the same bytes), labels that are
+    never or always present, names of labels that differ only in how they are written,
+    and unknown labels that would be trained as absent.
 
     Present labels and a digest are kept for every image, pictures and unknown labels
     are not: with 6 of 9,600 labels present, this takes about 200 bytes per image.
@@ -71,6 +74,7 @@ def check_datasets(
             checked.append((split, report))
     reports = [report for _, report in checked]
     findings += compare_classes(cfg, checked)
+    findings += question_names(reports)
     findings += find_duplicates(reports)
     findings.sort(key=lambda finding: finding.level)
     return DatasetReport(reports, findings)
@@ -130,6 +134,7 @@ def _check_split(
     scored = images.info(0).get('gt_score') is not None
     to_targets = any(name == 'LabelsToTargets' for name, _ in transforms)
     found = [*_faults(report, checked), *_never_present(report)]
+    found += _always_present(report)
     if not scored and not to_targets:
         found += _unknown_as_absent(report, unknown_keys)
     return report, found + _train_is_test(report)
@@ -139,17 +144,22 @@ def _faults(report: SplitReport, checked: CheckedImages) -> list[Finding]:
     """Images that are missing, unreadable or wrongly annotated."""
     return [
         Finding(
-            'error',
+            level,
             kind,
             report.names,
             f'{count_text(checked.problems[kind], report.num_images, "image")} {what}',
             checked.problems[kind],
             tuple(checked.faults[kind]),
         )
-        for kind, what in (
-            (MISSING, 'missing.'),
-            (UNREADABLE, 'damaged or cannot be read.'),
-            (ANNOTATION, 'wrongly annotated.'),
+        for level, kind, what in (
+            ('error', MISSING, 'missing.'),
+            ('error', UNREADABLE, 'damaged or cannot be read.'),
+            ('error', ANNOTATION, 'wrongly annotated.'),
+            (
+                'warning',
+                DAMAGED,
+                'damaged inside: pixels may be wrong. Fetch them again.',
+            ),
         )
         if checked.problems[kind]
     ]
@@ -170,6 +180,26 @@ def _never_present(report: SplitReport) -> list[Finding]:
             'never present',
             report.names,
             f'{text} never present: there is {why}.',
+            len(names),
+            tuple(names[:MAX_NAMED]),
+        )
+    ]
+
+
+def _always_present(report: SplitReport) -> list[Finding]:
+    """Labels that all images have, such as those of vectors read as indices."""
+    number = int(report.annotated.sum())
+    names = [report.classes[i] for i in np.flatnonzero(report.present == number)]
+    if not names or number < 2:
+        return []
+    text = count_text(len(names), len(report.classes), 'label')
+    return [
+        Finding(
+            'warning',
+            'always present',
+            report.names,
+            f'{text} present in all images. Are vectors of 1 and 0 in gt_label, which '
+            'takes indices?',
             len(names),
             tuple(names[:MAX_NAMED]),
         )

@@ -7,9 +7,12 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .findings import Finding
+from ..datasets.label_spelling import near_same, show_group
+from .findings import MAX_NAMED, Finding, count_text
 from .split_report import SplitReport
 from .splits import SplitConfig, configs_of_steps, transforms_of
+
+SPELLING = 'names of labels'
 
 
 def find_classes(
@@ -60,6 +63,50 @@ def compare_classes(
         if wrong:
             message = f'The split has {number} classes, but {", ".join(wrong)}.'
             findings.append(Finding('error', 'classes', split.names, message))
+    return findings
+
+
+def question_names(splits: Sequence[SplitReport]) -> list[Finding]:
+    """Find names of labels that differ only in how they are written.
+
+    Args:
+        splits (Sequence[SplitReport]): The splits that were read.
+
+    Returns:
+        list[Finding]: Warnings, one for the splits with the same classes.
+    """
+    names_of: dict[tuple[str, ...], list[str]] = {}
+    for split in splits:
+        names_of.setdefault(split.classes, []).extend(split.names)
+    findings = []
+    for classes, names in names_of.items():
+        groups = near_same(classes)
+        if groups:
+            findings.append(
+                Finding(
+                    'warning',
+                    SPELLING,
+                    tuple(names),
+                    f'{sum(map(len, groups)):,} labels differ from another one only in '
+                    'capital letters, blanks or the form of Unicode. They are labels '
+                    'of their own: give them one name if they are the same.',
+                    len(groups),
+                    tuple(map(show_group, groups[:MAX_NAMED])),
+                )
+            )
+        blank = [name for name in classes if name != name.strip()]
+        if blank:
+            findings.append(
+                Finding(
+                    'warning',
+                    SPELLING,
+                    tuple(names),
+                    f'{count_text(len(blank), len(classes), "label")} written with a '
+                    'blank at the beginning or end, which is part of the name.',
+                    len(blank),
+                    tuple(map(repr, blank[:MAX_NAMED])),
+                )
+            )
     return findings
 
 

@@ -14,13 +14,17 @@ from mmengine.utils import ProgressBar
 from scipy.sparse import csr_array
 from torch.utils.data import DataLoader, Dataset
 
+from ..datasets.transforms.image_header import JPEG_START
 from ..datasets.transforms.labels_to_targets import LabelsToTargets
 from ..datasets.transforms.load_image import LoadImage
+from ..local_files import describe_namesake
 from ..targets import UNKNOWN, is_present
+from .decoder_messages import find_damage, printed_messages
 from .findings import MAX_NAMED, one_line
 
 BATCH = 32
 MISSING, UNREADABLE, ANNOTATION = 'missing image', 'unreadable image', 'annotation'
+DAMAGED = 'damage inside an image'
 """Kinds of faults of an image."""
 
 
@@ -98,7 +102,9 @@ class ImageChecks(Dataset):
         if path is None:
             return None
         try:
-            image = self.load.decode(self.load.read_file(path), path)
+            # Damage is reported where the image is checked.
+            with printed_messages():
+                image = self.load.decode(self.load.read_file(path), path)
         except (FileNotFoundError, ValueError):
             return None
         return image[..., ::-1]
@@ -131,13 +137,24 @@ class ImageChecks(Dataset):
         if self.read_files and path is not None:
             try:
                 content = self.load.read_file(path)
-                self.load.decode(content, path)
+                damage = self._decode(content, path)
                 digest = hashlib.blake2b(content, digest_size=16).digest()
+                if damage is not None:
+                    faults.append((DAMAGED, f'{_show(path)}: {damage}'))
             except FileNotFoundError:
-                faults.append((MISSING, path))
+                faults.append((MISSING, f'{_show(path)}{_namesake(path)}'))
             except ValueError as error:
                 faults.append((UNREADABLE, str(error)))
         return ImageCheck(present, unknown, annotated, digest, faults)
+
+    def _decode(self, content: bytes, path: str) -> str | None:
+        """Decode an image; what the decoder says of damage inside of a JPEG."""
+        if not content.startswith(JPEG_START):
+            self.load.decode(content, path)
+            return None
+        with printed_messages() as lines:
+            self.load.decode(content, path)
+        return find_damage(lines)
 
     def collate(self, images: list[ImageCheck]) -> BatchCheck:
         """Join the checks of a batch. Unknown labels, maybe most, become counts."""
@@ -201,7 +218,7 @@ def check_images(
         RuntimeError: If a process died or the dataset raised an unexpected error.
     """
     batches: list[BatchCheck] = []
-    kinds = (MISSING, UNREADABLE, ANNOTATION)
+    kinds = (MISSING, UNREADABLE, DAMAGED, ANNOTATION)
     faults: dict[str, list[str]] = {kind: [] for kind in kinds}
     problems = dict.fromkeys(kinds, 0)
     unknown, start = np.zeros(images.num_classes, dtype=np.int64), 0
@@ -270,6 +287,18 @@ def _parts(dataset: Any) -> Iterator[Any]:
             yield from _parts(part)
     else:
         yield dataset
+
+
+def _show(path: str) -> str:
+    """A path, as its repr if blanks or other characters of it cannot be seen."""
+    seen = path == path.strip() and path.isprintable() and '\\' not in path
+    return path if seen else repr(path)
+
+
+def _namesake(path: str) -> str:
+    """What file a path may mean that does not exist, after a colon."""
+    text = describe_namesake(path)
+    return f':{text}' if text else ''
 
 
 def _silence_decoders(worker: int = 0) -> None:

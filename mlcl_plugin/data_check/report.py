@@ -8,7 +8,7 @@ import numpy as np
 
 from ..text_table import text_table
 from .findings import Finding
-from .images import ANNOTATION, MISSING, UNREADABLE
+from .images import ANNOTATION, DAMAGED, MISSING, UNREADABLE
 from .split_report import SplitReport
 
 
@@ -101,6 +101,7 @@ def _overview(splits: list[SplitReport]) -> str:
             'image files read': read if split.images.read_files else 'not looked at',
             'missing images': f'{split.problems[MISSING]:,}',
             'unreadable images': f'{split.problems[UNREADABLE]:,}',
+            'images damaged inside': f'{split.problems[DAMAGED]:,}',
             'wrong annotations': f'{split.problems[ANNOTATION]:,}',
         }
         columns.append(column)

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """MS-COCO as a multi-label classification dataset."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from mmengine import fileio
+from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
-from .annotation_files import check_classes, read_annotation_file
+from ..plain_text import brief, list_some
+from .annotation_files import (
+    check_classes,
+    decode_json,
+    read_annotation_file,
+    read_flag,
+)
 from .labelled_images import LabelledImages
 
 
@@ -17,6 +24,7 @@ from .labelled_images import LabelledImages
 class _Category(msgspec.Struct, gc=False):
     id: int | str
     name: int | str
+    supercategory: Any = None
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -142,25 +150,21 @@ class CocoMultiLabel(LabelledImages):
         labels: dict[int | str, set[int]] = {img_id: set() for img_id in images}
         for number, ann in enumerate(content.annotations):
             if ann.category_id not in label_of:
-                raise ValueError(
-                    f'{self.ann_file}: annotations[{number}] (id {ann.id}) '
-                    f'has category_id {ann.category_id}, which is none of the '
-                    f"{len(label_of)} ids under 'categories'."
-                )
+                which = _which(ann.category_id, label_of, 'categories')
+                raise ValueError(f'{self._where(ann, number)} has category_id {which}.')
             if ann.image_id not in labels:
-                raise ValueError(
-                    f'{self.ann_file}: annotations[{number}] (id {ann.id}) '
-                    f'has image_id {ann.image_id}, which is none of the {len(labels)} '
-                    "ids under 'images'."
-                )
+                which = _which(ann.image_id, labels, 'images')
+                raise ValueError(f'{self._where(ann, number)} has image_id {which}.')
             label = label_of[ann.category_id]
-            if label is not None and (self.with_crowd or not ann.iscrowd):
+            if label is not None and (self.with_crowd or not self._crowd(ann, number)):
                 labels[ann.image_id].add(label)
 
-        backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
+        self._warn_of_supercategories(content.categories, label_of, labels)
+
+        paths = self.image_paths()
         data_list = [
             {
-                'img_path': backend.join_path(self.img_prefix, file_name),
+                'img_path': paths.join(file_name),
                 'img_id': img_id,
                 'gt_label': sorted(labels[img_id]),
             }
@@ -177,6 +181,19 @@ class CocoMultiLabel(LabelledImages):
             )
         return data_list, classes
 
+    def _where(self, ann: _Annotation, number: int) -> str:
+        return f'{self.ann_file}: annotations[{number}] (id {ann.id})'
+
+    def _crowd(self, ann: _Annotation, number: int) -> bool:
+        """Whether a box is that of a crowd. Some tools write "0" or null."""
+        crowd = False if ann.iscrowd is None else read_flag(ann.iscrowd)
+        if crowd is None:
+            raise ValueError(
+                f'{self._where(ann, number)} has iscrowd {brief(ann.iscrowd)}, '
+                'expected 0 or 1.'
+            )
+        return crowd
+
     def _read_instances(self) -> _Instances:
         """Read the parts of the file that are needed."""
         content = read_annotation_file(
@@ -184,18 +201,12 @@ class CocoMultiLabel(LabelledImages):
         )
         try:
             return msgspec.json.decode(content, type=_Instances)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self._check_instances(content)
 
     def _check_instances(self, encoded: bytes) -> _Instances:
-        """Say what is wrong with a file, in the terms of COCO."""
-        try:
-            content = msgspec.json.decode(encoded)
-        except ValueError as error:
-            raise ValueError(
-                f'{self.ann_file} is not valid JSON: {error}. The file may be '
-                'incomplete: compare its size with the original.'
-            ) from error
+        """Read a file of other tools, or say what is wrong, in the terms of COCO."""
+        content = decode_json(encoded, self.ann_file)
         if not isinstance(content, dict):
             raise ValueError(
                 f'{self.ann_file} is not a COCO instances file: it holds a '
@@ -207,7 +218,7 @@ class CocoMultiLabel(LabelledImages):
                 got = (
                     f'a {type(content[key]).__name__}'
                     if key in content
-                    else f'only the keys {sorted(content)}'
+                    else f'only the keys {list_some(sorted(content))}'
                 )
                 raise ValueError(
                     f'{self.ann_file} is not a COCO instances file: expected a list '
@@ -235,6 +246,7 @@ class CocoMultiLabel(LabelledImages):
                 f'{self.ann_file}: {where} is a {type(entry).__name__}, expected an '
                 f'object with the keys {keys}.'
             )
+        entry = {key: _whole(value) for key, value in entry.items()}
         for key in keys:
             # COCO's ids are integers and its names strings. Anything else, such as
             # null or a list, would fail later with an unclear message.
@@ -246,7 +258,7 @@ class CocoMultiLabel(LabelledImages):
                 wanted = 'a number or a string'
                 right = isinstance(value, (int, str)) and not isinstance(value, bool)
             if not right:
-                got = repr(value) if key in entry else f'the keys {sorted(entry)}'
+                got = brief(value) if key in entry else f'the keys {sorted(entry)}'
                 raise ValueError(
                     f"{self.ann_file}: expected {wanted} under '{key}' in {where}, "
                     f'got {got}.'
@@ -257,6 +269,7 @@ class CocoMultiLabel(LabelledImages):
     def _select_categories(self, categories: list[_Category]) -> tuple[tuple, dict]:
         """The classes, and a map of category ids to labels (None: not in use)."""
         names: dict[int | str, str] = {}
+        seen: set[str] = set()
         for category in categories:
             # As text, as a file of classes gives them, even if they are numbers.
             category_id, name = category.id, str(category.name)
@@ -265,11 +278,12 @@ class CocoMultiLabel(LabelledImages):
                     f"{self.ann_file}: 'categories' has the id {category_id} twice, "
                     f"for '{names[category_id]}' and '{name}'."
                 )
-            if name in names.values():
+            if name in seen:
                 raise ValueError(
                     f"{self.ann_file}: 'categories' has the name '{name}' twice."
                 )
             names[category_id] = name
+            seen.add(name)
         # A key function for files that mix numbers and strings as ids.
         ranked = [
             names[i] for i in sorted(names, key=lambda i: (isinstance(i, str), i))
@@ -285,6 +299,35 @@ class CocoMultiLabel(LabelledImages):
         index = {name: label for label, name in enumerate(classes)}
         label_of = {key: index.get(name) for key, name in names.items()}
         return classes, label_of
+
+    def _warn_of_supercategories(
+        self, categories: list[_Category], label_of: dict, labels: dict
+    ) -> None:
+        """Say which labels are no more than the name of a group of others.
+
+        Some tools write the group of all categories as a category of its own.
+        """
+        groups = {
+            str(entry.supercategory)
+            for entry in categories
+            if str(entry.supercategory) != str(entry.name)
+        }
+        found = {
+            label_of[entry.id]: str(entry.name)
+            for entry in categories
+            if str(entry.name) in groups and label_of[entry.id] is not None
+        }
+        if found:
+            present = set().union(*labels.values())
+            names = [name for label, name in found.items() if label not in present]
+            if names:
+                print_log(
+                    f'{self.ann_file}: the labels {list_some(names)} are the '
+                    'supercategory of others, and no image has them. Leave them out '
+                    'by classes, unless they are labels.',
+                    logger='current',
+                    level=logging.WARNING,
+                )
 
     def _index_images(self, entries: list[_Image]) -> dict:
         """Map image ids to file names, in the file's order."""
@@ -312,3 +355,26 @@ class CocoMultiLabel(LabelledImages):
             f'Unlabelled images: \t{"kept" if self.keep_unlabelled else "left out"}',
             f'Crowd boxes: \t{"used" if self.with_crowd else "left out"}',
         ]
+
+
+def _whole(value: object) -> object:
+    """A number such as 1.0, as pandas writes ids, as an integer."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _which(wanted: int | str, ids: Collection[int | str], key: str) -> str:
+    """Say that an id is not among others, and whether only its type differs."""
+    other: int | str = str(wanted)
+    if isinstance(wanted, str):
+        other = int(wanted) if wanted.isdecimal() and len(wanted) < 20 else wanted
+    if other != wanted and other in ids:
+        ours, theirs = 'text', 'a number'
+        if isinstance(other, str):
+            ours, theirs = theirs, ours
+        return (
+            f"{wanted!r} ({ours}), but the id under '{key}' is {other!r} ({theirs}). "
+            'Write both in the same way'
+        )
+    return f"{brief(wanted)}, which is none of the {len(ids)} ids under '{key}'"

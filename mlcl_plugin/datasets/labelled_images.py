@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from mmpretrain.datasets import MultiLabelDataset
 
 from .annotation_cache import Annotation, AnnotationCache
-from .annotation_files import check_data_prefix, read_classes
+from .annotation_files import check_data_prefix, read_classes, to_local
+from .image_paths import ImagePaths
 
 
 class LabelledImages(MultiLabelDataset):
@@ -25,6 +26,9 @@ class LabelledImages(MultiLabelDataset):
             ``classes``. Defaults to None.
         classes (str | Sequence[str], optional): The names of the labels in the order of
             their index, or the path of a file with one name per line. Defaults to None.
+        allow_outside (bool): Whether paths of images in the annotation may lead out of
+            a folder that ``data_root`` and ``data_prefix`` name: absolute paths and
+            those with ``..``. Defaults to False.
         cache_dir (str, optional): A folder to keep parsed annotation in, see
             :class:`AnnotationCache`. Defaults to None, which keeps nothing.
         **kwargs: Other keyword arguments of
@@ -41,14 +45,16 @@ class LabelledImages(MultiLabelDataset):
         metainfo: dict | None = None,
         classes: str | Sequence[str] | None = None,
         cache_dir: str | None = None,
+        allow_outside: bool = False,
         **kwargs,
     ) -> None:
         check_data_prefix(data_prefix)
         self.cache_dir = cache_dir
+        self.allow_outside = allow_outside
         super().__init__(
-            ann_file=ann_file,
-            data_root=data_root,
-            data_prefix=data_prefix,
+            ann_file=to_local(ann_file),
+            data_root=to_local(data_root),
+            data_prefix=to_local(data_prefix),
             metainfo=metainfo,
             classes=read_classes(classes),
             **kwargs,
@@ -69,5 +75,16 @@ class LabelledImages(MultiLabelDataset):
             tuple[list[dict], Sequence[str]]: One dict per image, and the names of the
             classes.
         """
-        options = dict(img_prefix=self.img_prefix, **options)
+        options = dict(
+            img_prefix=self.img_prefix, allow_outside=self.allow_outside, **options
+        )
         return AnnotationCache(self.cache_dir).fetch(type(self), options, files, read)
+
+    def image_paths(self, where: str | None = None) -> ImagePaths:
+        """What joins the folder of the images and their paths in the annotation.
+
+        Args:
+            where (str, optional): The annotation, for errors. Defaults to None:
+                ``ann_file``.
+        """
+        return ImagePaths(self.img_prefix, self.allow_outside, where or self.ann_file)

@@ -167,9 +167,9 @@ class NUSWIDE(LabelledImages):
             names, labels = self._read_csv(classes)
         else:
             names, labels = self._read_lists(classes)
-        backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
+        paths = self.image_paths(self._source())
         data_list = [
-            dict(img_path=backend.join_path(self.img_prefix, name), gt_label=present)
+            dict(img_path=paths.join(name), gt_label=present)
             for name, present in zip(names, labels, strict=True)
             if present or self.keep_unlabelled
         ]

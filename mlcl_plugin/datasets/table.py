@@ -4,11 +4,14 @@
 import contextlib
 import csv
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any, TextIO
 
 from mmengine import fileio
+
+from ..plain_text import list_some
 
 # How the columns begin that pandas adds for the index of a frame.
 PANDAS_INDEX = '__index_level_'
@@ -65,7 +68,8 @@ class TextTable:
             cells.
         """
         width = len(self.columns)
-        indices = [self.columns.index(column) for column in columns]
+        places = {column: index for index, column in enumerate(self.columns)}
+        indices = [places[column] for column in columns]
         for number, row in self._rows:
             if len(row) != width:
                 raise ValueError(
@@ -173,9 +177,10 @@ def open_table(
             ) from error
         except IsADirectoryError as error:
             raise ValueError(f'{path} is a folder, expected a table.') from error
-        repeated = {c for c in table.columns if table.columns.count(c) > 1} - {''}
+        counts = Counter(table.columns)
+        repeated = sorted(c for c, count in counts.items() if count > 1 and c)
         if repeated:
             raise ValueError(
-                f'{path} has the columns {sorted(repeated)} more than once.'
+                f'{path} has the columns {list_some(repeated)} more than once.'
             )
         yield table

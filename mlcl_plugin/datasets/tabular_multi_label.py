@@ -1,29 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """A table of images and labels as a multi-label classification dataset."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
-from mmengine import fileio
 from mmpretrain.registry import DATASETS
 
+from ..plain_text import brief, list_some
 from ..targets import ABSENT, PRESENT, UNKNOWN
 from .annotation_files import check_classes
+from .label_spelling import warn_left_out
 from .labelled_images import LabelledImages
+from .name_cells import (
+    NOTHING,
+    holds_known,
+    question_list,
+    question_name,
+    split_names,
+)
 from .table import open_table
 
 LABEL_COLUMN = 'labels'
 # Targets of cells, text and numbers: as keys of a dict, 1.0 and True equal 1.
 VALUES: dict[object, int] = {
-    '1': PRESENT,
-    '1.0': PRESENT,
-    1: PRESENT,
-    '0': ABSENT,
-    '0.0': ABSENT,
-    0: ABSENT,
-    '': UNKNOWN,
-    None: UNKNOWN,
+    **dict.fromkeys(('1', '1.0', 1, 'True', 'TRUE', 'true'), PRESENT),
+    **dict.fromkeys(('0', '0.0', 0, 'False', 'FALSE', 'false'), ABSENT),
+    **dict.fromkeys(('', None, *NOTHING), UNKNOWN),
 }
+# Other ways to write 1 and 0, such as 1.00.
+NUMBER = re.compile(r'0*([01])(\.0*)?')
 
 
 @DATASETS.register_module()
@@ -33,7 +39,8 @@ class TabularMultiLabel(LabelledImages):
     A table has one row per image, with its path in one column and its labels in one of
     two forms.
 
-    One column per label, with 1 (present), 0 (absent) or nothing (unknown): ::
+    One column per label, with 1 or true (present), 0 or false (absent), or nothing
+    (unknown): ::
 
         image,cat,dog,traffic light
         0001.jpg,1,0,0
@@ -47,8 +54,9 @@ class TabularMultiLabel(LabelledImages):
         0003.jpg,
 
     Text is UTF-8, with fields in quotes where they hold the delimiter. Numbers may be
-    written as 1.0 and 0.0, as pandas does in columns with gaps. Parquet files may hold
-    numbers, booleans, text and null, and lists of strings for names.
+    written as 1.0 and 0.0, as pandas does in columns with gaps, and nothing as NaN or
+    None. Parquet files may hold numbers, booleans, text and null, and lists of strings
+    for names.
 
     Items are those of :class:`LabelledImages`, with ``gt_score`` (np.ndarray ``(L,)``
     int8 in {1, 0, -1}). The pipeline needs no :class:`LabelsToTargets`.
@@ -66,7 +74,8 @@ class TabularMultiLabel(LabelledImages):
         separator (str): What separates names. Blanks around names are ignored. Defaults
             to ';'.
         split (str, optional): Take only rows that have this in ``split_column``.
-            Defaults to None: all rows.
+            Blanks around it do not matter; the same word in other letters (Train,
+            train) is an error. Defaults to None: all rows.
         split_column (str): The column of the splits. Defaults to 'split'.
         unstated_as (int, optional): What an empty cell or a label that is not named
             means: -1 (unknown) or 0 (absent). Defaults to None: unknown with one column
@@ -213,23 +222,29 @@ class TabularMultiLabel(LabelledImages):
             else:
                 classes = columns = self._check_labels(table.columns, taken, classes)
             index = {name: label for label, name in enumerate(classes)}
-            backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
+            paths = self.image_paths()
             data_list, splits = [], set()
+            wanted = None if self.split is None else str(self.split).strip()
             rows: dict[str, int] = {}
+            left_out: set[str] = set()
             for number, cells in table.rows([*taken, *columns]):
                 path, labels = cells[0], cells[len(taken) :]
-                if self.split is not None:
-                    splits.add(str(cells[1]))
-                    if str(cells[1]) != self.split:
+                if wanted is not None:
+                    split = str(cells[1]).strip()
+                    splits.add(split)
+                    if split != wanted:
+                        self._check_split(split, wanted, number)
                         continue
                 self._check_path(path, number, rows)
                 if by_name:
-                    scores = self._parse_names(labels[0], index, number, by_name)
+                    scores, others = self._parse_names(
+                        labels[0], index, number, by_name
+                    )
+                    left_out |= others
                 else:
                     scores = self._parse_values(labels, columns, number)
-                data_list.append(
-                    dict(img_path=backend.join_path(self.img_prefix, path), **scores)
-                )
+                data_list.append(dict(img_path=paths.join(path), **scores))
+        warn_left_out(self.ann_file, left_out, classes)
         if not data_list:
             split = f" in split '{self.split}', only in {sorted(splits)}"
             raise ValueError(
@@ -245,8 +260,17 @@ class TabularMultiLabel(LabelledImages):
     def _check_column(self, columns: Sequence[str], name: str, option: str) -> None:
         if name not in columns:
             raise ValueError(
-                f"{self.ann_file} has no column '{name}', it has {list(columns)}. Set "
-                f'{option}, or delimiter if the columns are not separated.'
+                f"{self.ann_file} has no column '{name}', it has {list_some(columns)}. "
+                f'Set {option}, or delimiter if the columns are not separated.'
+            )
+
+    def _check_split(self, split: str, wanted: str, number: int) -> None:
+        """Refuse another split whose name is this one's in other letters."""
+        if split.casefold() == wanted.casefold():
+            raise ValueError(
+                f'{self._where(number, self.split_column)} holds {split!r}, which is '
+                f'not {wanted!r} for its capital letters. Write one of them in all '
+                f'rows, or set split={split!r}.'
             )
 
     def _check_names(
@@ -285,12 +309,13 @@ class TabularMultiLabel(LabelledImages):
                     'classes to the columns that are labels, or write the table '
                     'without its index.'
                 )
-        absent = [name for name in classes if name not in columns or name in taken]
+        free = set(columns).difference(taken)
+        absent = [name for name in classes if name not in free]
         if absent or not classes:
             raise ValueError(
-                f'{self.ann_file} has no column of labels {absent or ""}, it has '
-                f'{list(columns)}. Check classes, or label_column if a column holds '
-                'names of labels.'
+                f'{self.ann_file} has no column of labels '
+                f'{list_some(absent) if absent else ""}, it has {list_some(columns)}. '
+                'Check classes, or label_column if a column holds names of labels.'
             )
         return classes
 
@@ -329,38 +354,63 @@ class TabularMultiLabel(LabelledImages):
     def _parse_value(self, cell: object, number: int, column: str) -> int:
         # Missing numbers are NaN, which does not equal itself.
         value = None if cell != cell else cell
-        value = value.strip() if isinstance(value, str) else value
+        if isinstance(value, str):
+            value = value.strip()
+            match = NUMBER.fullmatch(value)
+            value = match[1] if match else value
         try:
             return VALUES[value]
         except (KeyError, TypeError):
+            hint = ' Set classes if not all columns are labels.'
+            if str(value) in ('-1', '-1.0'):
+                hint = (
+                    ' Some tools write -1 for absent, others for unknown: write 0, or '
+                    'nothing.'
+                )
             raise ValueError(
-                f'{self._where(number, column)} holds {cell!r}, expected 1 (present), '
-                '0 (absent) or nothing (unknown). Set classes if not all columns are '
-                'labels.'
+                f'{self._where(number, column)} holds {brief(cell)}, expected 1 or '
+                'true (present), 0 or false (absent), or nothing (unknown).' + hint
             ) from None
 
     def _parse_names(
         self, cell: object, index: dict[str, int], number: int, column: str
-    ) -> dict[str, list[int]]:
+    ) -> tuple[dict[str, list[int]], set[str]]:
+        """The labels of a cell, and names that are to be left out."""
         names = split_names(cell, self.separator)
         if names is None:
             raise ValueError(
-                f'{self._where(number, column)} holds {cell!r}, expected names '
+                f'{self._where(number, column)} holds {brief(cell)}, expected names '
                 f'separated by {self.separator!r}.'
             )
-        present = set()
+        present, left_out = set(), set()
         for name in names:
             if name in index:
                 present.add(index[name])
-            elif self.unknown_names == 'error':
-                raise ValueError(
-                    f"{self._where(number, column)} names '{name}', expected some of "
-                    f"the {len(index)} classes {list(index)}. Set unknown_names='skip'"
-                    ' to leave other names out.'
-                )
+            else:
+                self._check_unknown(name, cell, index, self._where(number, column))
+                left_out.add(name)
         # All other labels are unknown, or all are absent.
         listed = 'absent' if self.unstated_as == UNKNOWN else 'unknown'
-        return {'gt_label': sorted(present), listed: []}
+        return {'gt_label': sorted(present), listed: []}, left_out
+
+    def _check_unknown(
+        self, name: str, cell: object, index: dict[str, int], where: str
+    ) -> None:
+        """Refuse a name that is no class, unless it is to be left out."""
+        doubt = question_list(cell)
+        if doubt:
+            raise ValueError(f'{where} holds {brief(cell)}, which {doubt}.')
+        doubt = question_name(name, self.separator, index)
+        if self.unknown_names == 'error':
+            hint = f' The name {doubt}.' if doubt else ''
+            raise ValueError(
+                f'{where} names {brief(name)}, expected some of the {len(index)} '
+                f'classes {list_some(index)}.{hint} Set '
+                "unknown_names='skip' to leave other names out."
+            )
+        # Left out, the classes in it would be absent without a word.
+        if holds_known(name, self.separator, index):
+            raise ValueError(f'{where} names {brief(name)}, which {doubt}.')
 
     def extra_repr(self) -> list[str]:
         """The extra repr information of the dataset."""
@@ -406,32 +456,37 @@ def find_label_names(
 
     Raises:
         FileNotFoundError: If there is no such table.
-        ValueError: If it has no such column, or a cell does not hold names.
+        ValueError: If it has no such column, a cell does not hold names, or a name may
+            be several names: it holds another character that often separates names, or
+            looks like a list of Python or JSON. If the names are meant like this, give
+            ``classes`` to what reads the table.
     """
-    names = set()
+    rows: dict[str, int] = {}
+    meant = 'If it is the name of a label, give the names of all labels (classes).'
     with open_table(ann_file, delimiter=delimiter) as table:
         if label_column not in table.columns:
             raise ValueError(
                 f"{ann_file} has no column '{label_column}', it has "
-                f'{list(table.columns)}. Set label_column.'
+                f'{list_some(table.columns)}. Set label_column.'
             )
         for number, (cell,) in table.rows([label_column]):
+            where = f"{ann_file}, row {number}, column '{label_column}'"
             found = split_names(cell, separator)
             if found is None:
                 raise ValueError(
-                    f"{ann_file}, row {number}, column '{label_column}' holds "
-                    f'{cell!r}, expected names separated by {separator!r}.'
+                    f'{where} holds {brief(cell)}, expected names separated by '
+                    f'{separator!r}.'
                 )
-            names.update(found)
-    return tuple(sorted(names))
-
-
-def split_names(cell: object, separator: str) -> list[str] | None:
-    """Split a cell (text, a list of strings, or nothing); None for anything else."""
-    if cell is None or cell != cell:
-        return []
-    if isinstance(cell, str):
-        cell = cell.split(separator)
-    if not isinstance(cell, list) or not all(isinstance(name, str) for name in cell):
-        return None
-    return [name.strip() for name in cell if name.strip()]
+            doubt = question_list(cell)
+            if doubt:
+                raise ValueError(f'{where} holds {brief(cell)}, which {doubt}. {meant}')
+            for name in found:
+                rows.setdefault(name, number)
+    for name, number in rows.items():
+        doubt = question_name(name, separator, rows)
+        if doubt:
+            raise ValueError(
+                f"{ann_file}, row {number}, column '{label_column}' names "
+                f'{brief(name)}, which {doubt}. {meant}'
+            )
+    return tuple(sorted(rows))

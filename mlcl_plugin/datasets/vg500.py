@@ -10,6 +10,7 @@ from mmpretrain.registry import DATASETS
 
 from .annotation_files import (
     check_classes,
+    decode_json,
     read_annotation_file,
     read_image_list,
 )
@@ -131,7 +132,7 @@ class VG500(LabelledImages):
         """The images with their labels."""
         names = read_image_list(self.image_list, 'split, image_list', self.data_root)
         labels_of = self._read_labels()
-        backend = fileio.get_file_backend(self.img_prefix, enable_singleton=True)
+        paths = self.image_paths(self.image_list)
         data_list = []
         for name in names:
             if name not in labels_of:
@@ -149,8 +150,7 @@ class VG500(LabelledImages):
                     'to the names of all labels.'
                 )
             if labels or self.keep_unlabelled:
-                img_path = backend.join_path(self.img_prefix, name)
-                data_list.append(dict(img_path=img_path, gt_label=labels))
+                data_list.append(dict(img_path=paths.join(name), gt_label=labels))
         if not data_list:
             raise ValueError(
                 f'{self.image_list}: none of the {len(names)} images has a label. '
@@ -169,11 +169,10 @@ class VG500(LabelledImages):
                 f'{self.ann_file}: {error}. Expected an object with a list of label '
                 'indices for every file name: {"1.jpg": [3, 77], ...}.'
             ) from error
-        except ValueError as error:
-            raise ValueError(
-                f'{self.ann_file} is not valid JSON: {error}. The file may be '
-                'incomplete.'
-            ) from error
+        except (ValueError, RecursionError) as error:
+            # Says what is wrong with it.
+            decode_json(content, self.ann_file)
+            raise ValueError(f'{self.ann_file} cannot be read: {error}') from error
 
     def extra_repr(self) -> list[str]:
         """The extra repr information of the dataset."""

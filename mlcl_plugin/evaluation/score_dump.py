@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.fileio import get, list_from_file, put
+from mmengine.fileio import get, put
 from mmengine.structures import BaseDataElement
 
+from ..names_file import read_names
 from ..targets import check_targets
 from .samples import read_samples
 
@@ -149,7 +150,7 @@ class ScoreDump:
         path = str(path)
         _check_suffix(path)
         if isinstance(classes, str | PathLike):
-            classes = _read_names(str(classes))
+            classes = read_names(classes)
         try:
             content = get(path)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
@@ -231,14 +232,6 @@ def _printable(name: str) -> str:
 def _check_suffix(path: str) -> None:
     if not path.endswith(SUFFIXES):
         raise ValueError(f'A score dump ends with one of {SUFFIXES}, got {path}.')
-
-
-def _read_names(path: str) -> list[str]:
-    try:
-        names = list_from_file(path)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise FileNotFoundError(f'There is no file of names {path}.') from error
-    return [name for name in names if name]
 
 
 def _from_pickle(content: bytes, classes: Sequence[str] | None) -> ScoreDump:

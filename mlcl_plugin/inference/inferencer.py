@@ -84,6 +84,9 @@ class MultiLabelInferencer(BaseInferencer):
         classes (Sequence[str] | str, optional): Names of the labels. None takes those
             in the checkpoint or else those of the config's test dataset;
             ``'numbers'`` calls them 0, 1, 2, ... Defaults to None.
+        max_pixels (int, optional): Most pixels, width times height, of an image file
+            that is read. None takes the limit of the test pipeline, 179 million unless
+            its ``LoadImage`` has another. Defaults to None.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -103,7 +106,9 @@ class MultiLabelInferencer(BaseInferencer):
         decisions: Decisions | str | PathLike | None = None,
         top_k: int | None = None,
         classes: Sequence[str] | str | None = None,
+        max_pixels: int | None = None,
     ):
+        self.max_pixels = max_pixels
         check_precision(precision)
         check_rule_options(thr, decisions, top_k)
         if not isinstance(model, BaseModel):
@@ -120,7 +125,7 @@ class MultiLabelInferencer(BaseInferencer):
         self.rule = find_rule(self.classes, head, thr, decisions, top_k)
 
     def _init_pipeline(self, cfg: Config) -> list[BaseTransform]:
-        return build_pipeline(cfg)
+        return build_pipeline(cfg, self.max_pixels)
 
     @property
     def _device_type(self) -> str:

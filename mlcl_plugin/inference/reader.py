@@ -14,6 +14,8 @@ from mmpretrain.registry import TRANSFORMS
 from torch.utils.data import Dataset
 
 from ..datasets.transforms import LabelsToTargets
+from ..datasets.transforms.load_image import LoadImage
+from ..local_files import check_regular, describe_namesake, to_path
 from .config import config_of_test_dataset, config_scope
 from .error_text import describe_error
 from .pixels import to_bgr, to_thumbnail
@@ -30,8 +32,13 @@ class Item:
     error: str | None = None
 
 
-def build_pipeline(cfg: Config) -> list[BaseTransform]:
+def build_pipeline(cfg: Config, max_pixels: int | None = None) -> list[BaseTransform]:
     """Build the test pipeline of a config, without :class:`LabelsToTargets`.
+
+    Args:
+        cfg (Config): The config.
+        max_pixels (int, optional): Most pixels of an image. Defaults to None: the limit
+            of the pipeline's :class:`LoadImage`.
 
     Returns:
         list[BaseTransform]: The transforms; the first one loads the image.
@@ -55,7 +62,24 @@ def build_pipeline(cfg: Config) -> list[BaseTransform]:
             'The test pipeline must start with LoadImage or LoadImageFromFile, got '
             f'{got}. Other data than image files cannot be used.'
         )
+    transforms[0] = _limit(transforms[0], max_pixels)
     return transforms
+
+
+def _limit(loader: LoadImageFromFile, max_pixels: int | None) -> LoadImageFromFile:
+    """Give a loader a limit of pixels. Both read the same, but MMCV's has none."""
+    if type(loader) is LoadImageFromFile:
+        loader = LoadImage(
+            to_float32=loader.to_float32,
+            color_type=loader.color_type,
+            imdecode_backend=loader.imdecode_backend,
+            ignore_empty=loader.ignore_empty,
+            file_client_args=loader.file_client_args,
+            backend_args=loader.backend_args,
+        )
+    if max_pixels is not None and isinstance(loader, LoadImage):
+        loader.max_pixels = max_pixels
+    return loader
 
 
 class Reader(Dataset):
@@ -90,8 +114,12 @@ class Reader(Dataset):
     def _load(self, image: str | np.ndarray) -> dict:
         """Load a file by the first transform, or do the same with pixels."""
         if isinstance(image, str):
+            image = to_path(image)
             if '://' not in image and not osp.exists(image):
-                raise FileNotFoundError('There is no such file.')
+                raise FileNotFoundError(
+                    f'There is no such file.{describe_namesake(image)}'
+                )
+            check_regular(image)
             results = self.loader(dict(img_path=image))
             if results is None:
                 raise ValueError('The file cannot be read as an image.')

@@ -1,19 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which images the inputs stand for: files, folders, patterns, arrays."""
 
+import base64
+import functools
 import glob
+import logging
 import os
 import os.path as osp
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from mmengine.fileio import get_file_backend
+from mmengine.logging import print_log
+
+from ..local_files import to_path
+from ..plain_text import printable
 
 IMAGE_SUFFIXES = (
+    '.avif',
     '.bmp',
+    '.gif',
+    '.jfif',
     '.jp2',
+    '.jpe',
     '.jpeg',
     '.jpg',
     '.pgm',
@@ -23,7 +36,41 @@ IMAGE_SUFFIXES = (
     '.tiff',
     '.webp',
 )
-"""Suffixes of the files that are taken from a folder, in small or capital letters."""
+"""Suffixes of the files that are taken from a folder, in small or capital letters.
+
+Files of :data:`SAMPLES` are taken only if OpenCV can decode them.
+"""
+# Images of one pixel, to find out what the decoder can read.
+SAMPLES = {
+    '.gif': ('R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=='),
+    '.avif': (
+        'AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUIAAADrbWV0YQAAAAAAAAAhaGRscg'
+        'AAAAAAAAAAcGljdAAAAAAAAAAAAAAAAAAAAAAOcGl0bQAAAAAAAQAAAB5pbG9jAAAAAEQA'
+        'AAEAAQAAAAEAAAETAAAAJAAAAChpaW5mAAAAAAABAAAAGmluZmUCAAAAAAEAAGF2MDFDb2'
+        'xvcgAAAABqaXBycAAAAEtpcGNvAAAAFGlzcGUAAAAAAAAAAQAAAAEAAAAQcGl4aQAAAAAD'
+        'CAgIAAAADGF2MUOBAAwAAAAAE2NvbHJuY2x4AAEADQAGgAAAABdpcG1hAAAAAAAAAAEAAQ'
+        'QBAoMEAAAALG1kYXQSAAoIGAAGiAhoNCAyFh7Hh4VZ3///4sAAAJA1jjxwI2s71Io='
+    ),
+}
+OTHER_IMAGES = (
+    '.arw',
+    '.cr2',
+    '.cr3',
+    '.dng',
+    '.heic',
+    '.heif',
+    '.ico',
+    '.jxl',
+    '.nef',
+    '.orf',
+    '.psd',
+    '.raf',
+    '.rw2',
+    '.svg',
+    '.tga',
+)
+"""Suffixes of images for which OpenCV has no decoder."""
+MAX_SUFFIXES = 5
 
 Input = str | PathLike | np.ndarray
 Inputs = Input | Iterable[Input]
@@ -99,7 +146,7 @@ def iterate_sources(inputs: Inputs, recursive: bool = False) -> Iterator[Source]
             raise ValueError(
                 'Inputs must be paths or numpy arrays, got '
                 f'{type(entry).__name__}. An image of PIL becomes an array by '
-                "np.asarray(image.convert('RGB'))[..., ::-1]."
+                "np.asarray(ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1]."
             )
 
 
@@ -116,22 +163,36 @@ def find_files(path: str, recursive: bool = False) -> list[str]:
     Raises:
         ValueError: If the folder has no image or no file matches the pattern.
     """
+    try:
+        path = to_path(path)
+    except ValueError:
+        # Reading it gives the error, as the error of one image.
+        return [path]
     backend = get_file_backend(path)
     # MMEngine's backends of web servers cannot list folders.
     if hasattr(backend, 'isdir') and backend.isdir(path):
         names = backend.list_dir_or_file(path, list_dir=False, recursive=recursive)
-        paths = sorted(
-            backend.join_path(path, name)
-            for name in names
-            if name.lower().endswith(IMAGE_SUFFIXES)
-        )
+        suffixes, paths = readable_suffixes(), []
+        others: Counter[str] = Counter()
+        for name in names:
+            if name.lower().endswith(suffixes):
+                paths.append(backend.join_path(path, name))
+            else:
+                others[osp.splitext(name)[1].lower()] += 1
+        passed_over = _describe_passed_over(others)
         if not paths:
             hint = '' if recursive else ' Folders inside of it need recursive=True.'
             raise ValueError(
                 f'There is no image in the folder {path} (suffixes '
-                f'{", ".join(IMAGE_SUFFIXES)}).{hint}'
+                f'{", ".join(suffixes)}).{passed_over}{hint}'
             )
-        return paths
+        if passed_over:
+            print_log(
+                f'{path}: {len(paths):,} images taken.{passed_over}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return sorted(paths)
     # The name of a file may look like a pattern.
     if glob.has_magic(path) and '://' not in path and not osp.exists(path):
         paths = sorted(
@@ -143,8 +204,48 @@ def find_files(path: str, recursive: bool = False) -> list[str]:
     return [path]
 
 
+@functools.cache
+def readable_suffixes() -> tuple[str, ...]:
+    """Suffixes of the files that are taken from a folder and can be decoded."""
+    return tuple(
+        suffix
+        for suffix in IMAGE_SUFFIXES
+        if suffix not in SAMPLES or _can_decode(base64.b64decode(SAMPLES[suffix]))
+    )
+
+
+def _can_decode(content: bytes) -> bool:
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), 1) is not None
+    except cv2.error:
+        return False
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _describe_passed_over(others: Counter) -> str:
+    """A sentence that counts files by their suffix, with a blank before it, or ''."""
+    if not others:
+        return ''
+    parts = []
+    for suffix, number in others.most_common(MAX_SUFFIXES):
+        why = ' (no decoder)' if suffix in (*OTHER_IMAGES, *SAMPLES) else ''
+        name = printable(suffix) or 'without a suffix'
+        parts.append(f'{number:,} {name}{why}')
+    more = others.total() - sum(n for _, n in others.most_common(MAX_SUFFIXES))
+    if more:
+        parts.append(f'{more:,} others')
+    noun = 'file was' if others.total() == 1 else 'files were'
+    return f' {others.total():,} other {noun} passed over: {", ".join(parts)}.'
+
+
 def absolute_path(path: str) -> str:
     """Make the path of a local file absolute; leave a URL as it is."""
+    try:
+        path = to_path(path)
+    except ValueError:
+        return path
     return path if '://' in path else osp.abspath(path)
 
 

@@ -106,6 +106,7 @@ def test_damaged_images(damaged):
     assert val.problems == {
         'missing image': 0,
         'unreadable image': 0,
+        'damage inside an image': 0,
         'annotation': 0,
     }
     # without a look at files, nothing is known about them
@@ -496,3 +497,131 @@ def test_process_that_dies(tiny_coco):
     assert finding.level == 'error' and finding.splits == ('train',)
     assert re.search('images 0 to 31 of 7.*workers=0', finding.message)
     assert [split.names for split in report.splits] == [('val',)]
+
+
+def test_labels_that_differ_only_in_spelling(tmp_path):
+    """'café' is written with one character and with two."""
+    names = ['cat', 'Cat', ' dog', 'dog', 'caf\u00e9', 'cafe\u0301', 'traffic_light']
+    names += ['traffic light', '猫', 'owl']
+    for name in ('train', 'val'):
+        rows = [['image', *names], ['a.jpg', *['1'] * 10], ['b.jpg', *['0'] * 10]]
+        text = ''.join(','.join(row) + '\n' for row in rows)
+        (tmp_path / f'{name}.csv').write_text(text, encoding='utf-8')
+    splits = [
+        dict(type='TabularMultiLabel', ann_file=f'{tmp_path}/{name}.csv')
+        for name in ('train', 'val')
+    ]
+    report = check_datasets(config(*splits), read_files=False)
+    same, blank = found(report, 'names of labels')
+    assert (same.level, same.splits, same.count) == ('warning', ('train', 'val'), 4)
+    assert same.message.startswith('8 labels differ from another one only in capital')
+    assert same.examples == (
+        "'cat' = 'Cat'",
+        "' dog' = 'dog'",
+        "'caf\\xe9' = 'cafe\\u0301'",
+        "'traffic_light' = 'traffic light'",
+    )
+    assert (blank.count, blank.examples) == (1, ("' dog'",))
+    assert blank.message.startswith('1 of 10 labels is written with a blank')
+
+
+def test_vectors_of_two_labels_read_as_indices(tmp_path):
+    """[0, 1] and [1, 0] may be indices or vectors; [0, 0] can be a vector only."""
+    items = [[0, 1], [1, 0], [0, 1]]
+    content = dict(
+        metainfo=dict(classes=['cat', 'dog']),
+        data_list=[
+            dict(img_path=f'{i}.jpg', gt_label=labels) for i, labels in enumerate(items)
+        ],
+    )
+    path = tmp_path / 'train.json'
+    path.write_text(json.dumps(content))
+    cfg = config(dict(type='MultiLabelDataset', ann_file=str(path)))
+    (finding,) = found(check_datasets(cfg, read_files=False), 'always present')
+    assert (finding.level, finding.examples) == ('warning', ('cat', 'dog'))
+    assert '2 of 2 labels are present in all images. Are vectors' in finding.message
+    content['data_list'] += [
+        dict(img_path='a.jpg', gt_label=[0, 0]),
+        dict(img_path='b.jpg', gt_label=[1, 1]),
+    ]
+    path.write_text(json.dumps(content))
+    (finding,) = found(check_datasets(cfg, read_files=False), 'annotation')
+    assert (finding.level, finding.count) == ('error', 2)
+    assert 'looks like a vector with one entry per label' in finding.examples[0]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_damage_inside_a_jpeg(tmp_path, workers, capfd):
+    """Half of the pixels are lost, and the end marker is there."""
+    rng = np.random.default_rng(0)
+    sound = cv2.imencode('.jpg', rng.integers(0, 255, (64, 64, 3)).astype(np.uint8))[1]
+    sound = sound.tobytes()
+    half = len(sound) // 2
+    contents = dict(
+        sound=sound,
+        zeros=sound[:half] + bytes(half) + sound[-2:],
+        stray=sound[:-2] + bytes(51) + sound[-2:],
+    )
+    rows = ''
+    for name, content in contents.items():
+        (tmp_path / f'{name}.jpg').write_bytes(content)
+        rows += f'{name}.jpg,{int(name == "zeros")}\n'
+    (tmp_path / 'a.csv').write_text(f'image,cat\n{rows}')
+    train = dict(
+        type='TabularMultiLabel',
+        ann_file=f'{tmp_path}/a.csv',
+        data_prefix=str(tmp_path),
+        pipeline=[dict(type='LoadImage')],
+    )
+    report = check_datasets(config(train), workers)
+    (finding,) = found(report, 'damage inside an image')
+    assert (finding.level, finding.count) == ('warning', 2)
+    assert finding.message.startswith('2 of 3 images are damaged inside: pixels may')
+    names = [text.partition(': Corrupt JPEG data')[0] for text in finding.examples]
+    assert names == [f'{tmp_path}/zeros.jpg', f'{tmp_path}/stray.jpg']
+    assert report.ok
+    assert '| images damaged inside' in report.to_markdown('')
+    assert report.splits[0].images.picture(1).shape == (64, 64, 3)
+    # what the decoder prints names no file
+    assert 'Corrupt' not in capfd.readouterr().err
+
+
+def test_missing_images_that_look_like_others(tmp_path):
+    names = ['sub\\g.jpg', 'e.jpg ', 'caf\u00e9.jpg', 'none.jpg']
+    for name in ('sub/g.jpg', 'e.jpg', 'cafe\u0301.jpg'):
+        path = tmp_path / 'images' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    rows = ''.join(f'{name},{i % 2}\n' for i, name in enumerate(names))
+    (tmp_path / 'a.csv').write_text(f'image,cat\n{rows}', encoding='utf-8')
+    root = f'{tmp_path}/images'
+    train = dict(type='TabularMultiLabel', ann_file=f'{tmp_path}/a.csv')
+    report = check_datasets(config(train | dict(data_prefix=root)))
+    (finding,) = found(report, 'missing image')
+    assert finding.examples == (
+        f"'{root}/sub\\\\g.jpg': There is '{root}/sub/g.jpg': with / instead of \\.",
+        f"'{root}/e.jpg ': There is '{root}/e.jpg': without blanks.",
+        f"{root}/caf\u00e9.jpg: There is '{root}/cafe\\u0301.jpg': another form of "
+        'Unicode.',
+        f'{root}/none.jpg',
+    )
+
+
+def test_images_that_would_block_or_fill_memory(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    (tmp_path / 'zero.jpg').symlink_to('/dev/zero')
+    header = b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + (60_000).to_bytes(4, 'big') * 2
+    (tmp_path / 'huge.png').write_bytes(header + bytes(20))
+    (tmp_path / 'a.csv').write_text('image,cat\npipe.jpg,1\nzero.jpg,0\nhuge.png,1\n')
+    train = dict(
+        type='TabularMultiLabel',
+        ann_file=f'{tmp_path}/a.csv',
+        data_prefix=str(tmp_path),
+        pipeline=[dict(type='LoadImage', max_pixels=10**9)],
+    )
+    (finding,) = found(check_datasets(config(train)), 'unreadable image')
+    for text, part in zip(
+        finding.examples, ('named pipe', 'a device', '60,000 x 60,000 pixels')
+    ):
+        assert part in text
+    assert 'max_pixels=1000000000' in finding.examples[2]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import copy
 import json
+import time
 
 import cv2
 import numpy as np
@@ -298,3 +299,111 @@ def test_no_image_left(build, instances):
     instances['images'] = []
     with pytest.raises(ValueError, match='no image is left'):
         build(instances, keep_unlabelled=True)
+
+
+def crowd(instances, value):
+    instances['annotations'][3]['iscrowd'] = value
+    return instances
+
+
+@pytest.mark.parametrize(
+    ('value', 'is_crowd'),
+    [('0', 0), ('1', 1), ('false', 0), ('True', 1), (False, 0), (True, 1), (0.0, 0)]
+    + [(None, 0)],
+)
+def test_crowd_as_other_tools_write_it(build, instances, value, is_crowd):
+    """Image 20 has the box of annotations[3] only."""
+    dataset = build(crowd(instances, value), with_crowd=False)
+    found = {dataset.get_data_info(i)['img_id'] for i in range(len(dataset))}
+    assert found == ({10, 30} if is_crowd else {10, 20, 30})
+
+
+@pytest.mark.parametrize('value', ['maybe', 2, [], {}, '', 0.5])
+def test_crowd_that_is_neither(build, instances, value):
+    message = r'annotations\[3\] \(id 4\) has iscrowd .*, expected 0 or 1'
+    with pytest.raises(ValueError, match=message):
+        build(crowd(instances, value), with_crowd=False)
+    assert len(build(instances)) == 3
+
+
+def paths(dataset):
+    return [dataset.get_data_info(i)['img_path'][-5:] for i in range(len(dataset))]
+
+
+@pytest.mark.parametrize('change', ['nan', 'mark', 'float', 'all', 'utf-16'])
+def test_json_of_other_tools(build, instances, tmp_path, change):
+    """NaN of pandas, byte order marks of Windows, ids that became 1.0."""
+    if change in ('nan', 'all'):
+        instances['annotations'][0]['area'] = float('nan')
+    if change in ('float', 'all'):
+        for entry in instances['annotations']:
+            entry['image_id'] = float(entry['image_id'])
+            entry['category_id'] = float(entry['category_id'])
+    content = json.dumps(instances)
+    dataset = build(content)
+    encoding = {'mark': 'utf-8-sig', 'all': 'utf-8-sig'}.get(change, 'utf-8')
+    encoding = 'utf-16' if change == 'utf-16' else encoding
+    (tmp_path / 'annotations/instances.json').write_text(content, encoding=encoding)
+    dataset = DATASETS.build(
+        dict(
+            type='CocoMultiLabel',
+            ann_file=str(tmp_path / 'annotations/instances.json'),
+        )
+    )
+    assert paths(dataset) == ['c.png', 'a.png', 'b.png']
+    assert dataset.get_data_info(1)['gt_label'] == [0, 2]
+    assert isinstance(dataset.get_data_info(1)['img_id'], int)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('image_id', '10', r"'10' \(text\), but the id under 'images' is 10 \(a num"),
+        ('category_id', '90', r"'90' \(text\), but the id under 'categories' is 90"),
+        ('image_id', '010x', "'010x', which is none of the 4 ids under 'images'"),
+        ('image_id', '9' * 5000, 'characters.* none of the 4 ids'),
+        ('image_id', 1.5, r"expected a number or a string under 'image_id' .* got 1.5"),
+        ('image_id', float('inf'), 'got inf'),
+    ],
+)
+def test_ids_of_two_types(build, instances, key, value, message):
+    instances['annotations'][0][key] = value
+    with pytest.raises(ValueError, match=message) as error:
+        build(instances)
+    assert len(str(error.value)) < 500
+
+
+def test_number_where_the_images_have_text(build, instances):
+    for image in instances['images']:
+        image['id'] = str(image['id'])
+    message = (
+        r"has image_id 10 \(a number\), but the id under 'images' is '10' \(text\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        build(instances)
+
+
+@pytest.mark.parametrize('where', ['alone', 'beside'])
+def test_nested_too_deeply(build, where):
+    content = '[' * 100_000 + ']' * 100_000
+    if where == 'beside':
+        content = f'{{"images": [], "annotations": [], "categories": {content}}}'
+    with pytest.raises(ValueError, match='instances.json is nested too deeply'):
+        build(content)
+
+
+def test_number_of_many_digits(build, instances):
+    content = json.dumps(instances).replace('"id": 30', f'"id": {"1" * 5000}')
+    with pytest.raises(ValueError, match='instances.json cannot be read.*digits'):
+        build(content)
+
+
+def test_ten_thousand_categories(build, instances):
+    """Reading them takes no time that grows with its square."""
+    instances['categories'] += [
+        dict(id=100 + i, name=f'label {i}') for i in range(20_000)
+    ]
+    content = json.dumps(instances)
+    start = time.process_time()
+    assert len(build(content).metainfo['classes']) == 20_003
+    assert time.process_time() - start < 1

@@ -15,6 +15,11 @@ from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS
 
 from mlcl_plugin.datasets import HideLabels, LabelsToTargets
+from mlcl_plugin.datasets.name_cells import (
+    question_list,
+    question_name,
+    split_names,
+)
 from mlcl_plugin.datasets.tabular_multi_label import TabularMultiLabel, find_label_names
 from mlcl_plugin.engine import set_default_dataloader_cfg
 from mlcl_plugin.models.utils import collect_targets
@@ -245,7 +250,8 @@ def test_round_trip_of_columns(tmp_path_factory, table, suffix, cache):
         os.utime(path, (1e9, 1e9))
         options = dict(cache_dir=str(root / 'cache'))
     for _ in range(1 + cache):
-        dataset = build(path, data_prefix='x', classes=None, **options)
+        options |= dict(data_prefix='x', allow_outside=True)
+        dataset = build(path, classes=None, **options)
         assert dataset.metainfo['classes'] == tuple(classes)
         found, scores = read(dataset)
         # an absolute path stays what it is
@@ -273,7 +279,15 @@ def test_round_trip_of_names(tmp_path_factory, table, suffix):
     found, scores = read(build(path, classes=classes))
     assert found == images
     assert scores == [[int(value == 1) for value in row] for row in targets]
-    assert set(find_label_names(str(path))) <= set(classes)
+    names = {name for cell in cells for name in split_names(cell, ';')}
+    if any(map(question_list, cells)) or any(
+        question_name(name, ';', names) for name in names
+    ):
+        # Such as 'a,b', which may be two.
+        with pytest.raises(ValueError, match='give the names of all labels'):
+            find_label_names(str(path))
+    else:
+        assert set(find_label_names(str(path))) == names
 
 
 @pytest.mark.parametrize('unknown', [0.01, 0.99])
@@ -307,10 +321,15 @@ def test_thousands_of_labels(tmp_path, unknown):
         ('image,a\n1.jpg,1\n\n1.jpg,1\n', "row 4, column 'image' .*'1.jpg', as row 2"),
         ('image,a\n,1\n', "row 2, column 'image' holds '', expected the path"),
         ('image,a,b\n1.jpg,1,2\n', "row 2, column 'b' holds '2', expected 1"),
-        ('image,a,b\n1.jpg,1,0\n2.jpg,-1,0\n', "row 3, column 'a' holds '-1'"),
+        (
+            'image,a,b\n1.jpg,1,0\n2.jpg,-1,0\n',
+            "row 3, column 'a' holds '-1'",
+        ),
         ('image,a\n1.jpg,yes\n', "holds 'yes', expected 1 .* 0 .*nothing"),
         ('image,a\n1.jpg,0.5\n', "holds '0.5'"),
-        ('image,a\n1.jpg,True\n', "holds 'True'"),
+        ('image,a\n1.jpg,10\n', "holds '10'"),
+        ('image,a\n1.jpg,1.01\n', "holds '1.01'"),
+        ('image,a\n1.jpg,-1.0\n', "holds '-1.0', .* write 0, or nothing"),
         ('image,a\n1.jpg,"1\n', 'row 2.*quote'),
         ('image,"a"b\n1.jpg,1\n', 'row 1.*quote'),
     ],
@@ -444,3 +463,104 @@ def test_in_a_dataloader(tmp_path, pipeline):
     views = batch['inputs'] if pipeline == 'two_view_pipeline' else [batch['inputs']]
     assert [tuple(view.shape) for view in views] == [(3, 3, 224, 224)] * len(views)
     assert collect_targets(batch['data_samples'], 3).tolist() == TARGETS
+
+
+@pytest.mark.parametrize(
+    ('cells', 'targets'),
+    [
+        (('True', 'False', 'NaN'), [1, 0, -1]),
+        (('TRUE', 'FALSE', ''), [1, 0, -1]),
+        (('true', ' false ', 'None'), [1, 0, -1]),
+        (('1.00', '0.000', 'null'), [1, 0, -1]),
+        (('1.', '00', '<NA>'), [1, 0, -1]),
+    ],
+)
+def test_other_spellings_of_values(table, cells, targets):
+    """What pandas, Excel and databases write; Parquet files hold the same values."""
+    dataset = build(table, f'image,a,b,c\n1.jpg,{",".join(cells)}\n')
+    assert read(dataset)[1] == [targets]
+    dataset = build(table, unstated_as=0)
+    assert read(dataset)[1] == [[1, 0, 0]]
+
+
+LIST = 'looks like a list of Python or JSON'
+
+
+@pytest.mark.parametrize(
+    ('cells', 'message'),
+    [
+        (['"cat,dog"', 'cat'], "names 'cat,dog', which .* set separator=','"),
+        (['cat|dog'], r"names 'cat\|dog', which .* set separator='\|'"),
+        (['dog#cat', 'dog'], "set separator='#'"),
+        (['cat\tdog'], r"set separator='\\t'"),
+        # common inside names: questioned only if all parts are names of their own
+        (['cat/dog', 'cat', 'dog'], "names 'cat/dog', .*separator='/'"),
+        (['cat dog', 'cat;dog'], "names 'cat dog', .*separator=' '"),
+        (["\"['cat', 'dog']\""], f'row 2, .*{LIST}'),
+        (['"[""cat""]"'], LIST),
+        (["{'cat'}"], LIST),
+        (["\"('cat', 'dog')\""], LIST),
+        (["['cat' 'dog']"], LIST),
+        (['[]'], LIST),
+        (['cat', 'None'], 'row 3, .*for nothing: leave the cell empty'),
+        (['nan'], 'for nothing'),
+        (["'cat';'dog'"], 'quotes around it'),
+    ],
+)
+def test_names_separated_in_another_way(table, cells, message):
+    """Each would be a label of its own: 'cat,dog' beside 'cat'."""
+    rows = ''.join(f'{i}.jpg,{cell}\n' for i, cell in enumerate(cells))
+    table.write_text(f'image,labels\n{rows}')
+    with pytest.raises(ValueError, match=f'labels.csv, .*{message}.*all labels'):
+        find_label_names(str(table))
+    # Neither a class nor, left out, a class that is absent without a word.
+    with pytest.raises(ValueError, match='labels.csv, row'):
+        build(table, classes=['cat', 'dog'])
+
+
+@pytest.mark.parametrize('cell', ['cat|dog', "\"['cat', 'dog']\"", '"cat,owl"'])
+def test_names_that_would_be_left_out_with_classes_in_them(table, cell):
+    text = f'image,labels\n0.jpg,{cell}\n1.jpg,owl\n'
+    with pytest.raises(ValueError, match='row 2.* separator=|row 2.*Python or JSON'):
+        build(table, text, classes=['cat', 'dog'], unknown_names='skip')
+
+
+def test_names_that_look_like_several(table):
+    """Names in ``classes`` are what they are."""
+    classes = ['cat,dog', 'None', '[x]', 'cat', 'C#', 'living room', 'room']
+    text = 'image,labels\n0.jpg,"cat,dog;C#;[x]"\n1.jpg,None;living room\n'
+    scores = read(build(table, text, classes=classes))[1]
+    assert scores == [[1, 0, 1, 0, 1, 0, 0], [0, 1, 0, 0, 0, 1, 0]]
+    table.write_text('image,labels\n0.jpg,C#;living room;rock & roll\n1.jpg,room\n')
+    found = find_label_names(str(table))
+    assert found == ('C#', 'living room', 'rock & roll', 'room')
+
+
+def test_split_with_blanks_or_in_other_letters(table):
+    text = 'image,a,split\n1.jpg,1,train\n2.jpg,0,train \n3.jpg,1, val\n'
+    options = dict(classes=['a'], split='train')
+    assert read(build(table, text, **options))[0] == ['1.jpg', '2.jpg']
+    message = "row 5, column 'split' holds 'Train', .*set split='Train'"
+    with pytest.raises(ValueError, match=message):
+        build(table, text + '4.jpg,1,Train\n', **options)
+    # of no concern to another split
+    assert len(build(table, split='val', classes=['a'])) == 1
+
+
+def test_ten_thousand_columns(table):
+    """Reading the header takes no time that grows with its square."""
+    names = [f'label {i}' for i in range(10_000)]
+    text = f'image,{",".join(names)}\n1.jpg,{",".join("0" * 10_000)}\n'
+    start = time.process_time()
+    assert build(table, text).metainfo['classes'] == tuple(names)
+    assert build(table, classes=names).metainfo['classes'] == tuple(names)
+    assert time.process_time() - start < 1
+
+
+def test_message_names_some_of_many_classes(table):
+    text = f'image,labels\n1.jpg,{"x" * 100_000}\n'
+    with pytest.raises(
+        ValueError, match=r'100,002 characters.*\(5,000 in all\)'
+    ) as error:
+        build(table, text, classes=[f'label {i}' for i in range(5000)])
+    assert len(str(error.value)) < 2000

@@ -204,3 +204,63 @@ def test_list_in_another_encoding(root):
     (root / 'ImageSets/Main/train.txt').write_bytes('caf\xe9\n'.encode('latin-1'))
     with pytest.raises(ValueError, match=r'train.txt is not UTF-8'):
         build(root)
+
+
+@pytest.mark.parametrize('word', ['true', ' True ', 'FALSE', '0 '])
+def test_difficult_as_a_word(root, word):
+    path = root / 'Annotations/000007.xml'
+    path.write_text(xml([('aeroplane', word)]))
+    item = items(build(root))[1]
+    key = 'gt_label_difficult' if 'rue' in word else 'gt_label'
+    assert item[key] == [0]
+
+
+OBJECTS = '<object><name>dog</name></object><object><name>cat</name></object>'
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        f'<annotation xmlns="http://example.org/voc">{OBJECTS}</annotation>',
+        f'<x:annotation xmlns:x="urn:x">{OBJECTS}</x:annotation>',
+        f'<annotations>{OBJECTS}</annotations>',
+    ],
+)
+def test_namespace_or_another_root(root, content):
+    (root / 'Annotations/000007.xml').write_text(content)
+    assert items(build(root))[1]['gt_label'] == [7, 11]
+
+
+def test_all_elements_in_a_namespace(root):
+    content = xml([('boat', 1), ('dog', 0)])
+    content = content.replace('</', '<\\').replace('<', '<v:').replace('<v:\\', '</v:')
+    content = content.replace('<v:annotation', '<v:annotation xmlns:v="urn:voc"', 1)
+    (root / 'Annotations/000007.xml').write_text(content)
+    item = items(build(root))[1]
+    assert (item['gt_label'], item['gt_label_difficult']) == ([11], [3])
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (
+            f'<xml><annotation>{OBJECTS}</annotation></xml>',
+            'root is <xml>.*0 of 2 objects',
+        ),
+        (f'<annotation><objects>{OBJECTS}</objects></annotation>', '0 of 2 objects'),
+        (f'<annotation>{OBJECTS}<more>{OBJECTS}</more></annotation>', '2 of 4 objects'),
+        (f'<annotation>{OBJECTS.replace("object", "Object")}</annotation>', '0 of 2'),
+        ('<kml><Document/></kml>', 'has the root <kml>, expected <annotation>'),
+    ],
+)
+def test_objects_that_are_elsewhere(root, content, message):
+    """Their labels would be absent without a word."""
+    (root / 'Annotations/000007.xml').write_text(content)
+    with pytest.raises(ValueError, match=f'000007.xml.*{message}'):
+        build(root)
+
+
+def test_image_twice_in_a_list(root):
+    (root / 'ImageSets/Main/train.txt').write_text('000005\n000007\n000005\n')
+    with pytest.raises(ValueError, match="train.txt names '000005' 2 times"):
+        build(root)

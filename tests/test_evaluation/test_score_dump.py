@@ -159,7 +159,9 @@ def test_names_for_a_pickle_without(tmp_path):
         assert_same(ScoreDump.load(path, classes), expected)
     with pytest.raises(ValueError, match='2 classes but pred_score has 3'):
         ScoreDump.load(path, ['0', '1'])
-    with pytest.raises(FileNotFoundError, match='no file of names .*gone.txt'):
+    with pytest.raises(
+        FileNotFoundError, match="no file '.*gone.txt' with one class name"
+    ):
         ScoreDump.load(path, tmp_path / 'gone.txt')
 
 

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
+
+import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from mlcl_plugin.inference.sources import (
     Source,
     common_folder,
     find_files,
+    iterate_sources,
     select_sources,
 )
 
@@ -65,3 +70,18 @@ def test_common_folder(paths, expected):
     sources = [Source(path, path) for path in paths]
     sources.append(Source('array 0', np.zeros((1, 1), np.uint8)))
     assert common_folder(sources) == expected
+
+
+def test_advice_for_images_of_pil(tmp_path):
+    """It turns an image as its EXIF says, which reading the file does, too."""
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 6, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / 'a.png', exif=exif)
+    image = Image.open(tmp_path / 'a.png')
+    with pytest.raises(ValueError, match='An image of PIL becomes') as error:
+        list(iterate_sources([image]))
+    advice = re.search(r'by (np\..*)\.$', str(error.value))[1]
+    names = dict(np=np, ImageOps=ImageOps, image=image)
+    array = eval(advice, names)
+    np.testing.assert_array_equal(array, cv2.imread(str(tmp_path / 'a.png')))

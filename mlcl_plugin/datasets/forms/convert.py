@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..annotation_files import read_classes
+from ..annotation_files import decode_json, read_classes
 from .coco import CocoForm
 from .files import write_files
 from .form import Files, Form, ReadOptions, WriteOptions
@@ -189,9 +189,12 @@ def _candidates(path: Path) -> list[str]:
 
 def _read_keys(path: Path) -> set[str]:
     """The keys of a JSON object, whose values are not parsed."""
+    encoded = path.read_bytes()
     try:
-        return set(msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw]))
+        return set(msgspec.json.decode(encoded, type=dict[str, msgspec.Raw]))
     except msgspec.ValidationError:
         return set()
-    except msgspec.DecodeError as error:
-        raise ValueError(f'{path} is not valid JSON: {error}.') from error
+    # A byte order mark, NaN, or nothing that is JSON.
+    except (msgspec.DecodeError, RecursionError):
+        content = decode_json(encoded, str(path))
+        return set(content) if isinstance(content, dict) else set()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ...local_files import check_regular, describe_namesake
 from .form import WriteOptions
 from .image_labels import ImageLabels
 
@@ -29,15 +30,18 @@ def read_sizes(labels: ImageLabels, options: WriteOptions) -> list[Size] | None:
         return None
     root, sizes = Path(options.image_root), []
     for image in labels.images:
+        path = str(root / image)
+        check_regular(path)
         try:
-            with Image.open(root / image) as picture:
+            with Image.open(path) as picture:
                 sizes.append(picture.size)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"There is no image file '{root / image}'. Check the image root: with "
-                'the paths of the annotation it must lead to the images.'
+                f'There is no image file {path!r}.{describe_namesake(path)} Check the '
+                'image root: with the paths of the annotation it must lead to the '
+                'images.'
             ) from error
-        except OSError as error:
+        except (OSError, Image.DecompressionBombError) as error:
             raise ValueError(
                 f"Cannot read the size of the image '{root / image}': {error}"
             ) from error

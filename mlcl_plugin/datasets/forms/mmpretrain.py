@@ -37,6 +37,7 @@ class MMPretrainForm(Form):
             AssertionError,
             AttributeError,
             KeyError,
+            RecursionError,
             TypeError,
             ValueError,
         ) as error:

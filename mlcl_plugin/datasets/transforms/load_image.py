@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load an image, with errors that name the file and the reason."""
 
+import logging
+
 import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
+from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
 
-JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
+from ...local_files import check_regular, describe_namesake, to_path
+from .image_header import JPEG_SCAN, JPEG_START, image_size
+
+JPEG_END = b'\xff\xd9'
+MAX_PIXELS = 178_956_970
+"""Most pixels of an image by default, as in Pillow: half a gigabyte in colour."""
 
 
 def is_truncated_jpeg(content: bytes) -> bool:
@@ -32,8 +40,13 @@ def is_truncated_jpeg(content: bytes) -> bool:
     position = 2
     while position + 4 <= len(content):
         marker = content[position + 1]
-        if content[position] != 0xFF or marker == 0xFF:
-            # A stray or a fill byte: decoders skip both.
+        if content[position] != 0xFF:
+            # Decoders skip stray bytes.
+            position = content.find(b'\xff', position)
+            if position < 0:
+                return True
+        elif marker == 0xFF:
+            # So they do with a fill byte.
             position += 1
         elif marker == JPEG_SCAN:
             return JPEG_END not in content[position:]
@@ -48,7 +61,11 @@ class LoadImage(LoadImageFromFile):
     """Load an image from a file, naming the file when that fails.
 
     For sound files the same as :class:`mmcv.transforms.LoadImageFromFile`. An
-    incomplete JPEG is an error, even if the decoder accepts it.
+    incomplete JPEG is an error, even if the decoder accepts it. So is an image of too
+    many pixels, before it is decoded: a small file may hold a huge one.
+
+    Of an animation the first frame is read. Images are turned as their EXIF says,
+    unless ``color_type='unchanged'``.
 
     **Required Keys:**
 
@@ -62,15 +79,44 @@ class LoadImage(LoadImageFromFile):
     - ori_shape (tuple[int, int]): ``(H, W)``.
 
     Args:
-        *args, **kwargs: As for :class:`mmcv.transforms.LoadImageFromFile`. With
-            ``ignore_empty=True``, a file that cannot be loaded gives None instead of
-            an error, and the dataset takes another image.
+        *args: As for :class:`mmcv.transforms.LoadImageFromFile`.
+        max_pixels (int, optional): Most pixels, width times height, that an image may
+            have. None sets no limit. Defaults to :data:`MAX_PIXELS`, 179 million.
+        unreadable (str): What to do with files that are missing or cannot be read:
+            'error', or 'skip', which lets a dataset for training take another image.
+            Skipped files are named in the log. Defaults to 'error'.
+        max_unreadable (int): Most files that are skipped, in each process that reads
+            images; one more is an error. Defaults to 100.
+        **kwargs: As for :class:`mmcv.transforms.LoadImageFromFile`. ``ignore_empty=
+            True`` skips files without limit and log.
 
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If there is no ``img_path``, or the file cannot be read, is
             empty, is not an image or is incomplete.
     """
+
+    def __init__(
+        self,
+        *args,
+        max_pixels: int | None = MAX_PIXELS,
+        unreadable: str = 'error',
+        max_unreadable: int = 100,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if max_pixels is not None and max_pixels < 1:
+            raise ValueError(f'max_pixels must be 1 or more, got {max_pixels}.')
+        if unreadable not in ('error', 'skip'):
+            raise ValueError(
+                f"unreadable must be 'error' or 'skip', got {unreadable!r}."
+            )
+        if max_unreadable < 0:
+            raise ValueError(f'max_unreadable must be 0 or more, got {max_unreadable}.')
+        self.max_pixels = max_pixels
+        self.unreadable = unreadable
+        self.max_unreadable = max_unreadable
+        self._skipped: set[str] = set()
 
     def transform(self, results: dict) -> dict | None:
         """Load the image of ``results['img_path']``.
@@ -79,8 +125,8 @@ class LoadImage(LoadImageFromFile):
             results (dict): Result dict of a dataset.
 
         Returns:
-            dict, optional: ``results`` with the keys listed above. With
-            ``ignore_empty``, None for a file that cannot be loaded.
+            dict, optional: ``results`` with the keys listed above. None for a file
+            that cannot be loaded and is skipped.
         """
         path = results.get('img_path')
         if path is None:
@@ -89,8 +135,11 @@ class LoadImage(LoadImageFromFile):
             )
         try:
             img = self.decode(self.read_file(path), path)
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError) as error:
             if self.ignore_empty:
+                return None
+            if self.unreadable == 'skip':
+                self._count_skipped(path, error)
                 return None
             raise
         if self.to_float32:
@@ -100,6 +149,23 @@ class LoadImage(LoadImageFromFile):
         results['img_shape'] = img.shape[:2]
         results['ori_shape'] = img.shape[:2]
         return results
+
+    def _count_skipped(self, path: str, error: Exception) -> None:
+        """Count and log a file that cannot be read."""
+        if path in self._skipped:
+            return
+        self._skipped.add(path)
+        number = len(self._skipped)
+        if number > self.max_unreadable:
+            raise ValueError(
+                f'{number} images cannot be read, more than max_unreadable='
+                f'{self.max_unreadable}. The log names them, the last one is: {error}'
+            ) from error
+        print_log(
+            f'Skipped, {number} of at most {self.max_unreadable}: {error}',
+            logger='current',
+            level=logging.WARNING,
+        )
 
     def read_file(self, path: str) -> bytes:
         """Read the bytes of an image file.
@@ -112,8 +178,11 @@ class LoadImage(LoadImageFromFile):
 
         Raises:
             FileNotFoundError: If the file does not exist.
-            ValueError: If it cannot be read.
+            ValueError: If it cannot be read, or is a pipe or device.
         """
+        path = to_path(path)
+        if '://' not in path and self.file_client_args is None:
+            check_regular(path)
         try:
             if self.file_client_args is not None:
                 client = fileio.FileClient.infer_client(self.file_client_args, path)
@@ -121,12 +190,15 @@ class LoadImage(LoadImageFromFile):
             return fileio.get(path, backend_args=self.backend_args)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileNotFoundError(
-                f"There is no image file '{path}'. Check data_root and data_prefix "
-                'of the dataset: together with the file names of the annotation '
-                'file they must lead to the images.'
+                f'There is no image file {path!r}.{describe_namesake(path)} Check '
+                'data_root and data_prefix of the dataset: together with the file '
+                'names of the annotation file they must lead to the images.'
             ) from error
-        except OSError as error:
-            raise ValueError(f"Cannot read the image file '{path}': {error}") from error
+        # ValueError for a path with a zero byte.
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f'Cannot read the image file {path!r:.300}: {error!s:.300}'
+            ) from error
 
     def decode(self, content: bytes, path: str) -> np.ndarray:
         """Decode the bytes of an image file.
@@ -139,7 +211,8 @@ class LoadImage(LoadImageFromFile):
             np.ndarray: The image ``(H, W, C)``.
 
         Raises:
-            ValueError: If the file is empty, not an image or incomplete.
+            ValueError: If the file is empty, not an image or incomplete, or has more
+                than ``max_pixels``.
         """
         if not content:
             raise ValueError(
@@ -150,6 +223,7 @@ class LoadImage(LoadImageFromFile):
                 f"The image file '{path}' is incomplete: it has {len(content)} bytes, "
                 'but no end-of-image marker of JPEG. Fetch or extract it again.'
             )
+        self._check_pixels(content, path)
         try:
             img = mmcv.imfrombytes(
                 content, flag=self.color_type, backend=self.imdecode_backend
@@ -166,3 +240,14 @@ class LoadImage(LoadImageFromFile):
                 'Fetch or extract it again.'
             )
         return img
+
+    def _check_pixels(self, content: bytes, path: str) -> None:
+        if self.max_pixels is None:
+            return
+        size = image_size(content)
+        if size is not None and size[0] * size[1] > self.max_pixels:
+            raise ValueError(
+                f"The image file '{path}' ({len(content):,} bytes) has {size[0]:,} x "
+                f'{size[1]:,} pixels, more than max_pixels={self.max_pixels}. Shrink '
+                'it, or raise max_pixels if memory suffices.'
+            )

@@ -37,10 +37,17 @@ def to_tokens(
         tokens = feats[:, num_extra_tokens:]
         if tokens.size(1):
             return tokens, (tokens.size(1),)
+    advice = (
+        "Set the neck's in_channels to the backbone's channels, and let the backbone "
+        'return its last feature map without pooling (for a ViT: '
+        "out_type='featmap' or 'raw')."
+    )
+    if feats.ndim == 4 and feats.size(3) == in_channels:
+        advice = (
+            'The feature map has its channels last. Let the backbone return them as '
+            'the second dimension, or permute its output (0, 3, 1, 2).'
+        )
     raise ValueError(
         f'Expected a feature map (B, {in_channels}, H, W) or tokens (B, N > '
-        f'{num_extra_tokens}, {in_channels}), got {tuple(feats.shape)}. Set the '
-        "neck's in_channels to the backbone's channels, and let the backbone return "
-        "its last feature map without pooling (for a ViT: out_type='featmap' or "
-        "'raw')."
+        f'{num_extra_tokens}, {in_channels}), got {tuple(feats.shape)}. {advice}'
     )

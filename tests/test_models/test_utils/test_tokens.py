@@ -29,10 +29,19 @@ def test_last_stage(container):
 
 
 @pytest.mark.parametrize(
-    'shape', [(2, 4, 3, 4), (2, 5), (2, 6, 4), (2, 3, 4, 5), (2, 5, 3, 4, 1), (2, 2, 5)]
+    'shape', [(2, 4, 3, 4), (2, 5), (2, 6, 4), (2, 5, 3, 4, 1), (2, 2, 5)]
 )
 def test_bad_features(shape):
     with pytest.raises(ValueError, match='without pooling') as error:
         to_tokens(torch.zeros(shape), 5, num_extra_tokens=2)
     for part in ('(B, 5, H, W)', '(B, N > 2, 5)', f'got {shape}'):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_channels_last(several):
+    """As Swin of timm gives them."""
+    feats = torch.zeros(2, 7, 5, 16)
+    message = r'\(B, 16, H, W\) .*, got \(2, 7, 5, 16\)\. The .* its channels last'
+    with pytest.raises(ValueError, match=message):
+        to_tokens((feats,) if several else feats, 16)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import socket
+import unicodedata
+
+import pytest
+
+from mlcl_plugin.local_files import check_regular, describe_namesake, to_path
+
+
+@pytest.mark.parametrize(
+    ('path', 'expected'),
+    [
+        ('a/b.jpg', 'a/b.jpg'),
+        ('/a%20b.jpg', '/a%20b.jpg'),
+        ('file:///a/b%20c%C3%A9.jpg', '/a/b cé.jpg'),
+        ('FILE://localhost/a.jpg', '/a.jpg'),
+        ('file:///a#1?.jpg', '/a#1?.jpg'),
+        ('http://host/a.jpg', 'http://host/a.jpg'),
+        ('https://host/a.jpg', 'https://host/a.jpg'),
+    ],
+)
+def test_to_path(path, expected):
+    assert to_path(path) == expected
+
+
+def test_urls_that_nothing_reads():
+    with pytest.raises(
+        ValueError, match="begins with 'ftp', which .* Expected a local"
+    ):
+        to_path('ftp://host/a.jpg')
+    with pytest.raises(ValueError, match="the machine 'host', not this"):
+        to_path('file://host/a.jpg')
+
+
+def test_regular(tmp_path):
+    (tmp_path / 'a').touch()
+    for path in ('a', '', 'missing', 'a/b'):
+        check_regular(str(tmp_path / path))
+    check_regular('zero\0byte')
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(ValueError, match="pipe' is a named pipe, expected a file"):
+        check_regular(str(tmp_path / 'pipe'))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / 'socket'))
+        with pytest.raises(ValueError, match='is a socket'):
+            check_regular(str(tmp_path / 'socket'))
+    with pytest.raises(ValueError, match="'/dev/zero' is a device"):
+        check_regular('/dev/zero')
+
+
+@pytest.mark.parametrize(
+    ('there', 'wanted', 'difference'),
+    [
+        ('sub/g.jpg', 'sub\\g.jpg', r'with / instead of \.'),
+        ('sub/g.jpg', 'sub\\G.jpg', r'with / instead of \, in other capital letters.'),
+        ('e.jpg', 'e.jpg ', 'without blanks.'),
+        (' e.jpg', 'e.jpg', 'with a blank.'),
+        ('E.JPG', 'e.jpg', 'in other capital letters.'),
+        ('Sub/e.jpg', 'sub/e.jpg', 'in other capital letters.'),
+        ('e.jpeg', 'e.jpg', 'with another ending.'),
+        ('café.webp', 'café.webp', 'another form of Unicode.'),
+        ('Sub/a b/e.png', 'sub/a b /e.jpg', None),
+    ],
+)
+def test_namesake(tmp_path, there, wanted, difference):
+    # both forms are written in one here
+    there = unicodedata.normalize('NFD', there)
+    wanted = unicodedata.normalize('NFC', wanted)
+    path = tmp_path / there
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    text = describe_namesake(os.path.join(tmp_path, wanted))
+    if difference is None:
+        difference = 'in other capital letters, without blanks, with another ending.'
+    show = ascii if 'Unicode' in difference else repr
+    assert text == f' There is {show(str(path))}: {difference}'
+
+
+def test_no_namesake(tmp_path, monkeypatch):
+    (tmp_path / 'a.jpg').touch()
+    for path in ('b.jpg', 'sub/a.jpg', 'a.jpg/b', '', 'x' * 5000, 'a\0.jpg'):
+        assert describe_namesake(os.path.join(tmp_path, path)) == ''
+    assert describe_namesake('http://host/A.jpg') == ''
+    monkeypatch.chdir(tmp_path)
+    assert describe_namesake('A.jpg').startswith(" There is 'a.jpg': in other capital")
