@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.transforms.labels_to_targets import LabelsToTargets
 from ..datasets.transforms.load_image import LoadImage
-from ..targets import UNKNOWN, is_present
+from ..targets import is_present, is_unknown
 from .findings import MAX_NAMED, one_line
 
 BATCH = 32
@@ -126,7 +126,7 @@ class ImageChecks(Dataset):
             faults.append((ANNOTATION, str(error)))
         else:
             present = np.flatnonzero(is_present(targets))
-            unknown = np.flatnonzero(targets == UNKNOWN)
+            unknown = np.flatnonzero(is_unknown(targets))
         annotated = not faults
         if self.read_files and path is not None:
             try:

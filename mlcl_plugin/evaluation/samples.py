@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..targets import (
+    check_targets,
     indices_to_targets,
     read_label_indices,
     read_label_lists,
@@ -99,10 +100,13 @@ def _read_batch(
         from_lists = read_label_lists(given, width)
         return None if from_lists is None else (scores, from_lists)
     raw = raw.detach().cpu()
-    targets = raw.to(torch.int8)
-    if raw.shape != scores.shape or not (targets.clamp(-1, 1) == raw).all():
+    if raw.shape != scores.shape:
         return None
-    return scores, targets
+    try:
+        check_targets(raw)
+    except ValueError:
+        return None
+    return scores, raw.to(torch.int8)
 
 
 def _read_sample(

@@ -20,7 +20,7 @@ import torch
 from mmengine.fileio import get, list_from_file, put
 from mmengine.structures import BaseDataElement
 
-from ..targets import check_targets
+from ..targets import check_targets, is_unknown
 from .samples import read_samples
 
 SUFFIXES = ('.pkl', '.csv', '.parquet')
@@ -192,7 +192,7 @@ class ScoreDump:
         import pandas as pd
 
         targets = self.targets.astype('object')
-        targets[self.targets == -1] = None
+        targets[is_unknown(self.targets)] = None
         blocks = [
             pd.DataFrame({IMAGE: [_printable(name) for name in self.images]}),
             pd.DataFrame(self.scores, columns=[SCORE + name for name in self.classes]),
