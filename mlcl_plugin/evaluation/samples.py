@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from ..targets import (
-    check_targets,
     indices_to_targets,
+    is_absent,
+    is_present,
+    is_unknown,
     read_label_indices,
     read_label_lists,
     read_target_vector,
@@ -100,13 +102,12 @@ def _read_batch(
         from_lists = read_label_lists(given, width)
         return None if from_lists is None else (scores, from_lists)
     raw = raw.detach().cpu()
-    if raw.shape != scores.shape:
+    # Small integers are fast to compare.
+    targets = raw.to(torch.int8)
+    valid = is_present(targets) | is_absent(targets) | is_unknown(targets)
+    if raw.shape != scores.shape or not (valid & (targets == raw)).all():
         return None
-    try:
-        check_targets(raw)
-    except ValueError:
-        return None
-    return scores, raw.to(torch.int8)
+    return scores, targets
 
 
 def _read_sample(
