@@ -39,6 +39,11 @@ def is_absent(targets: Targets) -> Targets:
     return targets == ABSENT
 
 
+def is_unknown(targets: Targets) -> Targets:
+    """Where labels are unknown: a bool mask of the same shape."""
+    return targets == UNKNOWN
+
+
 def is_known(targets: Targets) -> Targets:
     """Where targets are known, soft ones included: a bool mask of the same shape."""
     return targets >= ABSENT
@@ -93,24 +98,30 @@ def check_targets(
 
 
 def read_label_indices(
-    labels: Any, num_classes: int, name: str = 'gt_label', where: str = ''
+    labels: Any,
+    num_classes: int,
+    name: str = 'gt_label',
+    where: str = '',
+    repeats: bool = False,
 ) -> Tensor:
     """Read a list of label indices.
 
     Args:
-        labels (array_like): Indices from 0 to ``num_classes - 1``, each at most once,
-            or a single one.
+        labels (array_like): Indices from 0 to ``num_classes - 1``, or a single one.
         num_classes (int): Number of labels L.
         name (str): The name of the field, for messages. Defaults to 'gt_label'.
         where (str): Appended to the name in messages, such as ``' (image a.jpg)'``.
             Defaults to ''.
+        repeats (bool): Accept an index that comes twice, as in a list with one entry
+            per box. Defaults to False.
 
     Returns:
         Tensor: ``(N,)`` int64, on the device of ``labels``.
 
     Raises:
         ValueError: If ``labels`` is no flat list of integers, an index is out of range
-            or comes twice, as it does in a vector with one entry per label.
+            or, without ``repeats``, comes twice, as it does in a vector with one entry
+            per label.
     """
     indices = _to_tensor(labels)
     if indices is not None and indices.ndim == 0:
@@ -138,7 +149,7 @@ def read_label_indices(
             f'from 0 to {num_classes - 1} (num_classes={num_classes}). Set num_classes '
             "of pipeline, neck and head to the number of the dataset's classes."
         )
-    if len(set(numbers)) < len(numbers):
+    if not repeats and len(set(numbers)) < len(numbers):
         twice = max(numbers, key=numbers.count)
         text = (
             'which looks like a vector with one entry per label'

@@ -21,7 +21,7 @@ from mmengine.fileio import get, put
 from mmengine.structures import BaseDataElement
 
 from ..names_file import read_names
-from ..targets import check_targets
+from ..targets import check_targets, is_unknown
 from .samples import read_samples
 
 SUFFIXES = ('.pkl', '.csv', '.parquet')
@@ -193,7 +193,7 @@ class ScoreDump:
         import pandas as pd
 
         targets = self.targets.astype('object')
-        targets[self.targets == -1] = None
+        targets[is_unknown(self.targets)] = None
         blocks = [
             pd.DataFrame({IMAGE: [_printable(name) for name in self.images]}),
             pd.DataFrame(self.scores, columns=[SCORE + name for name in self.classes]),

@@ -538,7 +538,7 @@ def test_classes(write_config, checkpoint, config, tmp_path, photos):
         (dict(thr=[0.5, 0.5]), 'thresholds must be 3 numbers'),
         (dict(thr=dict(cat=0.5)), "missing are .'dog', 'owl'"),
         (dict(thr=0.5, decisions='x.json'), 'either thr or decisions'),
-        (dict(top_k=0), 'top_k must be positive, got 0'),
+        (dict(top_k=0), '^top_k must be positive, got 0'),
         (dict(precision='half'), "precision must be 'float32'.*got 'half'"),
         (dict(pretrained=True), 'There are no weights'),
     ],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...targets import PRESENT, UNKNOWN
+from ...targets import PRESENT, is_unknown
 from ..annotation_files import read_classes
 from ..table import PANDAS_INDEX, PARQUET, open_table
 from ..tabular_multi_label import (
@@ -123,7 +123,7 @@ def _columns(labels: ImageLabels, path: Path, options: WriteOptions) -> pd.DataF
     values = labels.targets.toarray()
     columns = pd.DataFrame(values, columns=list(labels.classes)).astype('Int8')
     paths = pd.DataFrame({options.image_column: list(labels.images)}, dtype='object')
-    return pd.concat([paths, columns.mask(values == UNKNOWN)], axis=1)
+    return pd.concat([paths, columns.mask(is_unknown(values))], axis=1)
 
 
 def _column_of_names(labels: ImageLabels, options: WriteOptions) -> pd.DataFrame:
