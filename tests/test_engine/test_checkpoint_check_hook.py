@@ -190,7 +190,7 @@ def test_a_training_part_of_another_shape():
     model = make_classifier(loss_contrastive=CONTRAST)
     state = model.state_dict()
     state['head.projector.fc2.bias'] = torch.zeros(7)
-    with pytest.raises(ValueError, match=r'e.g. head.projector.fc2.bias\. Take'):
+    with pytest.raises(ValueError, match=r'e.g. head.projector.fc2.bias\. Use'):
         check(state, model=model, training_parts=True)
 
 

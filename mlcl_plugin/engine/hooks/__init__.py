@@ -3,8 +3,10 @@ from .checkpoint_check_hook import CheckpointCheckHook
 from .dataset_check_hook import DatasetCheckHook
 from .durable_checkpoint_hook import DurableCheckpointHook
 from .ema_check_hook import EMACheckHook
+from .loaded_checkpoint_hook import LoadedCheckpointHook
 from .mile_hook import MILeHook
 from .non_finite_hook import NonFiniteHook
+from .pending_validation_hook import PendingValidationHook
 from .prototype_init_hook import PrototypeInitHook
 from .start_hook import StartHook
 
@@ -13,8 +15,10 @@ __all__ = [
     'DatasetCheckHook',
     'DurableCheckpointHook',
     'EMACheckHook',
+    'LoadedCheckpointHook',
     'MILeHook',
     'NonFiniteHook',
+    'PendingValidationHook',
     'PrototypeInitHook',
     'StartHook',
 ]
