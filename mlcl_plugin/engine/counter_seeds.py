@@ -110,6 +110,11 @@ class SeededSamples(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def __deepcopy__(self, memo: dict) -> 'SeededSamples':
+        # MMEngine copies the config of a dataloader. A copy of the epoch would not be
+        # shared with workers.
+        return self
+
     def __getitem__(self, index: int) -> dict:
         set_seed(SAMPLES, self.seed, int(self._epoch), int(index))
         return self.dataset[index]

@@ -128,6 +128,6 @@ def test_some_fit():
     check_some_fit(make_model(), {'module.head.bias': state['head.bias']}, 'file.pth')
     for other in ({}, {'encoder.bias': torch.zeros(2)}, {'head.bias': torch.zeros(3)}):
         with pytest.raises(
-            CheckpointError, match=r'^file.pth has none of the 4 .*neck
+            CheckpointError, match=r'^file.pth has none of the 4 .*neck'
         ):
             check_some_fit(make_model(), dict(state_dict=other), 'file.pth')

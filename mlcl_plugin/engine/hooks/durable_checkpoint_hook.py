@@ -43,6 +43,9 @@ class DurableCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Remove what a run that was cut off in a save has left."""
         super().before_train(runner)
+        if runner._resume:
+            # A validation that is made up for may still change it.
+            self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
         # Some models have masks of -inf.
         self._never_finite = non_finite(unwrap_model(runner.model).state_dict())
         if is_main_process():
@@ -74,6 +77,9 @@ class DurableCheckpointHook(CheckpointHook):
         meta = checkpoint['meta']
         # The classes of a config's dicts are refused by readers.
         meta['dataset_meta'] = to_plain(meta.get('dataset_meta'))
+        info = checkpoint['message_hub']['runtime_info']
+        for key, value in info.items():
+            info[key] = to_plain(value)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         # All processes, so that they stop together.
