@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-from . import checkpoint_loaders  # noqa: F401, registers the loaders
 from .allocator import keep_memory
 from .checkpoint_file import check_checkpoint
 from .checkpoint_fit import fit_checkpoint
+from .checkpoint_loaders import allow_unsafe_checkpoints
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed
 from .hooks import (
@@ -45,6 +45,7 @@ __all__ = [
     'Start',
     'StartHook',
     'StepwiseRunner',
+    'allow_unsafe_checkpoints',
     'base_config',
     'build_runner',
     'build_split',
