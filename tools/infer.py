@@ -17,6 +17,7 @@ with redirect_stdout(sys.stderr):
     from mlcl_plugin.datasets.transforms.load_image import MAX_PIXELS
     from mlcl_plugin.engine import keep_memory
     from mlcl_plugin.inference import load_model_config
+    from mlcl_plugin.inference.made_with import made_with
     from mlcl_plugin.inference.result_lines import ResultFile, Summary, write_results
     from mlcl_plugin.names_file import read_names
 
@@ -55,7 +56,8 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     existing.add_argument(
         '--resume',
         action='store_true',
-        help='leave out images that have a line in --out, and add to it',
+        help='leave out images that have labels in --out, and add to it; model and '
+        'options must be the same',
     )
     rule = parser.add_mutually_exclusive_group()
     rule.add_argument(
@@ -170,7 +172,11 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
         classes=classes,
         max_pixels=args.max_pixels,
     )
-    done = set() if file is None else file.done_images()
+    done, made = set(), None
+    if file is not None:
+        made = made_with(inferencer, args.checkpoint, args.all_scores, args.attention)
+        file.check(made)
+        done = file.done_images()
     results = inferencer.stream(
         args.inputs,
         batch_size=args.batch_size,
@@ -185,7 +191,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
         show_progress=sys.stderr.isatty(),
     )
     # The file is opened last, so that wrong options do not empty it.
-    with nullcontext(stdout) if file is None else file.open() as out:
+    with nullcontext(stdout) if file is None else file.open(made) as out:
         summary = write_results(results, out)
     outputs = [path for path in (args.out, args.out_dir) if path is not None]
     print(summary.text(len(done), outputs), file=sys.stderr)

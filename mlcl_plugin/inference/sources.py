@@ -229,11 +229,12 @@ def _describe_passed_over(others: Counter) -> str:
     if not others:
         return ''
     parts = []
-    for suffix, number in others.most_common(MAX_SUFFIXES):
+    ranked = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    for suffix, number in ranked[:MAX_SUFFIXES]:
         why = ' (no decoder)' if suffix in (*OTHER_IMAGES, *SAMPLES) else ''
         name = printable(suffix) or 'without a suffix'
         parts.append(f'{number:,} {name}{why}')
-    more = others.total() - sum(n for _, n in others.most_common(MAX_SUFFIXES))
+    more = sum(number for _, number in ranked[MAX_SUFFIXES:])
     if more:
         parts.append(f'{more:,} others')
     noun = 'file was' if others.total() == 1 else 'files were'

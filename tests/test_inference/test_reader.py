@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -63,3 +65,39 @@ def test_pipeline_without_targets():
     assert [type(t).__name__ for t in transforms] == ['LoadImage', 'PackInputs']
     with pytest.raises(ValueError, match='no test_dataloader.dataset.pipeline'):
         build_pipeline(Config(dict()))
+
+
+def test_odd_paths(path, tmp_path):
+    """Each is an image that cannot be read, and none stops the work on others."""
+    os.mkfifo(tmp_path / 'pipe.png')
+    reader = Reader([LoadImageFromFile()], pictures=False)
+    for name, error in {
+        f'{tmp_path}/pipe.png': 'is a named pipe, expected a file',
+        '/dev/zero': 'is a device',
+        'ftp://host/a.png': "begins with 'ftp', which cannot be read",
+        f'file://{tmp_path}/none.png': 'There is no such file.',
+        f'{path} ': "There is no such file. There is '/",
+        'a\0b.png': 'There is no such file.',
+    }.items():
+        item = reader[Source(name, name)]
+        assert item.data is None and error in item.error
+    url = f'file://{path}'
+    assert reader[Source(url, url)].data['img_shape'] == (4, 5)
+
+
+@pytest.mark.parametrize('kind', ['LoadImage', 'LoadImageFromFile'])
+def test_limit_of_pixels(path, kind):
+    """MMCV's loader has none: ours, which reads the same, takes its place."""
+
+    def read(max_pixels=None, **options):
+        dataset = dict(pipeline=[dict(type=kind, color_type='grayscale', **options)])
+        cfg = Config(dict(test_dataloader=dict(dataset=dataset)))
+        transforms = build_pipeline(cfg, max_pixels)
+        return Reader(transforms, pictures=False)[Source(path, path)]
+
+    expected = LoadImageFromFile(color_type='grayscale')(dict(img_path=path))
+    for max_pixels in (None, 20):
+        np.testing.assert_array_equal(read(max_pixels).data['img'], expected['img'])
+    assert 'has 5 x 4 pixels, more than max_pixels=19' in read(19).error
+    if kind == 'LoadImage':
+        assert read(max_pixels=20, to_float32=True).data['img'].dtype == np.float32

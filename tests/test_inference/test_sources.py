@@ -7,10 +7,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from mlcl_plugin.inference.sources import (
+    IMAGE_SUFFIXES,
     Source,
     common_folder,
     find_files,
     iterate_sources,
+    readable_suffixes,
     select_sources,
 )
 
@@ -85,3 +87,63 @@ def test_advice_for_images_of_pil(tmp_path):
     names = dict(np=np, ImageOps=ImageOps, image=image)
     array = eval(advice, names)
     np.testing.assert_array_equal(array, cv2.imread(str(tmp_path / 'a.png')))
+
+
+@pytest.fixture
+def log(monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        'mlcl_plugin.inference.sources.print_log',
+        lambda message, **_: found.append(message),
+    )
+    return found
+
+
+def test_folder_of_mixed_photographs(tmp_path, log):
+    names = ['a.jpg', 'b.avif', 'c.gif', 'd.jfif', 'e.JPE']
+    others = ['F.HEIC', 'g.heic', 'h.txt', 'i.txt', 'k.txt', 'l', 'm.CR2', 'n.tar.gz']
+    for name in names + others + ['.hidden.png']:
+        (tmp_path / name).touch()
+    assert find_files(str(tmp_path)) == [f'{tmp_path}/{name}' for name in names]
+    assert log == [
+        f'{tmp_path}: 5 images taken. 8 other files were passed over: 3 .txt, 2 .heic '
+        '(no decoder), 1 without a suffix, 1 .cr2 (no decoder), 1 .gz.'
+    ]
+
+
+def test_many_other_files(tmp_path, log):
+    (tmp_path / 'a.jpg').touch()
+    for number in range(7):
+        (tmp_path / f'a.{number}').touch()
+    find_files(str(tmp_path))
+    assert '7 other files were passed over: 1 .' in log[0]
+    assert log[0].endswith(', 2 others.')
+
+
+def test_folder_without_an_image_that_can_be_read(tmp_path):
+    (tmp_path / 'a.heic').touch()
+    message = (
+        r'no image in the folder .* 1 other file was passed over: 1 .heic \(no dec'
+    )
+    with pytest.raises(ValueError, match=message):
+        find_files(str(tmp_path))
+
+
+def test_decoder_without_a_form(monkeypatch):
+    """Whether AVIF and GIF can be decoded is found out by trying."""
+    readable_suffixes.cache_clear()
+    assert readable_suffixes() == IMAGE_SUFFIXES
+    readable_suffixes.cache_clear()
+    monkeypatch.setattr('cv2.imdecode', lambda *_: None)
+    assert set(IMAGE_SUFFIXES) - set(readable_suffixes()) == {'.gif', '.avif'}
+    readable_suffixes.cache_clear()
+
+
+def test_urls(tmp_path):
+    (tmp_path / 'a b.jpg').touch()
+    url = f'file://{tmp_path}/a%20b.jpg'
+    assert find_files(url) == [f'{tmp_path}/a b.jpg']
+    assert find_files(f'file://{tmp_path}') == [f'{tmp_path}/a b.jpg']
+    # an image that cannot be read, as any other
+    assert find_files('ftp://host/a.jpg') == ['ftp://host/a.jpg']
+    assert common_folder([Source('a', 'ftp://host/a.jpg'), Source('b', '/a')]) == '/'

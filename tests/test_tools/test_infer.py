@@ -261,3 +261,55 @@ def test_reader_that_leaves(config, checkpoint, photos, monkeypatch):
     with os.fdopen(writing, 'w', buffering=1) as pipe:
         monkeypatch.setattr(sys, 'stdout', pipe)
         assert tool.main([str(photos), str(config), str(checkpoint)]) == 1
+
+
+def test_resume_with_another_threshold(infer, photos, tmp_path):
+    out = tmp_path / 'labels.jsonl'
+    (tmp_path / 'mended.png').write_bytes(b'')
+    inputs = [photos / '000.png', tmp_path / 'mended.png']
+    infer(*inputs, '--out', out, '--thr', '0.5')
+    assert [('error' in line) for line in read(out)] == [False, True]
+    code, _, err = infer(photos, '--out', out, '--resume', '--thr', '0.4')
+    assert code == 2
+    assert 'was made with other thresholds, 0.5. Use another file' in err
+    assert 'by --overwrite' in err.splitlines()[-1]
+    # an image that has been mended gets its labels
+    shutil.copy(photos / '001.png', tmp_path / 'mended.png')
+    code, _, err = infer(*inputs, '--out', out, '--resume', '--thr', '0.5')
+    assert code == 0 and '1 of 1 images read, 1 had a line before' in err
+    assert [set(line) for line in read(out)] == [{'image', 'labels'}] * 2
+
+
+def test_folder_of_mixed_photographs(infer, photos, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        'mlcl_plugin.inference.sources.print_log', lambda text, **_: found.append(text)
+    )
+    folder = tmp_path / 'mixed'
+    folder.mkdir()
+    image = cv2.imread(str(photos / '000.png'))
+    for name in ('a.jpg', 'b.gif', 'c.jfif', 'd.jpe'):
+        content = cv2.imencode('.gif' if name == 'b.gif' else '.jpg', image)[1]
+        (folder / name).write_bytes(content.tobytes())
+    (folder / 'E.HEIC').touch()
+    code, lines, _ = infer(folder)
+    assert code == 0 and all('labels' in line for line in lines) and len(lines) == 4
+    assert found == [
+        f'{folder}: 4 images taken. 1 other file was passed over: 1 .heic (no decoder).'
+    ]
+
+
+def test_urls_and_limit(infer, photos):
+    url = f'file://{photos}/000.png'
+    code, lines, _ = infer(url, 'ftp://host/a.png')
+    assert code == 0 and 'labels' in lines[0]
+    assert "begins with 'ftp', which cannot be read" in lines[1]['error']
+    code, lines, _ = infer(photos / '000.png', '--max-pixels', '10')
+    assert code == 1 and 'more than max_pixels=10' in lines[0]['error']
+
+
+def test_names_that_notepad_saved(infer, photos, tmp_path):
+    names = tmp_path / 'names.txt'
+    names.write_bytes('\ufeffcat\r\ndog\r\nowl\r\n'.encode())
+    _, lines, _ = infer(photos / '000.png', '--all-scores', '--classes', names)
+    assert list(lines[0]['scores']) == ['cat', 'dog', 'owl']
