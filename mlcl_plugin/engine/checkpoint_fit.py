@@ -5,11 +5,21 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .unwrap import unwrap_model
 
+MOMENTS = {
+    'exp_avg',
+    'exp_avg_sq',
+    'max_exp_avg_sq',
+    'momentum_buffer',
+    'square_avg',
+    'grad_avg',
+}
+"""Names in the states of torch's optimizers whose values have a weight's shape."""
 PREFIX = 'module.'
 """What model wrappers, also that of an average, put in front of names."""
 
@@ -124,6 +134,30 @@ def check_some_fit(model: nn.Module, checkpoint: dict, path: str) -> None:
             f'{path} has none of the {len(own)} weights of the model, which are '
             f'{_enumerate(own)}. It has {_enumerate(state)}.'
         )
+
+
+def check_optimizer(wrapper: OptimWrapper | OptimWrapperDict) -> None:
+    """Check that moments of an optimizer have the shapes of their weights.
+
+    torch loads others, and fails in the first step.
+
+    Args:
+        wrapper (OptimWrapper | OptimWrapperDict): With a state that was loaded.
+
+    Raises:
+        ValueError: If a moment has another shape.
+    """
+    several = isinstance(wrapper, OptimWrapperDict)
+    for single in wrapper.values() if several else [wrapper]:
+        for weight, state in single.optimizer.state.items():
+            for name in MOMENTS & set(state):
+                value = state[name]
+                if value is not None and not _same_shape(value, weight):
+                    shape = tuple(value.shape) if isinstance(value, Tensor) else value
+                    raise ValueError(
+                        f'{name} of the optimizer has the shape {shape!r:.100}, '
+                        f'expected {tuple(weight.shape)}'
+                    )
 
 
 def _same_shape(value: object, own: object) -> bool:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from ...errors import CheckpointError, OtherLabelsError, SaveError
+from ..checkpoint_fit import check_optimizer
 from ..counter_seeds import CounterSeedHook, SeededSamples
 from ..durable_files import PART, publish
 from ..hooks import (
@@ -101,11 +102,17 @@ class CheckedRunner(Runner):
         """
         try:
             super().resume(filename, *args, **kwargs)
-        except (CheckpointError, OSError):
+            check_optimizer(self.optim_wrapper)
+        except (CheckpointError, OtherLabelsError, OSError):
             raise
-        except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as e:
-            if isinstance(e, OtherLabelsError):
-                raise
+        except (
+            LookupError,
+            TypeError,
+            AttributeError,
+            AssertionError,
+            ValueError,
+            RuntimeError,
+        ) as e:
             # A KeyError's text is the key alone.
             raise CheckpointError(
                 f'{filename} cannot be resumed from: it does not fit this run '
