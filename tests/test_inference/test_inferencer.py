@@ -594,7 +594,7 @@ def test_loader_of_mmcv(write_config, checkpoint, inferencer, photos, tmp_path):
     assert of_file['scores'] == pytest.approx(of_array['scores'], abs=0.02)
     assert cv2.imread(of_file['picture']).shape[2] == 3
     (tmp_path / 'bad.png').write_text('no image')
-    with pytest.raises(ValueError, match='failed to load image|cannot be read'):
+    with pytest.raises(ValueError, match='damaged or not an image'):
         grey(tmp_path / 'bad.png')
 
 
