@@ -292,7 +292,8 @@ def _check_encodings(pickle: bytes) -> None:
     of small ones. A pickle has no loops, so its memory is known at each operation.
     """
     memory: dict[Any, str] = {}
-    last, expected = '', []
+    last = ''
+    expected: list[tuple[str, ...]] = []
     for operation, argument, _ in pickletools.genops(pickle):
         name = operation.name
         if name in ('BINPUT', 'LONG_BINPUT'):
@@ -334,7 +335,7 @@ def _check_names(pickles: list[bytes]) -> None:
 
 
 def _load(file: BinaryIO, map_location: Any) -> Any:
-    pairs = [(value, name) for name, value in OWN.items()]
+    pairs: list[Any] = [(value, name) for name, value in OWN.items()]
     # Whatever other code allows is not allowed here.
     others = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()

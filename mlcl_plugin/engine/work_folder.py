@@ -40,7 +40,7 @@ def hold_folder(folder: str | os.PathLike) -> Iterator[None]:
             or it cannot be written.
     """
     lock = _Lock(Path(folder, LOCK))
-    problem = [None]
+    problem: list[str | None] = [None]
     if is_main_process():
         try:
             lock.take()
@@ -147,9 +147,8 @@ class _Lock:
         return all(holder.get(key) == value for key, value in self.owner.items())
 
     def _is_alive(self, holder: dict) -> bool:
-        pid = holder.get('pid')
-        here = holder.get('host') == self.owner['host'] and isinstance(pid, int)
-        if here and os.name == 'posix':
+        pid, here = holder.get('pid'), holder.get('host') == self.owner['host']
+        if here and isinstance(pid, int) and os.name == 'posix':
             return _runs(pid) and holder.get('started') in (None, _start_of(pid))
         # Clocks of machines differ, so only a change of the time counts.
         first, end = self._time(), time.monotonic() + SILENCE

@@ -84,9 +84,13 @@ class MultiLabelInferencer(BaseInferencer):
         classes (Sequence[str] | str, optional): Names of the labels. None takes those
             in the checkpoint or else those of the config's test dataset;
             ``'numbers'`` calls them 0, 1, 2, ... Defaults to None.
+        allow_other_labels (bool): Whether ``classes`` may be other names than those in
+            the checkpoint, such as translations. A warning tells of it. Defaults to
+            False.
 
     Raises:
         FileNotFoundError: If a file does not exist.
+        OtherLabelsError: If ``classes`` are not the labels in the checkpoint.
         ValueError: If there is no such name, checkpoint and model do not fit, there is
             no checkpoint or no names, the model has no multi-label head, the test
             pipeline does not start with loading an image, or an option is out of range.
@@ -103,6 +107,7 @@ class MultiLabelInferencer(BaseInferencer):
         decisions: Decisions | str | PathLike | None = None,
         top_k: int | None = None,
         classes: Sequence[str] | str | None = None,
+        allow_other_labels: bool = False,
     ):
         check_precision(precision)
         check_rule_options(thr, decisions, top_k)
@@ -116,7 +121,9 @@ class MultiLabelInferencer(BaseInferencer):
         super().__init__(model, device=device)
         head = multi_label_head(self.model)
         self.dtype = find_dtype(precision, self._device_type)
-        self.classes = find_classes(self.model, head, self.config, classes)
+        self.classes = find_classes(
+            self.model, head, self.config, classes, allow_other_labels
+        )
         self.rule = find_rule(self.classes, head, thr, decisions, top_k)
 
     def _init_pipeline(self, cfg: Config) -> list[BaseTransform]:

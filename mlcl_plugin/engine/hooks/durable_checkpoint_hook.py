@@ -85,7 +85,7 @@ class DurableCheckpointHook(CheckpointHook):
         # All processes, so that they stop together.
         found = non_finite(unwrap_model(runner.model).state_dict())
         _stop_if(found - self._never_finite, meta['iter'])
-        outdated = []
+        outdated: list[str] = []
         if isinstance(self.file_backend, _LateRemoval):
             outdated += map(osp.basename, self.file_backend.outdated)
         ids = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else None
