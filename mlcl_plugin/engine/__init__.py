@@ -16,6 +16,7 @@ from .hooks import (
 from .optimizers import AutocastOptimWrapper
 from .pointers import has_begun
 from .precision import enable_amp
+from .pretrained_init import CheckedPretrainedInit
 from .runner import CheckedRunner, Start, StepwiseRunner, find_start, run_has_begun
 from .steps import (
     base_config,
@@ -32,6 +33,7 @@ from .unwrap import unwrap_model
 
 __all__ = [
     'AutocastOptimWrapper',
+    'CheckedPretrainedInit',
     'CheckedRunner',
     'CheckpointCheckHook',
     'DatasetCheckHook',

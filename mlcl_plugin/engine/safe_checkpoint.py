@@ -297,10 +297,10 @@ def _check_encodings(pickle: bytes) -> None:
     for operation, argument, _ in pickletools.genops(pickle):
         name = operation.name
         if name in ('BINPUT', 'LONG_BINPUT'):
-            memory[argument] = last
+            memory[argument] = last if last in ('encode', 'latin1', 'text') else ''
             continue
         if name in ('BINGET', 'LONG_BINGET'):
-            last = memory.get(argument, 'other')
+            last = memory.get(argument, '')
         elif name == 'GLOBAL' and argument == '_codecs encode':
             last = 'encode'
         elif name == 'BINUNICODE':
