@@ -151,8 +151,9 @@ def read_checkpoint(
 
     Raises:
         MissingCheckpointError: If there is no such file.
-        CheckpointError: If the file cannot be read, is damaged, refers to a name that is
-            not in :data:`ALLOWED`, declares more data than it holds, or holds no dict.
+        CheckpointError: If the file cannot be read, is damaged, refers to a name that
+            is not in :data:`ALLOWED`, declares more data than it holds, or holds no
+            dict.
     """
     path = Path(path).expanduser()
     try:
