@@ -388,7 +388,7 @@ def feed(reader: Reader, inputs: int, seed: int) -> Results:
         except reader.errors as error:
             # pandas and json have ValueErrors of their own, which name no file.
             if path.name not in str(error) and path.stem not in str(error):
-                note(results, f'no name of the file: {str(error):.80}', number)
+                note(results, f'no name of the file: {str(error):.30}', number)
         except HangError:
             note(results, f'more than {SECONDS} s', number)
         except Exception as error:
