@@ -14,7 +14,7 @@ FAMILY ?= onedl
 CONSTRAINTS ?= $(if $(filter onedl,$(FAMILY)),constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-slow coverage demo bench wheel clean
+.PHONY: help setup lint format test test-slow fuzz coverage demo bench wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
@@ -50,6 +50,11 @@ test: lint ## lint, then run the fast tests and the examples in docstrings
 
 test-slow: setup ## run the slow tests
 	@"$(BIN)/python" -m pytest -q -m slow
+
+FUZZ_INPUTS ?= 100000
+
+fuzz: setup ## feed FUZZ_INPUTS damaged files to the readers
+	@OMP_NUM_THREADS=1 "$(BIN)/python" tests/fuzz.py --inputs $(FUZZ_INPUTS)
 
 coverage: setup ## run the fast tests and report what of the package they reach
 	@$(PYTEST) --cov --cov-report=term:skip-covered

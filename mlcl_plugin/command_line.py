@@ -122,3 +122,32 @@ class _FlagWriter:
         if match[3] == 'True':
             return self.flag
         return f'{self.flag} {shlex.quote(match[3] if match[2] is None else match[2])}'
+
+
+TRUST_FLAGS = {
+    'allow_unsafe': '--allow-unsafe-checkpoint',
+    'allow_other_labels': '--allow-other-labels',
+}
+"""Flags of :func:`add_trust_options`, for :func:`to_flags`."""
+
+
+def add_trust_options(parser: argparse.ArgumentParser, labels: bool = True) -> None:
+    """Add the options that turn off checks of a checkpoint.
+
+    Args:
+        parser (argparse.ArgumentParser): Gets ``--allow-unsafe-checkpoint`` and
+            ``--allow-other-labels``.
+        labels (bool): Whether the tool compares labels. Defaults to True.
+    """
+    parser.add_argument(
+        TRUST_FLAGS['allow_unsafe'],
+        action='store_true',
+        help='unpickle checkpoints without a check; such a file may run code, so use '
+        'it only for files of authors whom you trust',
+    )
+    if labels:
+        parser.add_argument(
+            TRUST_FLAGS['allow_other_labels'],
+            action='store_true',
+            help='go on where the checkpoint names other labels, or in another order',
+        )

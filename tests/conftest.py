@@ -4,6 +4,7 @@
 import contextlib
 import itertools
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -100,6 +101,20 @@ def run_processes(tmp_path_factory):
         return [torch.load(out) for out in outs]
 
     return run
+
+
+@pytest.fixture
+def ends_with_line(capsys):
+    """Context in which a tool ends with code 2 and a line on stderr that matches."""
+
+    @contextlib.contextmanager
+    def check(message):
+        with pytest.raises(SystemExit, match='^2$'):
+            yield
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert re.search(message, line), line
+
+    return check
 
 
 def copy_state(module):

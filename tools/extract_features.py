@@ -6,8 +6,13 @@ import argparse
 from mmengine.config import Config, DictAction
 
 from mlcl_plugin.apis import extract_features
-from mlcl_plugin.command_line import number, one_line_errors
-from mlcl_plugin.engine import keep_memory
+from mlcl_plugin.command_line import (
+    TRUST_FLAGS,
+    add_trust_options,
+    number,
+    one_line_errors,
+)
+from mlcl_plugin.engine import allow_unsafe_checkpoints, keep_memory
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -38,13 +43,15 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         action=DictAction,
         help='settings to override in the config, as xxx=yyy',
     )
+    add_trust_options(parser, labels=False)
     return parser.parse_args(args)
 
 
 def main(args: list[str] | None = None) -> None:
     args = parse_args(args)
     keep_memory()
-    with one_line_errors('extract_features', {'num_views': '--views'}):
+    allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
+    with one_line_errors('extract_features', TRUST_FLAGS | {'num_views': '--views'}):
         cfg = Config.fromfile(args.config)
         if args.cfg_options is not None:
             cfg.merge_from_dict(args.cfg_options)

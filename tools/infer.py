@@ -13,15 +13,21 @@ with redirect_stdout(sys.stderr):
     from mmengine.config import DictAction
 
     from mlcl_plugin.apis import MultiLabelInferencer
-    from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
+    from mlcl_plugin.command_line import (
+        TRUST_FLAGS,
+        USER_ERRORS,
+        add_trust_options,
+        number,
+        one_line_errors,
+    )
     from mlcl_plugin.datasets.transforms.load_image import MAX_PIXELS
-    from mlcl_plugin.engine import keep_memory
+    from mlcl_plugin.engine import allow_unsafe_checkpoints, keep_memory
     from mlcl_plugin.inference import load_model_config
     from mlcl_plugin.inference.made_with import made_with
     from mlcl_plugin.inference.result_lines import ResultFile, Summary, write_results
     from mlcl_plugin.names_file import read_names
 
-FLAGS = {
+FLAGS = TRUST_FLAGS | {
     name: f'--{name}' for name in ('overwrite', 'precision', 'recursive', 'resume')
 }
 
@@ -143,6 +149,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='settings to override in the config, as xxx=yyy, also nested and in '
         'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
     )
+    add_trust_options(parser)
     # So that options may stand between the images and the config.
     args = parser.parse_intermixed_args(args)
     if args.resume and args.out is None:
@@ -171,6 +178,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
         top_k=args.top_k,
         classes=classes,
         max_pixels=args.max_pixels,
+        allow_other_labels=args.allow_other_labels,
     )
     done, made = set(), None
     if file is not None:
@@ -215,6 +223,7 @@ def main(args: list[str] | None = None) -> int:
         try:
             # MMEngine prints what it loads, but stdout is for results only.
             with redirect_stdout(sys.stderr):
+                allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
                 summary = infer(args, stdout)
             stdout.flush()
         except BrokenPipeError:

@@ -8,9 +8,15 @@ import mmengine
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
-from mlcl_plugin.command_line import add_launcher
+from mlcl_plugin.command_line import (
+    TRUST_FLAGS,
+    add_launcher,
+    add_trust_options,
+    one_line_errors,
+)
 from mlcl_plugin.engine import (
     CheckpointCheckHook,
+    allow_unsafe_checkpoints,
     check_checkpoint,
     enable_amp,
     keep_memory,
@@ -20,6 +26,7 @@ from mlcl_plugin.engine import (
 from mlcl_plugin.engine.evaluator_config import add_metric, use_decisions
 from mlcl_plugin.engine.tool_config import build_runner, set_work_dir
 from mlcl_plugin.engine.tta import add_tta
+from mlcl_plugin.errors import FAULTS
 from mlcl_plugin.evaluation.score_dump import SUFFIXES
 
 
@@ -75,6 +82,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help="test-time augmentation by the config's tta_pipeline and tta_model; "
         'without these, the mean over the image and its mirror image',
     )
+    add_trust_options(parser)
     add_launcher(parser)
     args = parser.parse_args(args)
     if args.out is None and args.out_item is not None:
@@ -107,6 +115,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     # The rest changes what the options may set: model, evaluator, workers.
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    if args.allow_other_labels:
+        cfg.allow_other_labels = True
     if args.tta:
         add_tta(cfg)
     if args.decisions:
@@ -117,9 +127,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
-    args = parse_args()
-    keep_memory()
+def test(args: argparse.Namespace) -> None:
     cfg = merge_args(Config.fromfile(args.config), args)
     setup_cpu_distributed(cfg)
     runner = build_runner(cfg)
@@ -129,6 +137,14 @@ def main() -> None:
     metrics = runner.test()
     if args.out and args.out_item == 'metrics':
         mmengine.dump(metrics, args.out)
+
+
+def main() -> None:
+    args = parse_args()
+    keep_memory()
+    allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
+    with one_line_errors('test', TRUST_FLAGS, FAULTS):
+        test(args)
 
 
 if __name__ == '__main__':

@@ -6,8 +6,14 @@ import os
 
 from mmengine.config import Config, DictAction
 
-from mlcl_plugin.command_line import add_launcher
+from mlcl_plugin.command_line import (
+    TRUST_FLAGS,
+    add_launcher,
+    add_trust_options,
+    one_line_errors,
+)
 from mlcl_plugin.engine import (
+    allow_unsafe_checkpoints,
     build_runner,
     check_step_options,
     enable_amp,
@@ -18,6 +24,7 @@ from mlcl_plugin.engine import (
     setup_cpu_distributed,
     skip_validation,
 )
+from mlcl_plugin.errors import FAULTS
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -60,6 +67,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='settings to override in the config, as xxx=yyy, also nested and in '
         'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without spaces',
     )
+    add_trust_options(parser)
     add_launcher(parser)
     args = parser.parse_args(args)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -80,6 +88,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.cfg_options is not None:
         check_step_options(cfg.get('steps'), args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
+    if args.allow_other_labels:
+        cfg.allow_other_labels = True
     set_resume(cfg, args.resume)
     set_default_dataloader_cfg(
         cfg, not args.no_pin_memory, not args.no_persistent_workers
@@ -90,9 +100,11 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 def main() -> None:
     args = parse_args()
     keep_memory()
-    cfg = merge_args(Config.fromfile(args.config), args)
-    setup_cpu_distributed(cfg)
-    build_runner(cfg).train()
+    allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
+    with one_line_errors('train', TRUST_FLAGS, FAULTS):
+        cfg = merge_args(Config.fromfile(args.config), args)
+        setup_cpu_distributed(cfg)
+        build_runner(cfg).train()
 
 
 if __name__ == '__main__':

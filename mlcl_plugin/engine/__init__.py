@@ -18,6 +18,7 @@ from .neighbour_filling import fill_neighbours, iterate_images, save_filled
 from .optimizers import AutocastOptimWrapper
 from .pointers import has_begun
 from .precision import enable_amp
+from .pretrained_init import CheckedPretrainedInit
 from .runner import CheckedRunner, Start, StepwiseRunner, find_start, run_has_begun
 from .split_dataset import build_split
 from .steps import (
@@ -35,6 +36,7 @@ from .unwrap import unwrap_model
 
 __all__ = [
     'AutocastOptimWrapper',
+    'CheckedPretrainedInit',
     'CheckedRunner',
     'CheckpointCheckHook',
     'DatasetCheckHook',

@@ -10,7 +10,7 @@ A model is stored as several files in one folder, here with the tag ``ema_epoch_
     ema_epoch_15_net_C_79.pth
     ema_epoch_15_net_P.pth      projector, missing for step 1
 
-Files are read with ``weights_only=True``, so that none can run code.
+Files are read by :func:`read_checkpoint`, so that none can run code.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from mlcl_plugin.models import LabelAttentionNeck
 from mlcl_plugin.models.utils import ContrastiveProjector
 
+from ..errors import CheckpointError
 from .released_label_order import read_order
+from .safe_checkpoint import read_checkpoint
 
 ATTENTION = {
     'query_proj': 'fc_q',
@@ -41,7 +43,7 @@ def load_file(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is not a file of tensors.
+        CheckpointError: If it is not a file of tensors.
     """
     if not path.is_file():
         tags = sorted(
@@ -51,19 +53,10 @@ def load_file(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f'There is no file {path}. The tags of the models in its folder are {tags}.'
         )
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    # Unpickling may raise anything.
-    except Exception as error:
-        raise ValueError(
-            f'{path} cannot be read as a file of tensors: {error}'
-        ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(value, Tensor) for value in state.values()
-    ):
-        raise ValueError(
-            f'{path} does not hold a dict of tensors (a state_dict), but a '
-            f'{type(state).__name__}.'
+    state = read_checkpoint(path)
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(
+            f'{path} does not hold tensors only, as a state_dict does.'
         )
     # Left by DataParallel.
     return {key.removeprefix('module.'): value for key, value in state.items()}

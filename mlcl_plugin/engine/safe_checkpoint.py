@@ -17,6 +17,7 @@ import pickletools
 import stat
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -150,15 +151,19 @@ def read_checkpoint(
 
     Raises:
         MissingCheckpointError: If there is no such file.
-        CheckpointError: If the file is damaged, refers to a name that is not in
-            :data:`ALLOWED`, declares more data than it holds, or holds no dict.
-        OSError: If the file cannot be read.
+        CheckpointError: If the file cannot be read, is damaged, refers to a name that
+            is not in :data:`ALLOWED`, declares more data than it holds, or holds no
+            dict.
     """
     path = Path(path).expanduser()
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingCheckpointError(f'Checkpoint {path} does not exist.') from error
+    except OSError as error:
+        raise CheckpointError(
+            f'{path} cannot be used as a checkpoint: {error.strerror}.'
+        ) from error
     if not stat.S_ISREG(mode):
         raise CheckpointError(
             f'{path} cannot be used as a checkpoint: expected a file, got '
@@ -177,7 +182,10 @@ def read_checkpoint(
             raise ValueError(f'expected a dict, got {type(content).__name__}')
         _check_tensors(content)
     except _EXPECTED as error:
-        text = ' '.join(str(error).split()) or type(error).__name__
+        text = str(error)
+        if isinstance(error, OSError):
+            text = error.strerror or text
+        text = ' '.join(text.split()) or type(error).__name__
         raise CheckpointError(
             f'{path} cannot be used as a checkpoint: {text:.500}'
         ) from error
@@ -189,6 +197,7 @@ def read_checkpoint(
 
 # torch, pickletools and zipfile raise all of these for a damaged file.
 _EXPECTED = (
+    OSError,
     ValueError,
     TypeError,
     LookupError,
@@ -293,14 +302,14 @@ def _check_encodings(pickle: bytes) -> None:
     """
     memory: dict[Any, str] = {}
     last = ''
-    expected: list = []
+    expected: list[tuple[str, ...]] = []
     for operation, argument, _ in pickletools.genops(pickle):
         name = operation.name
         if name in ('BINPUT', 'LONG_BINPUT'):
-            memory[argument] = last
+            memory[argument] = last if last in ('encode', 'latin1', 'text') else ''
             continue
         if name in ('BINGET', 'LONG_BINGET'):
-            last = memory.get(argument, 'other')
+            last = memory.get(argument, '')
         elif name == 'GLOBAL' and argument == '_codecs encode':
             last = 'encode'
         elif name == 'BINUNICODE':
@@ -368,6 +377,9 @@ def _check_tensors(content: object) -> None:
                     f'{stored:,} bytes for it'
                 )
         elif isinstance(value, dict):
+            # Modules leave '_metadata' at their weights.
+            if isinstance(value, OrderedDict) and set(vars(value)) - {'_metadata'}:
+                raise ValueError(f'a dict has attributes: {list(vars(value))!r:.100}')
             stack += [(f'{name}.{key}'.lstrip('.'), x) for key, x in value.items()]
         elif isinstance(value, (list, tuple, set)):
             stack += [(f'{name}[{index}]', x) for index, x in enumerate(value)]

@@ -15,6 +15,9 @@ import torch
 from mmengine.fileio import get_text, put_text
 from torch import Tensor
 
+from ..errors import OtherLabelsError
+from ..label_names import describe_difference
+
 Scores = TypeVar('Scores', Tensor, np.ndarray)
 
 # Logits that stand for scores of 0 and 1: of half of float32's smallest number, and of
@@ -210,28 +213,14 @@ class Decisions:
                 order of the scores.
 
         Raises:
-            ValueError: If names or their order differ.
+            OtherLabelsError: If names or their order differ.
         """
-        classes = tuple(classes)
-        if classes == self.classes:
-            return
-        if sorted(map(str, classes)) == sorted(self.classes):
-            number = next(
-                i for i, (a, b) in enumerate(zip(classes, self.classes)) if a != b
+        difference = describe_difference(classes, self.classes, 'in the decisions')
+        if difference is not None:
+            raise OtherLabelsError(
+                f'The decisions are for other labels: {difference}. Find thresholds '
+                'for scores of this model.'
             )
-            raise ValueError(
-                'The decisions have the same labels in another order: label '
-                f"{number} is '{self.classes[number]}' there and '{classes[number]}' "
-                'here. Find thresholds for scores of this model.'
-            )
-        missing = [name for name in classes if name not in self.classes]
-        added = [name for name in self.classes if name not in classes]
-        raise ValueError(
-            f'The decisions are for {len(self.classes)} labels, expected these '
-            f'{len(classes)}: without decision {missing[:5]}, not asked for '
-            f'{added[:5]} (the first five of each). Find thresholds for scores of this '
-            'model.'
-        )
 
     def calibrate(self, scores: Scores) -> Scores:
         r"""Compute calibrated scores, :math:`\sigma(\sigma^{-1}(s) / T)`.

@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from ..engine import build_split
 from ..models.utils import collect_targets
 from ..visualization import label_attention_maps
+from .label_names import check_model_labels
 from .pixels import to_view
 from .split_images import even_indices
 
@@ -32,7 +33,11 @@ class AttendedImages(NamedTuple):
 
 
 def attend(
-    model: BaseModel, cfg: Config, split: str, num_images: int
+    model: BaseModel,
+    cfg: Config,
+    split: str,
+    num_images: int,
+    allow_other_labels: bool = False,
 ) -> AttendedImages:
     """Compute scores and label attention of images of a split.
 
@@ -42,14 +47,20 @@ def attend(
         cfg (Config): Its config.
         split (str): ``'train'``, ``'val'`` or ``'test'``.
         num_images (int): The greatest number of images, taken at even distances.
+        allow_other_labels (bool): Whether the dataset may have other labels than the
+            checkpoint of the model, with a warning. Defaults to False.
 
     Returns:
         AttendedImages: What :func:`prediction_sheet` draws; tensors on the CPU.
 
     Raises:
+        OtherLabelsError: If the dataset has other labels than the checkpoint.
         ValueError: If the model has no attention.
     """
     dataset = build_split(cfg, split)
+    check_model_labels(
+        model, dataset.metainfo.get('classes'), 'the data set', allow_other_labels
+    )
     bgr = bool(model.data_preprocessor.to_rgb)
     images, scores, maps, targets = [], [], [], []
     # One by one, since a pipeline may give images of different sizes.

@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from ..engine import check_checkpoint, fit_checkpoint
+from .label_names import read_dataset_meta
 
 
 def load_weights(model: nn.Module, path: str, optional: Sequence[str] = ()) -> dict:
@@ -28,21 +29,11 @@ def load_weights(model: nn.Module, path: str, optional: Sequence[str] = ()) -> d
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the file is not a checkpoint, or lacks weights of the model.
+        CheckpointError: If the file cannot be used as a checkpoint, or lacks weights of
+            the model.
     """
     check_checkpoint(path)
-    try:
-        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-    # Unpickling may raise anything.
-    except Exception as error:
-        text = ' '.join(str(error).split())
-        raise ValueError(
-            f'{path} is no checkpoint: {type(error).__name__}: {text}'
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(
-            f'{path} is no checkpoint: expected a dict, got {type(checkpoint)}.'
-        )
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     fit_checkpoint(model, checkpoint, path, optional)
     model.load_state_dict(checkpoint['state_dict'], strict=False)
     return checkpoint.get('meta') or {}
@@ -58,16 +49,18 @@ def build_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Module:
         device (str): Where to put the model. Defaults to 'cpu'.
 
     Returns:
-        nn.Module: The model, in evaluation mode.
+        nn.Module: The model, in evaluation mode. It knows the labels of the
+        checkpoint, see :func:`check_model_labels`.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the file is not a checkpoint, or lacks weights of the model.
+        CheckpointError: If the file cannot be used as a checkpoint, or lacks weights of
+            the model.
     """
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     # Weights of the backbone come with the checkpoint.
     if 'backbone' in cfg.model:
         cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model)
-    load_weights(model, checkpoint)
+    model._dataset_meta = read_dataset_meta(load_weights(model, checkpoint))
     return model.to(device).eval()

@@ -13,12 +13,18 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, load_checkpoint, set_random_seed
+from mmengine.runner import CheckpointLoader, Runner, set_random_seed
 from mmengine.utils import ProgressBar
 from mmpretrain.registry import MODELS
 from torch.utils.data import DataLoader
 
-from ..engine import changes_everywhere, check_checkpoint, innermost_dataset
+from ..engine import (
+    changes_everywhere,
+    check_checkpoint,
+    fit_checkpoint,
+    innermost_dataset,
+)
+from ..engine.checkpoint_fit import weights_of
 
 SPLITS = ('train', 'val', 'tune')
 
@@ -50,6 +56,7 @@ def extract_features(
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
+        CheckpointError: If it lacks weights of the backbone.
         ValueError: If ``num_views`` is not positive, the training pipeline gives
             several views, or the folder holds features made with other settings.
     """
@@ -81,7 +88,7 @@ def extract_features(
     )
     model.init_weights()
     if checkpoint is not None:
-        load_checkpoint(model, checkpoint, map_location='cpu')
+        _load_backbone(model, checkpoint)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     model.to(device).eval()
     for split in missing:
@@ -95,6 +102,17 @@ def extract_features(
         ]
         made_of = _settings(settings, loader_cfg.dataset)
         _write(model, passes, folder / split, made_of)
+
+
+def _load_backbone(model: BaseModel, path: str) -> None:
+    """Load what a checkpoint of a model, or of a backbone alone, has for a backbone."""
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    state = weights_of(checkpoint, path)
+    prefix = 'backbone.'
+    own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    checkpoint['state_dict'] = own or state
+    fit_checkpoint(model.backbone, checkpoint, path)
+    model.backbone.load_state_dict(checkpoint['state_dict'], strict=False)
 
 
 def _loader(cfg: Config, split: str) -> ConfigDict:

@@ -87,9 +87,13 @@ class MultiLabelInferencer(BaseInferencer):
         max_pixels (int, optional): Most pixels, width times height, of an image file
             that is read. None takes the limit of the test pipeline, 179 million unless
             its ``LoadImage`` has another. Defaults to None.
+        allow_other_labels (bool): Whether ``classes`` may be other names than those in
+            the checkpoint, such as translations. A warning tells of it. Defaults to
+            False.
 
     Raises:
         FileNotFoundError: If a file does not exist.
+        OtherLabelsError: If ``classes`` are not the labels in the checkpoint.
         ValueError: If there is no such name, checkpoint and model do not fit, there is
             no checkpoint or no names, the model has no multi-label head, the test
             pipeline does not start with loading an image, or an option is out of range.
@@ -107,6 +111,7 @@ class MultiLabelInferencer(BaseInferencer):
         top_k: int | None = None,
         classes: Sequence[str] | str | None = None,
         max_pixels: int | None = None,
+        allow_other_labels: bool = False,
     ):
         self.max_pixels = max_pixels
         check_precision(precision)
@@ -121,7 +126,9 @@ class MultiLabelInferencer(BaseInferencer):
         super().__init__(model, device=device)
         head = multi_label_head(self.model)
         self.dtype = find_dtype(precision, self._device_type)
-        self.classes = find_classes(self.model, head, self.config, classes)
+        self.classes = find_classes(
+            self.model, head, self.config, classes, allow_other_labels
+        )
         self.rule = find_rule(self.classes, head, thr, decisions, top_k)
 
     def _init_pipeline(self, cfg: Config) -> list[BaseTransform]:

@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ..models.heads import ContrastiveHead, LabelWiseClsHead
 from ..models.utils import collect_targets, labels_per_group
 from ..targets import is_present
+from .label_names import check_model_labels, dataset_labels
 from .model_parts import head_of
 
 
@@ -38,22 +40,34 @@ class Embeddings(NamedTuple):
 
 
 @torch.no_grad()
-def embed(model: BaseModel, batches: Iterable[dict], projected: bool) -> Embeddings:
+def embed(
+    model: BaseModel,
+    batches: Iterable[dict],
+    projected: bool,
+    allow_other_labels: bool = False,
+) -> Embeddings:
     """Compute the embeddings of all batches.
 
     Args:
         model (BaseModel): The classifier, in evaluation mode.
-        batches (Iterable[dict]): What a dataloader gives.
+        batches (Iterable[dict]): A dataloader, or what it gives. The labels of a
+            dataloader's dataset are compared with those of the model's checkpoint.
         projected (bool): Whether to pass them through the head's projector.
+        allow_other_labels (bool): Whether they may differ, with a warning. Defaults to
+            False.
 
     Returns:
         Embeddings: On the CPU, in float32.
 
     Raises:
+        OtherLabelsError: If the dataset has other labels than the checkpoint.
         ValueError: If the head has no projector or does not tell its number of
             labels, or the features are neither one per label or group of labels, nor
             one per image.
     """
+    if isinstance(batches, DataLoader):
+        names = dataset_labels(batches.dataset)
+        check_model_labels(model, names, 'the data set', allow_other_labels)
     head = head_of(model)
     # Not all heads of MMPretrain keep the number: CSRAClsHead does not.
     num_classes = getattr(head, 'num_classes', None)

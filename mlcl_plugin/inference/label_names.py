@@ -2,21 +2,70 @@
 """The names of a model's labels."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import DATASETS
+from torch import nn
+from torch.utils.data import Dataset, Subset
 
+from ..label_names import check_labels, labels_of_meta
 from .config import config_of_test_dataset, config_scope
 
 
 def read_dataset_meta(meta: dict) -> dict:
     """Read what the meta of a checkpoint of MMPretrain or mmcls says of the dataset."""
     if 'dataset_meta' in meta:
-        return meta['dataset_meta'] or {}
+        dataset = meta['dataset_meta']
+        return dict(dataset) if isinstance(dataset, Mapping) else {}
     return {'classes': meta['CLASSES']} if meta.get('CLASSES') else {}
+
+
+def labels_of_model(model: nn.Module) -> tuple[str, ...] | None:
+    """The names in the checkpoint that a model was loaded from, if it has any."""
+    # MMPretrain's get_model sets it if it loads a checkpoint, and so do we.
+    return labels_of_meta(dict(dataset_meta=getattr(model, '_dataset_meta', None)))
+
+
+def dataset_labels(dataset: Dataset) -> Sequence[str] | None:
+    """The names that a dataset has for its labels, if any, also in torch's wrappers."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    # Datasets of torch have no metainfo, those of MMEngine have it.
+    return getattr(dataset, 'metainfo', {}).get('classes')
+
+
+def check_model_labels(
+    model: nn.Module,
+    classes: Sequence[str] | None,
+    source: str,
+    allow: bool = False,
+) -> None:
+    """Compare labels with those of the checkpoint that a model was loaded from.
+
+    Args:
+        model (nn.Module): The model.
+        classes (Sequence[str], optional): The names, in the order of the scores. None
+            if they are not known.
+        source (str): Where they come from, for the text.
+        allow (bool): Warn of a difference instead. Defaults to False.
+
+    Raises:
+        OtherLabelsError: If both are known and differ.
+    """
+    expected = labels_of_model(model)
+    if expected is None or classes is None:
+        who = 'the checkpoint' if expected is None else source
+        print_log(
+            f'The labels of the checkpoint and {source} cannot be compared: {who} does '
+            'not name them.',
+            'current',
+        )
+        return
+    check_labels(expected, classes, source, 'the checkpoint', allow)
 
 
 def find_classes(
@@ -24,6 +73,7 @@ def find_classes(
     head: MultiLabelClsHead,
     cfg: Config,
     classes: Sequence[str] | str | None = None,
+    allow_other_labels: bool = False,
 ) -> tuple[str, ...]:
     """Find the names of a model's labels, in the order of its scores.
 
@@ -34,11 +84,14 @@ def find_classes(
         classes (Sequence[str] | str, optional): The names, or ``'numbers'`` for 0, 1,
             2, ... None takes those in the checkpoint or else those of the config's test
             dataset. Defaults to None.
+        allow_other_labels (bool): Whether names that are given may differ from those in
+            the checkpoint, with a warning. Defaults to False.
 
     Returns:
         tuple[str, ...]: L names.
 
     Raises:
+        OtherLabelsError: If the names that are given are not those in the checkpoint.
         ValueError: If the names are not known, or are not as many as the model's
             labels.
     """
@@ -56,9 +109,9 @@ def find_classes(
                 'their names as classes.'
             )
         return tuple(map(str, range(number)))
+    given = classes is not None
     if classes is None:
-        # MMPretrain's get_model sets it if it loads a checkpoint.
-        classes = (getattr(model, '_dataset_meta', None) or {}).get('classes')
+        classes = labels_of_model(model)
     if classes is None:
         classes = _classes_of_test_dataset(cfg)
     names = tuple(classes)
@@ -67,6 +120,8 @@ def find_classes(
             f'Got {len(names)} names of labels, but the model has {number}: '
             f'{list(names)!r:.200}. Pass the right ones as classes.'
         )
+    if given:
+        check_model_labels(model, names, 'classes', allow_other_labels)
     return names
 
 

@@ -8,6 +8,7 @@ from mmpretrain.models import AverageClsScoreTTA
 from torch import nn
 
 from mlcl_plugin.engine import DatasetCheckHook
+from mlcl_plugin.errors import OtherLabelsError
 
 
 @pytest.fixture
@@ -75,10 +76,17 @@ def test_order_of_classes_differs(plain_runner, record):
     """The number agrees, so no other check raises."""
     classes = list(plain_runner().val_dataloader.dataset.metainfo['classes'])
     other = [classes[0], classes[2], classes[1]]
-    runner = plain_runner({'val_dataloader.dataset.classes': other})
-    with pytest.raises(ValueError, match=f"Label 1 is '{classes[1]}' in the training"):
-        runner.train()
+    changes = {'val_dataloader.dataset.classes': other}
+    message = (
+        'the validation dataset has other labels than the training dataset: .* another '
+        f"order: label 1 is '{other[1]}' in the validation dataset, expected "
+        f"'{classes[1]}'"
+    )
+    with pytest.raises(OtherLabelsError, match=message):
+        plain_runner(changes).train()
     assert record.epochs() == []
+    plain_runner({**changes, 'allow_other_labels': True}).train()
+    assert record.epochs() == [('work', 0)]
 
 
 def test_no_validation_set(plain_runner, record):

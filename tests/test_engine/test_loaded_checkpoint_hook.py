@@ -227,7 +227,7 @@ FAULTS_OF_A_RESUME = {
     'schedulers as text': (put('abc', 'param_schedulers'), 'does not fit this run'),
     'moments of another shape': (
         put(torch.ones(7), 'optimizer', 'state', 0, 'exp_avg'),
-        r'exp_avg of the optimizer has the shape \(7,\), expected \(\d, 3, 3, 3\)',
+        r'exp_avg of the optimizer has the shape \(7,\), expected \(8, 3, 7, 7\)',
     ),
     'nan in the optimizer': (
         put(torch.full((4, 3, 3, 3), torch.nan), 'optimizer', 'state', 0, 'exp_avg'),

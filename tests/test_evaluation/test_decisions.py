@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mlcl_plugin.errors import OtherLabelsError
 from mlcl_plugin.evaluation.decisions import Decisions
 
 CLASSES = ('cat', 'dog', 'Käuzchen | "groß"')
@@ -92,10 +93,14 @@ def test_bad_decisions(args, message):
 def test_check():
     decisions = Decisions(CLASSES, [0.5] * 3)
     decisions.check(list(CLASSES))
-    with pytest.raises(ValueError, match="another order: label 0 is 'cat' there"):
+    message = "another order: label 0 is 'cat' in the decisions, expected '{}'"
+    with pytest.raises(OtherLabelsError, match=message.format(CLASSES[2])):
         decisions.check(CLASSES[::-1])
-    with pytest.raises(ValueError, match=r"without decision \['owl'\].*for \['dog'\]"):
+    message = "other names: label 1 is 'dog' in the decisions, expected 'owl'"
+    with pytest.raises(OtherLabelsError, match=message):
         decisions.check(['cat', 'owl', CLASSES[2]])
+    with pytest.raises(OtherLabelsError, match='3 labels in the decisions, expected 2'):
+        decisions.check(CLASSES[:2])
 
 
 @pytest.mark.parametrize(

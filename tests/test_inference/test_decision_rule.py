@@ -88,5 +88,5 @@ def test_bad_options(options, message):
 
 def test_other_labels():
     decisions = Decisions(['a', 'b'], [0.5, 0.5])
-    with pytest.raises(ValueError, match='decisions are for 2 labels'):
+    with pytest.raises(ValueError, match='2 labels in the decisions, expected 3'):
         find_rule(CLASSES, MultiLabelClsHead(), decisions=decisions)

@@ -19,6 +19,7 @@ from PIL import Image
 from mlcl_plugin.apis import MultiLabelInferencer
 from mlcl_plugin.datasets.transforms import LoadImage
 from mlcl_plugin.engine import enable_amp
+from mlcl_plugin.errors import CheckpointError, OtherLabelsError
 from mlcl_plugin.evaluation.decisions import Decisions
 from mlcl_plugin.inference import load_model_config
 from mlcl_plugin.visualization import label_attention_maps
@@ -517,8 +518,22 @@ def test_classes(write_config, checkpoint, config, tmp_path, photos):
     assert MultiLabelInferencer(named, silent).classes == ('x', 'y', 'z')
     # the checkpoint knows better
     assert MultiLabelInferencer(named, checkpoint).classes == CLASSES
-    given = MultiLabelInferencer(config, checkpoint, classes=['1', '2', '3'])
+    # Others must be allowed, the same need not.
+    other = ['1', '2', '3']
+    message = (
+        "classes has other labels than the checkpoint: other names: label 0 is '1' in "
+        f"classes, expected '{CLASSES[0]}'. If they mean the same, set allow_other_lab"
+    )
+    with pytest.raises(OtherLabelsError, match=message):
+        MultiLabelInferencer(config, checkpoint, classes=other)
+    with pytest.raises(OtherLabelsError, match='another order'):
+        MultiLabelInferencer(config, checkpoint, classes=CLASSES[::-1])
+    given = MultiLabelInferencer(
+        config, checkpoint, classes=other, allow_other_labels=True
+    )
     assert given.classes == ('1', '2', '3')
+    assert MultiLabelInferencer(config, checkpoint, classes=CLASSES).classes == CLASSES
+    assert MultiLabelInferencer(config, silent, classes=other).classes == tuple(other)
     gone = write_config({**RESIZE, f'{dataset}.ann_file': 'gone.json'})
     with pytest.raises(ValueError, match=r'not known.*gone.json.*classes=\[...\]'):
         MultiLabelInferencer(gone, silent)
@@ -530,7 +545,10 @@ def test_classes(write_config, checkpoint, config, tmp_path, photos):
     ('options', 'message'),
     [
         (dict(classes=['a', 'b']), 'Got 2 names of labels, but the model has 3'),
-        (dict(classes=['a', 'b', 'a']), "different names.*'a'"),
+        (
+            dict(classes=['a', 'b', 'a'], allow_other_labels=True),
+            "different names.*'a'",
+        ),
         (dict(classes='abc'), "list of names or 'numbers'"),
         (dict(thr=50), 'thr must lie from 0 to 1, got 50'),
         (dict(thr=float('nan')), 'thr must lie from 0 to 1, got nan'),
@@ -552,10 +570,12 @@ def test_bad_checkpoints(write_config, config, checkpoint, tmp_path):
     with pytest.raises(FileNotFoundError, match='gone.pth does not exist'):
         MultiLabelInferencer(config, 'gone.pth')
     (tmp_path / 'text.pth').write_text('no weights')
-    with pytest.raises(ValueError, match='text.pth is no checkpoint'):
+    with pytest.raises(
+        CheckpointError, match='text.pth cannot be used as a checkpoint: [^:]*$'
+    ):
         MultiLabelInferencer(config, tmp_path / 'text.pth')
     changes = {'model.neck.num_classes': 5, 'model.head.num_classes': 5}
-    with pytest.raises(ValueError, match='model.pth does not fit the model'):
+    with pytest.raises(CheckpointError, match='model.pth does not fit the model'):
         MultiLabelInferencer(write_config({**RESIZE, **changes}), checkpoint)
 
 
@@ -659,5 +679,13 @@ def test_diverged_model(config, checkpoint, tmp_path, photos):
     content = torch.load(checkpoint)
     content['state_dict']['head.classifier.bias'] *= float('nan')
     torch.save(content, tmp_path / 'nan.pth')
-    with pytest.raises(ValueError, match="000.png: .*got nan for 'cat'.*diverge"):
-        MultiLabelInferencer(config, tmp_path / 'nan.pth')(photos)
+    message = (
+        r"nan\.pth cannot be used .*'head\.classifier\.bias' has 3 of 3 values that"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        MultiLabelInferencer(config, tmp_path / 'nan.pth')
+    # Weights may be finite and scores not.
+    inferencer = MultiLabelInferencer(config, checkpoint)
+    inferencer.model.head.classifier.bias.data.fill_(float('nan'))
+    with pytest.raises(ValueError, match="000.png: .*got nan for 'cat'.*its training"):
+        inferencer(photos)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import cv2
 import pytest
+import torch
 from mmengine.config import Config
 
 from mlcl_plugin.engine import find_start
@@ -128,6 +129,8 @@ def test_resume(demo, calls):
     model = 'step2_without_contrast'
     latest = one.folder(model) / 'epoch_2.pth'
     leave(one, model, 'epoch_2.pth', '')
+    parts = ('meta', 'message_hub', 'state_dict', 'optimizer')
+    torch.save({part: {} for part in parts}, latest)
     leave(one, model, 'last_checkpoint', str(latest))
     one.train_control()
     cfg = merged(calls.pop())

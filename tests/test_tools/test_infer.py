@@ -127,13 +127,18 @@ def test_decisions_and_top_k(infer, photos, tmp_path):
     assert {len(line['labels']) for line in lines} == {1}
     Decisions(['a', 'b'], [0.5, 0.5]).save(path)
     code, _, err = infer(photos, '--decisions', path)
-    assert code == 2 and 'decisions are for 2 labels' in err.splitlines()[-1]
+    assert code == 2 and '2 labels in the decisions, expected 3' in err.splitlines()[-1]
 
 
 def test_config_and_names(infer, photos, tmp_path):
     names = tmp_path / 'names.txt'
     names.write_text('猫\nthe dog\nowl\n', encoding='utf-8')
     options = ['--all-scores', '--classes', names]
+    code, lines, err = infer(photos / '000.png', *options)
+    assert code == 2 and not lines
+    message = "label 0 is '猫' in classes, expected 'cat'. If they mean the same, set "
+    assert err.splitlines()[-1].endswith(f'{message}--allow-other-labels.')
+    options.append('--allow-other-labels')
     _, lines, _ = infer(photos / '000.png', *options)
     assert list(lines[0]['scores']) == ['猫', 'the dog', 'owl']
     _, lines, _ = infer(photos / '000.png', '--all-scores', '--number-classes')

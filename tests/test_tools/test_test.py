@@ -128,13 +128,15 @@ def test_decisions(evaluate, trained, tmp_path):
     assert expected != MultiLabelRecognitionMetric.calculate(dump.scores, dump.targets)
 
 
-def test_decisions_that_do_not_fit(evaluate, trained, tmp_path):
+def test_decisions_that_do_not_fit(evaluate, trained, tmp_path, ends_with_line):
     path = tmp_path / 'decisions.json'
     checkpoint = trained / 'epoch_1.pth'
     with pytest.raises(FileNotFoundError, match='no decision file .*decisions.json'):
         evaluate(checkpoint, '--decisions', path)
     Decisions(['owl', 'dog', 'cat'], [0.5] * 3).save(path)
-    with pytest.raises(ValueError, match='another order'):
+    with ends_with_line(
+        '^test: The decisions are for other labels: the same labels in'
+    ):
         evaluate(checkpoint, '--decisions', path)
     changes = {'test_evaluator': dict(type='MultiLabelMetric', _delete_=True)}
     with pytest.raises(ValueError, match='needs a MultiLabelRecognitionMetric in'):
@@ -218,20 +220,20 @@ def test_second_step_checkpoint_in_model_without_projector(
         assert metrics[key] == pytest.approx(value, abs=1e-3), key
 
 
-def test_part_of_a_model(evaluate, trained):
+def test_part_of_a_model(evaluate, trained, ends_with_line):
     """Not the score of a random neck and head."""
     path = trained / 'epoch_1.pth'
     state = torch.load(path, weights_only=False)['state_dict']
     state = {k: v for k, v in state.items() if k.startswith('backbone.')}
     torch.save(dict(state_dict=state, meta={}), path)
-    with pytest.raises(ValueError, match=r'epoch_1.pth does not fit .* neck\.queries'):
+    with ends_with_line(r'epoch_1.pth does not fit .* neck\.queries'):
         evaluate(path)
 
 
 @pytest.mark.parametrize('tta', [(), ('--tta',)], ids=['plain', 'tta'])
-def test_other_classes(evaluate, trained, tta):
+def test_other_classes(evaluate, trained, tta, ends_with_line):
     changes = {'model.neck.num_classes': 5, 'model.head.num_classes': 5}
-    with pytest.raises(ValueError, match=r'3 of its .* another shape.*neck\.queries'):
+    with ends_with_line(r'3 of its .* another shape.*neck\.queries'):
         evaluate(trained / 'epoch_1.pth', *tta, changes=changes)
 
 
@@ -248,14 +250,14 @@ def test_bare_weights(evaluate, trained, tmp_path, prefix):
         assert metrics[key] == pytest.approx(value, abs=1e-3), key
 
 
-def test_file_without_weights(evaluate, tmp_path):
+def test_file_without_weights(evaluate, tmp_path, ends_with_line):
     torch.save(dict(epoch=3), tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match='other.pth does not fit the model'):
+    with ends_with_line("other.pth has none of the .* It has 'epoch'"):
         evaluate(tmp_path / 'other.pth')
 
 
-def test_missing_checkpoint(evaluate, tmp_path):
-    with pytest.raises(FileNotFoundError, match='gone.pth does not exist'):
+def test_missing_checkpoint(evaluate, tmp_path, ends_with_line):
+    with ends_with_line('gone.pth does not exist'):
         evaluate(tmp_path / 'gone.pth')
 
 

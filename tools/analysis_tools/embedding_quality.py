@@ -14,11 +14,17 @@ from mlcl_plugin.apis import (
     embed,
     measure_embeddings,
 )
-from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
-from mlcl_plugin.engine import step_config
+from mlcl_plugin.command_line import (
+    TRUST_FLAGS,
+    USER_ERRORS,
+    add_trust_options,
+    number,
+    one_line_errors,
+)
+from mlcl_plugin.engine import allow_unsafe_checkpoints, step_config
 from mlcl_plugin.inference.embedding_measures import format_values, values_for_json
 
-FLAGS = {'projected': '--projected', 'step': '--step'}
+FLAGS = TRUST_FLAGS | {'projected': '--projected', 'step': '--step'}
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -81,6 +87,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='settings to override in the config, as xxx=yyy, also nested and in '
         'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
     )
+    add_trust_options(parser)
     return parser.parse_args(args)
 
 
@@ -94,7 +101,7 @@ def measure(args: argparse.Namespace) -> None:
 
     model = build_model(cfg, args.checkpoint, args.device)
     loader, metainfo = build_loader(cfg, args.split, args.num_images)
-    embeddings = embed(model, loader, args.projected)
+    embeddings = embed(model, loader, args.projected, args.allow_other_labels)
     overall, classwise = measure_embeddings(
         embeddings, args.shots, args.repeats, args.seed
     )
@@ -129,6 +136,7 @@ def measure(args: argparse.Namespace) -> None:
 
 def main(args: list[str] | None = None) -> None:
     args = parse_args(args)
+    allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
     # torch raises RuntimeError for a device that does not exist.
     with one_line_errors('embedding_quality', FLAGS, (*USER_ERRORS, RuntimeError)):
         measure(args)

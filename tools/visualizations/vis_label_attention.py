@@ -8,7 +8,14 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from mlcl_plugin.apis import build_model
-from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
+from mlcl_plugin.command_line import (
+    TRUST_FLAGS,
+    USER_ERRORS,
+    add_trust_options,
+    number,
+    one_line_errors,
+)
+from mlcl_plugin.engine import allow_unsafe_checkpoints
 from mlcl_plugin.inference.attention_sheet import attend
 from mlcl_plugin.visualization import prediction_sheet
 
@@ -55,6 +62,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='settings to override in the config, as xxx=yyy, also nested and in '
         'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
     )
+    add_trust_options(parser)
     return parser.parse_args(args)
 
 
@@ -65,7 +73,7 @@ def draw(args: argparse.Namespace) -> None:
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
 
     model = build_model(cfg, args.checkpoint, args.device)
-    attended = attend(model, cfg, args.split, args.num_images)
+    attended = attend(model, cfg, args.split, args.num_images, args.allow_other_labels)
     sheet = prediction_sheet(
         attended.images,
         attended.scores,
@@ -82,8 +90,10 @@ def draw(args: argparse.Namespace) -> None:
 
 def main(args: list[str] | None = None) -> None:
     args = parse_args(args)
+    allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
     # torch raises RuntimeError for a device that does not exist.
-    with one_line_errors('vis_label_attention', errors=(*USER_ERRORS, RuntimeError)):
+    errors = (*USER_ERRORS, RuntimeError)
+    with one_line_errors('vis_label_attention', TRUST_FLAGS, errors):
         draw(args)
 
 

@@ -97,7 +97,12 @@ def read_labels(
         )
     if kind is None or not (kind.is_folder or path.is_file()):
         raise FileNotFoundError(f"There is no annotation file '{path}'.")
-    return kind.read(path, read_options)
+    try:
+        return kind.read(path, read_options)
+    except ValueError as error:
+        if path.name in str(error):
+            raise
+        raise ValueError(f'{path}: {error}') from error
 
 
 def write_labels(

@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
+from ...label_names import check_labels
 from ..unwrap import unwrap_model
 
 
@@ -71,14 +72,13 @@ class DatasetCheckHook(Hook):
         val_names = _class_names(runner.val_dataloader.dataset)
         if train_names is None or val_names is None:
             return
-        # _check has compared their number.
-        for label, (train, val) in enumerate(zip(train_names, val_names)):
-            if train != val:
-                raise ValueError(
-                    f"Label {label} is '{train}' in the training dataset and '{val}' "
-                    'in the validation dataset. Give both the same classes in the same '
-                    'order, for example by `classes` of the datasets.'
-                )
+        check_labels(
+            train_names,
+            val_names,
+            'the validation dataset',
+            'the training dataset',
+            runner.cfg.get('allow_other_labels', False),
+        )
 
 
 def _class_names(dataset: Dataset) -> Sequence[str] | None:

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Feed damaged and odd files to every reader.
+
+    python tests/fuzz.py --inputs 100000
+    python tests/fuzz.py --readers checkpoint --seed 4711 --inputs 1
+
+A file that a reader cannot use must give its own error, a ValueError with the name of
+the file, within 10 s and below 1 GB of additional memory. Any other exception is
+printed with the seed that makes the input again, and the exit code is 1. A short run is
+part of the tests: test_fuzz.py.
+"""
+
+import argparse
+import contextlib
+import copy
+import io
+import json
+import random
+import resource
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+with contextlib.redirect_stdout(None):
+    from mlcl_plugin.datasets.forms import ImageLabels, read_labels, write_labels
+    from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
+    from mlcl_plugin.errors import CheckpointError
+    from mlcl_plugin.evaluation.decisions import Decisions
+    from mlcl_plugin.evaluation.score_dump import ScoreDump
+
+SECONDS = 10
+MEGABYTES = 1024
+CLASSES = ('cat', 'traffic light', '猫')
+
+#: Parts that files are made of, or that readers know.
+TOKENS = [
+    b'', b'\x00', b'\xff\xfe', b'\xef\xbb\xbf', b'\n', b'\r\n', b',', b';', b'"', b"'",
+    b'{', b'}', b'[', b']', b'<', b'>', b'&amp;', b'null', b'NaN', b'Infinity', b'-1',
+    b'1e999', b'9' * 30, b'0.5', b'true', b'-0', b'../', b'/dev/zero', b'\\', b'%2F',
+    b'\x80\x02', b'(', b'.', b'R', b'\x81', b'b', b'cos\nsystem\n', b'ctorch\nSize\n',
+    b'c__builtin__\ngetattr\n', b'\x8a\x08', b'q\x01', b'h\x01', b'\x85', b'\x86', b't',
+    b']', b'}', b'PK\x03\x04', b'PK\x01\x02', b'<!DOCTYPE x [<!ENTITY a "b">]>', b'&a;',
+    'ü'.encode(), '\u2028'.encode(), '\u202e'.encode(), b'\xed\xa0\x80',
+]  # fmt: skip
+#: Values that do not belong where they are put.
+VALUES: list[Any] = [
+    None, True, False, 0, 1, -1, 2, 0.5, 1.0, 1e308, -1e308, float('nan'), float('inf'),
+    2**31, 2**63, 2**64, 10**30, '', ' ', '0', '1', 'cat', '\x00', '\n', 'ü', '\u202e',
+    [], [[]], [None], {}, {'': 0}, {'id': 1}, 'a' * 1000, [0] * 50,
+]  # fmt: skip
+
+
+def damage(data: bytes, rng: random.Random) -> bytes:
+    """Change, remove, repeat or insert bytes, a few times."""
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
+        start = rng.randrange(len(out) + 1)
+        end = min(len(out), start + rng.choice((1, 1, 2, 4, 30, 300)))
+        kind = rng.randrange(7)
+        if kind == 0 and start < len(out):
+            out[start] ^= 1 << rng.randrange(8)
+        elif kind == 1 and start < len(out):
+            out[start] = rng.randrange(256)
+        elif kind == 2:
+            del out[start:end]
+        elif kind == 3:
+            out[start:start] = out[start:end] * rng.choice((1, 2, 50))
+        elif kind == 4:
+            out[start:start] = rng.choice(TOKENS)
+        elif kind == 5:
+            out[start:end] = rng.choice(TOKENS)
+        else:
+            del out[start:]
+    return bytes(out)
+
+
+def odd_json(content: Any, rng: random.Random) -> bytes:
+    """Replace, remove or repeat a part of a JSON content, and perhaps damage it."""
+    content = copy.deepcopy(content)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        parent, key = None, None
+        node = content
+        while isinstance(node, (dict, list)) and node and rng.random() < 0.8:
+            key = rng.choice(list(node) if isinstance(node, dict) else range(len(node)))
+            parent, node = node, node[key]
+        if parent is None:
+            content = rng.choice([content, rng.choice(VALUES)])
+            continue
+        kind = rng.randrange(5)
+        if kind == 0:
+            del parent[key]
+        elif kind == 1 and isinstance(parent, list):
+            parent.insert(key, copy.deepcopy(node))
+        elif kind == 2 and isinstance(parent, dict):
+            parent[rng.choice(('', 'id', 'x', 'classes', 'é'))] = parent.pop(key)
+        elif kind == 3:
+            parent[key] = [node]
+        else:
+            parent[key] = copy.deepcopy(rng.choice(VALUES))
+    text = json.dumps(content, ensure_ascii=rng.random() < 0.5)
+    data = text.encode('utf-8', 'surrogatepass')
+    return damage(data, rng) if rng.random() < 0.2 else data
+
+
+# --- readers ------------------------------------------------------------------------
+
+
+class Reader:
+    """A reader and the sound files that inputs are made from.
+
+    Args:
+        folder (Path): For files.
+    """
+
+    errors: tuple[type[Exception], ...] = (ValueError,)
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir()
+        self.sounds: list[Any] = []
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make sound files."""
+        raise NotImplementedError
+
+    def make(self, rng: random.Random) -> Path:
+        """Write an input."""
+        raise NotImplementedError
+
+    def read(self, path: Path) -> None:
+        """Read it."""
+        raise NotImplementedError
+
+
+class Checkpoints(Reader):
+    """Files of both forms of torch; those of a zip with right checksums, or damaged."""
+
+    errors = (CheckpointError,)
+
+    def prepare(self) -> None:
+        from mmengine.logging import HistoryBuffer
+
+        buffer = HistoryBuffer()
+        buffer.update(1.0)
+        content = dict(
+            meta=dict(epoch=1, dataset_meta=dict(classes=CLASSES), config='1'),
+            state_dict=torch.nn.BatchNorm1d(3).state_dict(),
+            optimizer=dict(state={0: dict(step=torch.tensor(3.0))}, param_groups=[{}]),
+            message_hub=dict(log_scalars=dict(loss=buffer)),
+            random=np.arange(3),
+            other=[b'abc\xff', {1, 2}, slice(1, 2), np.float64(1), torch.float16],
+        )
+        for zipped in (True, False):
+            data = io.BytesIO()
+            torch.save(content, data, _use_new_zipfile_serialization=zipped)
+            self.sounds.append(data.getvalue())
+        with zipfile.ZipFile(io.BytesIO(self.sounds[0])) as archive:
+            self.records = {n: archive.read(n) for n in archive.namelist()}
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / 'file.pth'
+        if rng.random() < 0.4:
+            path.write_bytes(damage(rng.choice(self.sounds), rng))
+            return path
+        # The checksums are right, so that the pickle is looked at.
+        with zipfile.ZipFile(path, 'w', zipfile.ZIP_STORED) as archive:
+            for name, data in self.records.items():
+                changed = name.endswith('data.pkl') or rng.random() < 0.05
+                archive.writestr(name, self._pickle(data, rng) if changed else data)
+        return path
+
+    @staticmethod
+    def _pickle(data: bytes, rng: random.Random) -> bytes:
+        if rng.random() < 0.5:
+            return damage(data, rng)
+        # A number becomes a large one, or one operation another.
+        out = bytearray(data)
+        place = rng.randrange(min(2, len(out)), len(out) + 1)
+        long = b'\x8a\x08' + struct.pack('<q', rng.choice((-1, 2**31, 2**50, 2**62)))
+        out[place : place + rng.choice((0, 1, 2))] = rng.choice(
+            (long, b'N', b']', b'}', b')', b'K\x01', b'0', b'(', b'\x8f')
+        )
+        return bytes(out)
+
+    def read(self, path: Path) -> None:
+        read_checkpoint(path)
+
+
+class DecisionFiles(Reader):
+    """JSON files of thresholds."""
+
+    def prepare(self) -> None:
+        path = self.folder / 'sound.json'
+        Decisions(CLASSES, [0.1, 0.5, 0.9], [1.0, 2.0, 0.5], dict(a=1)).save(path)
+        self.sounds = [json.loads(path.read_text())]
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / 'file.json'
+        path.write_bytes(odd_json(self.sounds[0], rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        decisions = Decisions.load(path)
+        decisions.predict(np.full((2, len(decisions.classes)), 0.5))
+
+
+class Dumps(Reader):
+    """Score dumps: CSV, Parquet, pickles."""
+
+    def prepare(self) -> None:
+        rng = np.random.default_rng(0)
+        dump = ScoreDump(
+            rng.random((4, 3)).astype(np.float32),
+            rng.integers(-1, 2, (4, 3)),
+            CLASSES,
+            ['a.jpg', 'b c.jpg', 'ü.jpg', 'NA'],
+        )
+        for suffix in ('csv', 'parquet', 'pkl'):
+            path = self.folder / f'sound.{suffix}'
+            dump.save(str(path))
+            self.sounds.append((suffix, path.read_bytes()))
+
+    def make(self, rng: random.Random) -> Path:
+        # Text has more ways to be odd.
+        suffix, data = rng.choice([self.sounds[0], *self.sounds])
+        path = self.folder / f'file.{suffix}'
+        path.write_bytes(damage(data, rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        ScoreDump.load(str(path))
+
+
+class Labels(Reader):
+    """Annotation files of a form, by :func:`read_labels`."""
+
+    form: str
+    name: str
+
+    def prepare(self) -> None:
+        targets = csr_array(np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0]], dtype=np.int8))
+        labels = ImageLabels(CLASSES, ('a.jpg', 'b/c d.jpg', 'ü.jpg'), targets)
+        path = self.folder / 'sound' / self.name
+        write_labels(labels, path, self.form)
+        self.sound = path
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / self.name
+        data = self.sound.read_bytes()
+        if self.name.endswith('.json') and rng.random() < 0.7:
+            data = odd_json(json.loads(data), rng)
+        else:
+            data = damage(data, rng)
+        path.write_bytes(data)
+        return path
+
+    def read(self, path: Path) -> None:
+        read_labels(path, self.form)
+
+
+class Coco(Labels):
+    """COCO's form."""
+
+    form, name = 'coco', 'labels.json'
+
+
+class MMPretrain(Labels):
+    """MMPretrain's form."""
+
+    form, name = 'mmpretrain', 'labels.json'
+
+
+class Tables(Labels):
+    """CSV files with a column per label or a column of names."""
+
+    form, name = 'table', 'labels.csv'
+
+    def make(self, rng: random.Random) -> Path:
+        if rng.random() < 0.5:
+            return super().make(rng)
+        path = self.folder / self.name
+        text = 'image,labels,split\na.jpg,cat;猫,train\nb.jpg,,val\n"c d.jpg",dog,\n'
+        path.write_bytes(damage(text.encode(), rng))
+        return path
+
+
+class Parquet(Labels):
+    """Parquet tables."""
+
+    form, name = 'table', 'labels.parquet'
+
+
+class Voc(Labels):
+    """Folders as those of PASCAL VOC."""
+
+    form, name = 'voc', 'voc'
+    # A list may name files that do not exist.
+    errors = (ValueError, FileNotFoundError)
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.files = [p for p in self.sound.rglob('*') if p.is_file()]
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / self.name
+        if not path.exists():
+            shutil.copytree(self.sound, path)
+            self.changed = path / self.files[0].relative_to(self.sound)
+        # Only one file differs from the sound ones.
+        self.changed.write_bytes(
+            (self.sound / self.changed.relative_to(path)).read_bytes()
+        )
+        chosen = rng.choice(self.files)
+        self.changed = path / chosen.relative_to(self.sound)
+        self.changed.write_bytes(damage(chosen.read_bytes(), rng))
+        return path
+
+
+READERS: dict[str, type[Reader]] = {
+    'checkpoint': Checkpoints,
+    'decisions': DecisionFiles,
+    'dump': Dumps,
+    'coco': Coco,
+    'mmpretrain': MMPretrain,
+    'table': Tables,
+    'parquet': Parquet,
+    'voc': Voc,
+}
+
+
+# --- runs ---------------------------------------------------------------------------
+
+
+class HangError(BaseException):
+    """Raised in a reader that takes too long."""
+
+
+def stop(*_: object) -> None:
+    raise HangError
+
+
+class Results:
+    """What happened to the inputs of a reader."""
+
+    def __init__(self) -> None:
+        self.number = self.read = 0
+        self.longest = 0.0
+        self.faults: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+
+def feed(reader: Reader, inputs: int, seed: int) -> Results:
+    """Feed inputs to a reader.
+
+    Args:
+        reader (Reader): The reader.
+        inputs (int): Their number.
+        seed (int): The seed of the first one; the others follow.
+
+    Returns:
+        Results: What happened.
+    """
+    results = Results()
+    signal.signal(signal.SIGALRM, stop)
+    for number in range(seed, seed + inputs):
+        path = reader.make(random.Random(number))
+        start = time.monotonic()
+        signal.alarm(SECONDS)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                reader.read(path)
+            results.read += 1
+        except reader.errors as error:
+            # pandas and json have ValueErrors of their own, which name no file.
+            if path.name not in str(error) and path.stem not in str(error):
+                note(results, f'no name of the file: {str(error):.30}', number)
+        except HangError:
+            note(results, f'more than {SECONDS} s', number)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f'{Path(where.filename).name}:{where.lineno}'
+            note(results, f'{type(error).__name__} in {place}', number)
+        finally:
+            signal.alarm(0)
+        results.number += 1
+        results.longest = max(results.longest, time.monotonic() - start)
+    return results
+
+
+def note(results: Results, fault: str, seed: int) -> None:
+    results.faults[fault] += 1
+    results.examples.setdefault(fault, f'--seed {seed}')
+
+
+def peak() -> float:
+    """Most memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--inputs', type=int, default=20000, help='in all')
+    parser.add_argument('--readers', nargs='+', choices=READERS, default=list(READERS))
+    parser.add_argument('--seed', type=int, default=0, help='of the first input')
+    args = parser.parse_args()
+    used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+    limit = used + 4 * MEGABYTES * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    failed = False
+    total = 0
+    print('| reader | inputs | read | refused | faults | longest | more memory |')
+    print('|---|---|---|---|---|---|---|')
+    with tempfile.TemporaryDirectory(prefix='fuzz_') as folder:
+        for name in args.readers:
+            before = peak()
+            number = -(-args.inputs // len(args.readers))
+            reader = READERS[name](Path(folder) / name)
+            results = feed(reader, number, args.seed)
+            memory = peak() - before
+            faults = sum(results.faults.values())
+            total += results.number
+            print(
+                f'| {name} | {results.number} | {results.read} '
+                f'| {results.number - results.read - faults} | {faults} '
+                f'| {results.longest:.2f} s | {memory:.0f} MB |',
+                flush=True,
+            )
+            for fault, times in results.faults.most_common():
+                example = results.examples[fault]
+                print(f'  {times} x {fault}: --readers {name} {example} --inputs 1')
+            failed |= bool(faults) or memory > MEGABYTES
+    print(f'{total} inputs')
+    return int(failed)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every file of the table at one entry; the whole table: hostile_checkpoints.py."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+spec = importlib.util.spec_from_file_location(
+    'hostile_checkpoints', Path(__file__).with_name('hostile_checkpoints.py')
+)
+table = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(table)
+
+NAMES = [*table.FILES, *table.HARMLESS]
+ENTRIES = list(table.ENTRIES)
+# The others are tried by test_safe_checkpoint.py and test_loaded_checkpoint_hook.py.
+FAST = {
+    'os.system in meta',
+    'os.system in the optimizer',
+    'os.system, plain pickle',
+    'getattr chain',
+    'torch.load of another file',
+    'a name by the stack',
+    'zip bomb',
+    'declared values',
+    'doubling by encode',
+    'many operations',
+    'last bytes missing',
+    'tar',
+    'weights as a list',
+    'nan weights',
+    'integer weights',
+    'numpy weights',
+    'sparse weights',
+    'weights whose methods are replaced',
+    'a pipe',
+    'a link to itself',
+    'config as code',
+    'deep nesting',
+}
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    return table.make_place(tmp_path_factory.mktemp('place') / 'data')
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork and /proc')
+@pytest.mark.parametrize(
+    ('name', 'entry'),
+    [
+        pytest.param(
+            name,
+            ENTRIES[number % len(ENTRIES)],
+            marks=[] if name in FAST else pytest.mark.slow,
+        )
+        for number, name in enumerate(NAMES)
+    ],
+)
+def test_file(name, entry, place):
+    outcome = table.attempt(*place, name, entry, seconds=120)
+    assert outcome.problem is None, outcome.line
+
+
+def test_table_is_large():
+    assert len(table.FILES) >= 40
+    assert set(NAMES) >= FAST
