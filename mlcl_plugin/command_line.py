@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from .plain_text import printable
+
 USER_ERRORS = (OSError, ValueError, ImportError)
 """Errors that a user can mend; others are bugs and keep their traceback."""
 
@@ -107,7 +109,7 @@ def one_line_errors(
     try:
         yield
     except errors as error:
-        text = to_flags(' '.join(str(error).split()), flags or {})
+        text = printable(to_flags(' '.join(str(error).split()), flags or {}))
         print(f'{tool}: {text}', file=sys.stderr)
         raise SystemExit(2) from error
 
