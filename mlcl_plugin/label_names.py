@@ -1,9 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare the labels of a file, a model and a data set by their names and order."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+
+from mmengine.logging import print_log
+
+from .errors import OtherLabelsError
 
 MAX_NAMED = 5
+
+
+def check_labels(
+    expected: Sequence[str],
+    found: Sequence[str],
+    source: str,
+    reference: str,
+    allow: bool = False,
+) -> None:
+    """Stop if two lists of labels differ.
+
+    Args:
+        expected (Sequence[str]): The L names that are wanted, in their order.
+        found (Sequence[str]): The names to compare with them.
+        source (str): What has the names ``found``, for the text.
+        reference (str): What has the names ``expected``, for the text.
+        allow (bool): Warn instead. Defaults to False.
+
+    Raises:
+        OtherLabelsError: If names or order differ.
+
+    Examples:
+        >>> check_labels(['cat', 'dog'], ['dog', 'cat'], 'a.pth', 'the data set')
+        Traceback (most recent call last):
+        mlcl_plugin.errors.OtherLabelsError: a.pth has other labels than the data set: \
+the same labels in another order: label 0 is 'dog' in a.pth, expected 'cat'. If they \
+mean the same, set allow_other_labels=True.
+    """
+    difference = describe_difference(expected, found, f'in {source}')
+    if difference is None:
+        return
+    text = f'{source} has other labels than {reference}: {difference}.'
+    if not allow:
+        raise OtherLabelsError(
+            f'{text} If they mean the same, set allow_other_labels=True.'
+        )
+    print_log(f'{text} This was allowed.', 'current', logging.WARNING)
+
+
+def labels_of_meta(meta: Mapping) -> tuple[str, ...] | None:
+    """Read the names of the labels from the meta of a checkpoint.
+
+    Args:
+        meta (Mapping): ``checkpoint['meta']`` of MMEngine or of mmcls.
+
+    Returns:
+        tuple[str, ...], optional: The names; None if there are none.
+
+    Examples:
+        >>> labels_of_meta(dict(dataset_meta=dict(classes=['cat', 'dog'])))
+        ('cat', 'dog')
+    """
+    dataset = meta.get('dataset_meta')
+    classes = dataset.get('classes') if isinstance(dataset, Mapping) else None
+    classes = classes or meta.get('CLASSES')
+    if isinstance(classes, str) or not isinstance(classes, Sequence) or not classes:
+        return None
+    return tuple(map(str, classes))
 
 
 def describe_difference(

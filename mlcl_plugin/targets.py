@@ -39,6 +39,11 @@ def is_absent(targets: Targets) -> Targets:
     return targets == ABSENT
 
 
+def is_unknown(targets: Targets) -> Targets:
+    """Where labels are unknown: a bool mask of the same shape."""
+    return targets == UNKNOWN
+
+
 def is_known(targets: Targets) -> Targets:
     """Where targets are known, soft ones included: a bool mask of the same shape."""
     return targets >= ABSENT
@@ -93,24 +98,30 @@ def check_targets(
 
 
 def read_label_indices(
-    labels: Any, num_classes: int, name: str = 'gt_label', where: str = ''
+    labels: Any,
+    num_classes: int,
+    name: str = 'gt_label',
+    where: str = '',
+    repeats: bool = False,
 ) -> Tensor:
     """Read a list of label indices.
 
     Args:
-        labels (array_like): Indices from 0 to ``num_classes - 1``, each at most once,
-            or a single one.
+        labels (array_like): Indices from 0 to ``num_classes - 1``, or a single one.
         num_classes (int): Number of labels L.
         name (str): The name of the field, for messages. Defaults to 'gt_label'.
         where (str): Appended to the name in messages, such as ``' (image a.jpg)'``.
             Defaults to ''.
+        repeats (bool): Accept an index that comes twice, as in a list with one entry
+            per box. Defaults to False.
 
     Returns:
         Tensor: ``(N,)`` int64, on the device of ``labels``.
 
     Raises:
         ValueError: If ``labels`` is no flat list of integers, an index is out of range
-            or comes twice, as it does in a vector with one entry per label.
+            or, without ``repeats``, comes twice, as it does in a vector with one entry
+            per label.
     """
     indices = _to_tensor(labels)
     if indices is not None and indices.ndim == 0:
@@ -129,27 +140,28 @@ def read_label_indices(
             'the indices of the present labels. Put a vector of 1 / 0 / -1 into '
             'gt_score instead.'
         )
-    indices = indices.long()
-    low, high = (int(bound) for bound in indices.aminmax())
+    # A Python list: torch is slow for so few numbers, and a GPU synchronizes once.
+    numbers = indices.tolist()
+    low, high = min(numbers), max(numbers)
     if low < 0 or high >= num_classes:
         raise ValueError(
             f'{name} holds label {low if low < 0 else high}{where}, expected indices '
             f'from 0 to {num_classes - 1} (num_classes={num_classes}). Set num_classes '
             "of pipeline, neck and head to the number of the dataset's classes."
         )
-    if len(indices) > 1 and len(indices.unique()) < len(indices):
-        counts = indices.bincount()
+    if not repeats and len(set(numbers)) < len(numbers):
+        twice = max(numbers, key=numbers.count)
         text = (
             'which looks like a vector with one entry per label'
             if high <= 1
-            else f'which names label {int(counts.argmax())} twice'
+            else f'which names label {twice} twice'
         )
         raise ValueError(
-            f'{name} is {_shorten(indices.tolist())}{where}, {text}. {name} takes the '
+            f'{name} is {_shorten(numbers)}{where}, {text}. {name} takes the '
             'indices of the present labels, each once; put a vector of 1 / 0 / -1 into '
             'gt_score instead.'
         )
-    return indices
+    return indices.long()
 
 
 def read_target_vector(
@@ -225,9 +237,8 @@ def indices_to_targets(
     """
     targets = torch.zeros(num_classes, device=present.device)
     for indices in unknown:
-        targets[indices] = UNKNOWN
-    targets[present] = PRESENT
-    return targets
+        targets.index_fill_(0, indices, UNKNOWN)
+    return targets.index_fill_(0, present, PRESENT)
 
 
 def read_label_lists(labels: Sequence[Tensor], num_classes: int) -> Tensor | None:

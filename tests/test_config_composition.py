@@ -2,6 +2,7 @@
 """Recipes are composed of parts that are each written once, as their README says."""
 
 import ast
+import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -15,9 +16,15 @@ from mmpretrain.structures import DataSample
 
 from mlcl_plugin.engine.steps import step_config, step_names
 
-CONFIGS = Path(__file__).parents[1] / 'configs'
-FILES = sorted(CONFIGS.rglob('*.py'))
-RECIPES = [path for path in FILES if '_base_' not in path.parts]
+spec = importlib.util.spec_from_file_location(
+    'config_files', Path(__file__).with_name('config_files.py')
+)
+config_files = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(config_files)
+
+CONFIGS = config_files.CONFIGS
+FILES = config_files.config_files()
+RECIPES = config_files.recipes()
 PARTS = [path for path in FILES if '_base_' in path.parts]
 SETTINGS = ('r101_coco', 'efflite0_voc07', 'resnet_digits')
 

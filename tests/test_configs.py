@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every recipe trains each of its steps on a few small images."""
 
+import importlib.util
 import json
 from collections import Counter
 from pathlib import Path
@@ -19,14 +20,16 @@ from mlcl_plugin.engine import set_default_dataloader_cfg
 from mlcl_plugin.engine.steps import step_config, step_names
 from mlcl_plugin.models.utils import collect_targets
 
+spec = importlib.util.spec_from_file_location(
+    'config_files', Path(__file__).with_name('config_files.py')
+)
+config_files = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(config_files)
+
 ROOT = Path(__file__).parents[1]
 # Recipes for vectors are tested in test_yeast_configs.py.
 VECTORS = ('cgmvae_yeast', 'linear_yeast')
-RECIPES = sorted(
-    path
-    for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.parts and path.stem not in VECTORS
-)
+RECIPES = [path for path in config_files.recipes() if path.stem not in VECTORS]
 
 
 def load(path):
@@ -64,9 +67,7 @@ def test_losses_can_be_changed_option_by_option():
         KMCLHead={'loss', 'loss_reconstruction', 'loss_contrastive'},
     )
     found = set()
-    for path in (ROOT / 'configs').rglob('*.py'):
-        if '_base_' in path.parts:
-            continue
+    for path in config_files.recipes():
         for part in walk(Config.fromfile(path)._cfg_dict):
             if part.get('type') in names:
                 expected = names[part['type']]
@@ -99,7 +100,7 @@ def quick(monkeypatch):
 
 def test_names_are_unique():
     """mim copies all recipes into one folder."""
-    counts = Counter(path.name for path in (ROOT / 'configs').rglob('*.py'))
+    counts = Counter(path.name for path in config_files.config_files())
     assert [name for name, count in counts.items() if count > 1] == []
     assert len(RECIPES) >= 50
 

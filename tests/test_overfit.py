@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every recipe can memorise eight images, with its own optimizer and losses."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from mmengine.runner import Runner
 
 from mlcl_plugin.engine import set_default_dataloader_cfg
 
+spec = importlib.util.spec_from_file_location(
+    'config_files', Path(__file__).with_name('config_files.py')
+)
+config_files = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(config_files)
+
 ROOT = Path(__file__).parents[1]
 VECTORS = ('cgmvae_yeast', 'linear_yeast')
-RECIPES = sorted(
-    path
-    for path in (ROOT / 'configs').rglob('*.py')
-    if '_base_' not in path.parts and path.stem not in VECTORS
-)
+RECIPES = [path for path in config_files.recipes() if path.stem not in VECTORS]
 SIZE = 64
 # what would change an image each time
 RANDOM = ('FastRandomFlip', 'RandomFlip', 'RandAugment', 'RandomApply')

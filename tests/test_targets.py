@@ -17,6 +17,7 @@ from mlcl_plugin.targets import (
     is_absent,
     is_known,
     is_present,
+    is_unknown,
     read_label_indices,
     read_label_lists,
     read_target_vector,
@@ -58,6 +59,7 @@ def test_masks(make, dtype, shape):
         (is_present(targets), [v == 1 for v in values]),
         (is_absent(targets), [v == 0 for v in values]),
         (is_known(targets), [v != -1 for v in values]),
+        (is_unknown(targets), [v == -1 for v in values]),
     ):
         assert mask.shape == targets.shape
         assert mask.dtype in (np.bool_, torch.bool)
@@ -69,7 +71,8 @@ def test_masks_of_soft_targets(make):
     """They are known, and neither present nor absent."""
     targets = make([0.25, 0.999])
     assert is_known(targets).tolist() == [True, True]
-    assert is_present(targets).tolist() == is_absent(targets).tolist() == [False] * 2
+    for mask in (is_present, is_absent, is_unknown):
+        assert mask(targets).tolist() == [False] * 2
 
 
 @pytest.mark.parametrize('targets', [np.array([True, False]), torch.tensor([1, 0]) > 0])
@@ -346,6 +349,21 @@ def test_indices_to_targets(present, unknown, expected):
 
     targets = indices_to_targets(index(present), 4, [index(x) for x in unknown])
     assert targets.dtype == torch.float32 and targets.tolist() == expected
+
+
+@pytest.mark.parametrize('as_type', [list, np.array, torch.tensor])
+@pytest.mark.parametrize('labels', [[2, 0, 0], [1, 0, 1, 0], [3, 3], [1, 2], []])
+def test_repeats_where_they_are_allowed(as_type, labels):
+    indices = read_label_indices(as_type(labels), 4, repeats=True)
+    assert indices.dtype == torch.int64
+    assert indices.tolist() == labels
+
+
+def test_repeats_do_not_allow_other_mistakes():
+    with pytest.raises(ValueError, match='difficult holds label 4, expected indices'):
+        read_label_indices([4, 4], 4, 'difficult', repeats=True)
+    with pytest.raises(ValueError, match='expected a flat list of integers'):
+        read_label_indices([[0], [0]], 4, 'difficult', repeats=True)
 
 
 # --- read_label_lists -----------------------------------------------------------

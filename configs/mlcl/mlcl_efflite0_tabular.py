@@ -20,8 +20,8 @@ photos = dict(
 # as tools/convert_dataset.py labels.csv labels.csv --val 0.2 names them
 train_table, val_table = 'labels_train.csv', 'labels_val.csv'
 epochs_step1, epochs_step2 = 4, 2
-# About 12 / (images / 32 * epochs of a step): the share of the newest weights in the
-# average that is tested. A warning tells if it is too small.
+# About 12 / (images / 32 * epochs of a step), at most 0.5: the share of the newest
+# weights in the average that is tested. A warning tells if it is too small.
 ema_momentum = 0.02
 # ---- leave this -------------------------------------------------------------------
 

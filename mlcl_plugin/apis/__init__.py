@@ -8,8 +8,10 @@ from ..inference import (
     build_model,
     embed,
     extract_features,
+    fit_neighbours,
     freeze_backbone,
     measure_embeddings,
+    nearest_images,
     register_models,
 )
 
@@ -20,7 +22,9 @@ __all__ = [
     'check_datasets',
     'embed',
     'extract_features',
+    'fit_neighbours',
     'freeze_backbone',
     'measure_embeddings',
+    'nearest_images',
     'register_models',
 ]

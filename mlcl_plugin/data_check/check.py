@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check the data sets of a config."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from mmengine.config import Config
@@ -26,6 +26,17 @@ from .splits import SplitConfig, find_splits, transforms_of, without
 
 LOADERS = ('LoadImage', 'LoadImageFromFile')
 LOAD_OPTIONS = ('imdecode_backend', 'backend_args', 'file_client_args', 'max_pixels')
+
+
+@runtime_checkable
+class LazyDataset(Protocol):
+    """A dataset that may be built before its annotation is read.
+
+    MMEngine's datasets and its wrappers of datasets are such, without a common class.
+    """
+
+    def full_init(self) -> None:
+        """Read the annotation, unless this is done."""
 
 
 def check_datasets(
@@ -90,8 +101,8 @@ def _check_split(
 
     try:
         dataset = DATASETS.build(without(split.dataset, ['pipeline']))
-        # Foreign datasets may lack it; MMEngine's runner allows that, too.
-        if hasattr(dataset, 'full_init'):
+        # Foreign datasets may be no such; MMEngine's runner allows that, too.
+        if isinstance(dataset, LazyDataset):
             dataset.full_init()
         length = len(dataset)
     # Any error of a foreign dataset: the other splits are still checked.

@@ -18,7 +18,7 @@ from ..datasets.transforms.image_header import JPEG_START
 from ..datasets.transforms.labels_to_targets import LabelsToTargets
 from ..datasets.transforms.load_image import LoadImage
 from ..local_files import describe_namesake
-from ..targets import UNKNOWN, is_present
+from ..targets import is_present, is_unknown
 from .decoder_messages import find_damage, printed_messages
 from .findings import MAX_NAMED, one_line
 
@@ -132,7 +132,7 @@ class ImageChecks(Dataset):
             faults.append((ANNOTATION, str(error)))
         else:
             present = np.flatnonzero(is_present(targets))
-            unknown = np.flatnonzero(targets == UNKNOWN)
+            unknown = np.flatnonzero(is_unknown(targets))
         annotated = not faults
         if self.read_files and path is not None:
             try:

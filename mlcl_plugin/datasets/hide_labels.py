@@ -8,7 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
-from ..targets import ABSENT, UNKNOWN, is_present
+from ..targets import ABSENT, UNKNOWN, is_present, is_unknown
 from .transforms.labels_to_targets import LabelsToTargets
 
 
@@ -198,7 +198,7 @@ class HideLabels(MultiLabelDataset):
             present = np.flatnonzero(is_present(targets))
             if len(present):
                 shown[present[draws.random_raw() % len(present)]] = True
-        shown |= targets == UNKNOWN
+        shown |= is_unknown(targets)
         return np.where(shown, targets, np.int8(self.unknown_as))
 
     def extra_repr(self) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from ..targets import PRESENT, UNKNOWN
+from ..targets import is_present, is_unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ def stratified_split(
             'get none.'
         )
     present = {
-        name: np.asarray((targets[images] == PRESENT).sum(axis=0))
+        name: np.asarray(is_present(targets[images]).sum(axis=0))
         .ravel()
         .astype(np.int64)
         for name, images in parts.items()
@@ -175,8 +175,8 @@ def stratified_split(
 
 def _columns_to_balance(targets: csr_array) -> np.ndarray:
     """``(N, L + U)`` bool: present labels, and unknown entries of U labels."""
-    present = (targets == PRESENT).toarray()
-    unknown = (targets == UNKNOWN).toarray()
+    present = is_present(targets).toarray()
+    unknown = is_unknown(targets).toarray()
     columns = np.concatenate([present, unknown[:, unknown.any(axis=0)]], axis=1)
     if columns.shape[1] == 1:
         # scikit-learn takes a single column for something else than multi-label data.

@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-from . import checkpoint_loaders  # noqa: F401, registers the loaders
 from .allocator import keep_memory
 from .checkpoint_file import check_checkpoint
 from .checkpoint_fit import fit_checkpoint
+from .checkpoint_loaders import allow_unsafe_checkpoints
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed
 from .hooks import (
     CheckpointCheckHook,
     DatasetCheckHook,
     EMACheckHook,
+    FillNeighboursHook,
     MILeHook,
     PrototypeInitHook,
     StartHook,
 )
+from .neighbour_filling import fill_neighbours, iterate_images, save_filled
 from .optimizers import AutocastOptimWrapper
 from .pointers import has_begun
 from .precision import enable_amp
 from .runner import CheckedRunner, Start, StepwiseRunner, find_start, run_has_begun
+from .split_dataset import build_split
 from .steps import (
     base_config,
     changes_everywhere,
@@ -36,24 +39,30 @@ __all__ = [
     'CheckpointCheckHook',
     'DatasetCheckHook',
     'EMACheckHook',
+    'FillNeighboursHook',
     'MILeHook',
     'PrototypeInitHook',
     'Start',
     'StartHook',
     'StepwiseRunner',
+    'allow_unsafe_checkpoints',
     'base_config',
     'build_runner',
+    'build_split',
     'changes_everywhere',
     'check_checkpoint',
     'check_step_options',
     'check_steps',
     'enable_amp',
+    'fill_neighbours',
     'find_start',
     'fit_checkpoint',
     'has_begun',
     'innermost_dataset',
+    'iterate_images',
     'keep_memory',
     'run_has_begun',
+    'save_filled',
     'set_default_dataloader_cfg',
     'set_resume',
     'set_work_dir',

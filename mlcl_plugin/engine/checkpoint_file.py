@@ -3,6 +3,8 @@
 
 import os.path as osp
 
+from ..errors import MissingCheckpointError
+
 
 def check_checkpoint(path: str) -> str:
     """Check that a checkpoint exists.
@@ -14,8 +16,8 @@ def check_checkpoint(path: str) -> str:
         str: The path.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        MissingCheckpointError: If there is no such file.
     """
     if '://' not in str(path) and not osp.isfile(path):
-        raise FileNotFoundError(f'Checkpoint {path} does not exist.')
+        raise MissingCheckpointError(f'Checkpoint {path} does not exist.')
     return path

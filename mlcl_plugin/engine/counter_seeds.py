@@ -12,6 +12,7 @@ import random
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
+from mmengine.device import get_device
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -21,23 +22,54 @@ from torch.utils.data import Dataset
 SAMPLES, ITERATIONS = 0, 1
 """First word of a seed: streams of samples and of iterations differ."""
 
+WORD = 2**64 - 1
+"""The largest word of the hash."""
+
+
+def hash_counters(*counters: int) -> int:
+    """Mix counters to one word.
+
+    One round of SplitMix64 (Steele et al., OOPSLA 2014) per counter. It takes 2 us for
+    four counters, where ``np.random.SeedSequence`` takes 12 us.
+
+    Args:
+        *counters (int): The counters.
+
+    Returns:
+        int: From 0 to 2**64 - 1.
+
+    Examples:
+        >>> hash_counters(0) == 0xE220A8397B1DCDAF
+        True
+    """
+    state = 0
+    for counter in counters:
+        state = ((state ^ counter) + 0x9E3779B97F4A7C15) & WORD
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & WORD
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & WORD
+        state ^= state >> 31
+    return state
+
 
 def set_seed(*counters: int, devices: bool = False) -> None:
     """Seed Python, NumPy and torch by counters.
+
+    It takes about 20 us, mostly for the generators of Python and NumPy. To read an
+    image takes milliseconds.
 
     Args:
         *counters (int): Not negative. Different counters give independent streams.
         devices (bool): Seed the generators of all GPUs too. Defaults to False, since
             dataloader workers have none.
     """
-    words = np.random.SeedSequence(counters).generate_state(4)
-    random.seed(int(words[0]))
-    np.random.seed(words[1])
-    seed = int(words[2]) << 32 | int(words[3])
-    if devices:
+    word = hash_counters(*counters)
+    random.seed(word)
+    np.random.seed(hash_counters(word, 1) >> 32)
+    seed = hash_counters(word, 2)
+    torch.default_generator.manual_seed(seed)
+    # torch.manual_seed takes 300 us on a machine without a GPU.
+    if devices and get_device() != 'cpu':
         torch.manual_seed(seed)
-    else:
-        torch.default_generator.manual_seed(seed)
 
 
 class SeededSamples(Dataset):
@@ -78,6 +110,11 @@ class SeededSamples(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def __deepcopy__(self, memo: dict) -> 'SeededSamples':
+        # MMEngine copies the config of a dataloader. A copy of the epoch would not be
+        # shared with workers.
+        return self
+
     def __getitem__(self, index: int) -> dict:
         set_seed(SAMPLES, self.seed, int(self._epoch), int(index))
         return self.dataset[index]
@@ -96,13 +133,15 @@ class CounterSeedHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Let the order of samples follow the seed that a checkpoint resumes."""
-        sampler = runner.train_dataloader.sampler
-        # MMEngine resumes the seed after it has built the sampler.
-        if 'seed' in vars(sampler):
-            sampler.seed = runner.seed
         dataset = runner.train_dataloader.dataset
-        if isinstance(dataset, SeededSamples):
-            dataset.seed = runner.seed
+        if not isinstance(dataset, SeededSamples):
+            return
+        sampler = runner.train_dataloader.sampler
+        # MMEngine resumes the seed after it has built the sampler. A sampler may have
+        # a seed of its own in the config.
+        if vars(sampler).get('seed') == dataset.seed:
+            sampler.seed = runner.seed
+        dataset.seed = runner.seed
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed the samples of an epoch."""

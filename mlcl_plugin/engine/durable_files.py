@@ -51,3 +51,15 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         publish(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_parts(folder: str | os.PathLike, pattern: str) -> None:
+    """Remove files whose writing was cut off.
+
+    Args:
+        folder (str | os.PathLike): Their folder.
+        pattern (str): Names that the files would have, as a glob pattern.
+    """
+    for part in Path(folder).glob(pattern + PART):
+        # Another process may have been faster.
+        part.unlink(missing_ok=True)

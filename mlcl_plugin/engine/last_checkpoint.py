@@ -7,10 +7,11 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from ..errors import CheckpointError
+from .checkpoint_loaders import load_from_local
 from .pointers import LAST, has_pointer, read_pointer
-from .safe_checkpoint import read_checkpoint
 
-NEEDED = ('meta', 'state_dict', 'optimizer')
+NEEDED = ('meta', 'message_hub', 'state_dict', 'optimizer')
 """What a run needs to go on."""
 
 
@@ -29,7 +30,7 @@ def find_last_checkpoint(folder: str) -> str | None:
         since the run has saved nothing.
 
     Raises:
-        FileNotFoundError: If none of the checkpoints can be used.
+        CheckpointError: If none of the checkpoints can be used.
     """
     if not has_pointer(folder, LAST):
         return None
@@ -61,7 +62,7 @@ def find_last_checkpoint(folder: str) -> str | None:
             )
             return str(path)
         problems.append(problem)
-    raise FileNotFoundError(
+    raise CheckpointError(
         f'No checkpoint in {folder} can be used to resume: {" ".join(problems)} '
         f'Write the path of a good checkpoint into {osp.join(folder, LAST)}, or delete '
         'that file to start anew.'
@@ -71,8 +72,8 @@ def find_last_checkpoint(folder: str) -> str | None:
 def _problem(path: str) -> str | None:
     """Why a checkpoint cannot be resumed from."""
     try:
-        content = read_checkpoint(path)
-    except (OSError, ValueError) as error:
-        return str(error)
+        content = load_from_local(path, 'cpu')
+    except (CheckpointError, OSError) as error:
+        return str(error).rstrip('.') + '.'
     missing = [name for name in NEEDED if name not in content]
     return f'{path} has no {", ".join(missing)}.' if missing else None

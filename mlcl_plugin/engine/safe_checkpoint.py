@@ -15,6 +15,7 @@ import io
 import os
 import pickletools
 import stat
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,8 +25,12 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+from ..errors import CheckpointError, MissingCheckpointError
+
 MAX_PICKLE_BYTES = 2**28
 """Size of the largest pickle that is read; weights are stored outside of it."""
+MAX_OPERATIONS = 2_000_000
+"""Operations of the longest pickle that is read. A weight takes about 40."""
 
 ZIP_START = b'PK\x03\x04'
 
@@ -37,21 +42,45 @@ def _history_statistic(buffer: Any, name: str) -> Any:
     return getattr(HistoryBuffer, name)
 
 
-class _Array:
-    """Stands for ``numpy.ndarray``, of which a file must not choose the size."""
+class _Dtype:
+    """Stands for ``numpy.dtype``, whose state a file must not set freely."""
+
+    def __init__(self, code: Any, align: Any = False, copy: Any = True):
+        self.dtype = np.dtype(str(code))
+        if self.dtype.kind not in 'biufcSU':
+            raise ValueError(f'the numpy type {code!r:.100} is not allowed')
+
+    def __setstate__(self, state: tuple) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """An array that takes its content, but not its size or type, from a file."""
+
+    def __new__(cls) -> '_Array':
+        return super().__new__(cls, (0,), 'b')
+
+    def __setstate__(self, state: tuple) -> None:
+        *start, dtype, fortran, data = state
+        if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
+            raise ValueError('an array of objects is not allowed')
+        super().__setstate__((*start, dtype.dtype, fortran, data))
+
+    def __reduce__(self) -> Any:
+        return np.asarray(self).view(np.ndarray).__reduce__()
 
 
 def _empty_array(kind: Any, shape: Any, dtype: Any) -> np.ndarray:
     """The only way in which numpy pickles arrays: empty, then filled by its state."""
     if kind is not _Array or tuple(shape) != (0,):
         raise ValueError(f'an array of shape {shape!r:.100} is not allowed')
-    return np.ndarray((0,), dtype='b')
+    return _Array()
 
 
 def _numpy_scalar(dtype: Any, data: Any = None) -> Any:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject or dtype.itemsize > 64:
+    if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
         raise ValueError(f'a numpy scalar of {dtype!r:.100} is not allowed')
-    return np.frombuffer(data, dtype)[0]
+    return np.frombuffer(data, dtype.dtype)[0]
 
 
 _NUMPY = {
@@ -63,7 +92,7 @@ _NUMPY = {
 OWN: dict[str, Any] = {
     **_NUMPY,
     'numpy.ndarray': _Array,
-    'numpy.dtype': np.dtype,
+    'numpy.dtype': _Dtype,
     'builtins.getattr': _history_statistic,
     'builtins.slice': slice,
     'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
@@ -120,8 +149,8 @@ def read_checkpoint(
         dict: What the file holds: the checkpoint, or bare weights by name.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, refers to a name that is not in
+        MissingCheckpointError: If there is no such file.
+        CheckpointError: If the file is damaged, refers to a name that is not in
             :data:`ALLOWED`, declares more data than it holds, or holds no dict.
         OSError: If the file cannot be read.
     """
@@ -129,10 +158,11 @@ def read_checkpoint(
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(f'Checkpoint {path} does not exist.') from error
+        raise MissingCheckpointError(f'Checkpoint {path} does not exist.') from error
     if not stat.S_ISREG(mode):
-        raise ValueError(
-            f'{path} is no checkpoint: expected a file, got {_kind(mode)}.'
+        raise CheckpointError(
+            f'{path} cannot be used as a checkpoint: expected a file, got '
+            f'{_kind(mode)}.'
         )
     try:
         with path.open('rb') as file:
@@ -148,7 +178,7 @@ def read_checkpoint(
         _check_tensors(content)
     except _EXPECTED as error:
         text = ' '.join(str(error).split()) or type(error).__name__
-        raise ValueError(
+        raise CheckpointError(
             f'{path} cannot be used as a checkpoint: {text:.500}'
         ) from error
     meta = content.get('meta')
@@ -226,8 +256,8 @@ def _legacy_pickles(file: BinaryIO, size: int) -> list[bytes]:
     pickles = []
     start = 0
     for _ in range(5):
-        for _operation in pickletools.genops(file):
-            if file.tell() - start > MAX_PICKLE_BYTES:
+        for number, _operation in enumerate(pickletools.genops(file)):
+            if number > MAX_OPERATIONS or file.tell() - start > MAX_PICKLE_BYTES:
                 raise ValueError('its pickle is too large')
         end = file.tell()
         file.seek(start)
@@ -243,7 +273,9 @@ def _legacy_pickles(file: BinaryIO, size: int) -> list[bytes]:
 
 def _names(pickle: bytes) -> Iterator[str]:
     """Names that a pickle refers to, in the spelling of Python 3."""
-    for operation, argument, _ in pickletools.genops(pickle):
+    for number, (operation, argument, _) in enumerate(pickletools.genops(pickle)):
+        if number > MAX_OPERATIONS:
+            raise ValueError('its pickle is too large')
         if operation.name in ('GLOBAL', 'INST'):
             module, _, name = str(argument).partition(' ')
             if module in ('__builtin__', 'copy_reg'):
@@ -253,9 +285,41 @@ def _names(pickle: bytes) -> Iterator[str]:
             yield f'a name by {operation.name}'
 
 
+def _check_encodings(pickle: bytes) -> None:
+    """Raise if ``_codecs.encode`` does something else than to turn text into bytes.
+
+    Pickles of Python 3 use it for bytes, as latin1. Other encodings make large results
+    of small ones. A pickle has no loops, so its memory is known at each operation.
+    """
+    memory: dict[Any, str] = {}
+    last = ''
+    expected: list = []
+    for operation, argument, _ in pickletools.genops(pickle):
+        name = operation.name
+        if name in ('BINPUT', 'LONG_BINPUT'):
+            memory[argument] = last
+            continue
+        if name in ('BINGET', 'LONG_BINGET'):
+            last = memory.get(argument, 'other')
+        elif name == 'GLOBAL' and argument == '_codecs encode':
+            last = 'encode'
+        elif name == 'BINUNICODE':
+            last = 'latin1' if argument == 'latin1' else 'text'
+        else:
+            last = name
+        if expected:
+            if last not in expected.pop(0):
+                raise ValueError('it encodes text in a way that weights do not need')
+        elif last == 'encode':
+            text = ('text', 'latin1')
+            expected = [text, ('latin1',), ('TUPLE2',), ('REDUCE',)]
+
+
 def _check_names(pickles: list[bytes]) -> None:
     for pickle in pickles:
+        encodes = False
         for name in _names(pickle):
+            encodes = encodes or name == '_codecs.encode'
             if name in KINDS_OF_WEIGHTS:
                 raise ValueError(
                     f'it holds {KINDS_OF_WEIGHTS[name]}, expected dense tensors'
@@ -266,15 +330,23 @@ def _check_names(pickles: list[bytes]) -> None:
                     'may run code. Load it only if you trust its author: set '
                     'allow_unsafe=True.'
                 )
+        if encodes:
+            _check_encodings(pickle)
 
 
 def _load(file: BinaryIO, map_location: Any) -> Any:
-    pairs = [(value, name) for name, value in OWN.items()]
-    # The unpickler fills only objects of allowed types. No file can use this name.
-    pairs.append((np.ndarray, 'mlcl_plugin.ndarray'))
-    dtypes = [type(np.dtype(code)) for code in '?bhilqBHILQefdgFDSUM']
-    with torch.serialization.safe_globals([*pairs, *dtypes]):
-        return torch.load(file, map_location=map_location, weights_only=True)
+    pairs: list[Any] = [(value, name) for name, value in OWN.items()]
+    # Whatever other code allows is not allowed here.
+    others = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with torch.serialization.safe_globals(pairs), warnings.catch_warnings():
+            # Of the protocol of the pickle: what cannot be read is an error anyway.
+            warnings.simplefilter('ignore', UserWarning)
+            return torch.load(file, map_location=map_location, weights_only=True)
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(others)
 
 
 def _check_tensors(content: object) -> None:
@@ -299,3 +371,18 @@ def _check_tensors(content: object) -> None:
             stack += [(f'{name}.{key}'.lstrip('.'), x) for key, x in value.items()]
         elif isinstance(value, (list, tuple, set)):
             stack += [(f'{name}[{index}]', x) for index, x in enumerate(value)]
+
+
+def names_not_allowed(path: str | os.PathLike) -> list[str]:
+    """Names in a sound checkpoint that :func:`read_checkpoint` would refuse.
+
+    Args:
+        path (str | os.PathLike): A file that ``torch.save`` has written as a zip file.
+
+    Returns:
+        list[str]: Different names in alphabetical order.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if n.split('/')[-1] == 'data.pkl']
+        found = {name for n in names for name in _names(archive.read(n))}
+    return sorted(found - ALLOWED)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .blend_weights import choose_weights
 from .decisions import Decisions
 from .embedding_quality import (
     alignment,
@@ -17,6 +18,7 @@ __all__ = [
     'ScoreDump',
     'alignment',
     'average_precision',
+    'choose_weights',
     'precision_recall_f1',
     'retrieval_between_labels',
     'retrieval_within_labels',

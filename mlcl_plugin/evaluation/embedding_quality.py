@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..targets import check_targets
+from ..targets import check_targets, is_absent, is_present
 
 # Entries of a block of similarities: 32 MB in single precision.
 BLOCK_ENTRIES = 2**23
@@ -165,7 +165,8 @@ def retrieval_within_labels(
     for label in labels.unique():
         of_label = labels == label
         present, absent = (
-            (of_label & (targets == value)).nonzero()[:, 0] for value in (1, 0)
+            (of_label & mask).nonzero()[:, 0]
+            for mask in (is_present(targets), is_absent(targets))
         )
         gallery = [(embeddings[part], images[part]) for part in (present, absent)]
         own = []

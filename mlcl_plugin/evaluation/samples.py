@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ..targets import (
     indices_to_targets,
+    is_absent,
+    is_present,
+    is_unknown,
     read_label_indices,
     read_label_lists,
     read_target_vector,
@@ -99,8 +102,10 @@ def _read_batch(
         from_lists = read_label_lists(given, width)
         return None if from_lists is None else (scores, from_lists)
     raw = raw.detach().cpu()
+    # Small integers are fast to compare.
     targets = raw.to(torch.int8)
-    if raw.shape != scores.shape or not (targets.clamp(-1, 1) == raw).all():
+    valid = is_present(targets) | is_absent(targets) | is_unknown(targets)
+    if raw.shape != scores.shape or not (valid & (targets == raw)).all():
         return None
     return scores, targets
 

@@ -22,7 +22,7 @@ from mmengine.fileio import get, put
 
 from ..names_file import read_names
 from ..plain_text import brief, list_some
-from ..targets import check_targets
+from ..targets import check_targets, is_unknown
 from .safe_pickle import load_samples
 from .samples import read_samples
 
@@ -207,7 +207,7 @@ class ScoreDump:
         import pandas as pd
 
         targets = self.targets.astype('object')
-        targets[self.targets == -1] = None
+        targets[is_unknown(self.targets)] = None
         blocks = [
             pd.DataFrame({IMAGE: [_printable(name) for name in self.images]}),
             pd.DataFrame(self.scores, columns=[SCORE + name for name in self.classes]),

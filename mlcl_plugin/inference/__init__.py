@@ -7,10 +7,12 @@
 from .build_model import build_model
 from .config import load_model_config
 from .embedding_measures import measure_embeddings
+from .fit_neighbours import fit_neighbours
 from .frozen_backbone import extract_features, freeze_backbone
 from .inferencer import MultiLabelInferencer
 from .label_embeddings import embed
 from .model_index import register_models
+from .nearest_images import nearest_images
 from .split_images import build_loader
 
 __all__ = [
@@ -19,8 +21,10 @@ __all__ = [
     'build_model',
     'embed',
     'extract_features',
+    'fit_neighbours',
     'freeze_backbone',
     'load_model_config',
     'measure_embeddings',
+    'nearest_images',
     'register_models',
 ]

@@ -9,10 +9,11 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
 
+from ..engine import build_split
 from ..models.utils import collect_targets
 from ..visualization import label_attention_maps
 from .pixels import to_view
-from .split_images import build_split, even_indices
+from .split_images import even_indices
 
 
 class AttendedImages(NamedTuple):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model with the weights of a checkpoint."""
 
+from collections.abc import Sequence
+
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
@@ -9,7 +11,7 @@ from torch import nn
 from ..engine import check_checkpoint, fit_checkpoint
 
 
-def load_weights(model: nn.Module, path: str) -> dict:
+def load_weights(model: nn.Module, path: str, optional: Sequence[str] = ()) -> dict:
     """Load a checkpoint under the same conditions as ``tools/test.py``.
 
     Weights that the model does not have, such as those of the projector of a
@@ -18,6 +20,8 @@ def load_weights(model: nn.Module, path: str) -> dict:
     Args:
         model (nn.Module): Gets the weights.
         path (str): The checkpoint. If it has EMA weights, they are its model's.
+        optional (Sequence[str]): Prefixes of the names of weights that may be missing.
+            Defaults to none.
 
     Returns:
         dict: What the checkpoint says about its training, such as ``dataset_meta``.
@@ -39,7 +43,7 @@ def load_weights(model: nn.Module, path: str) -> dict:
         raise ValueError(
             f'{path} is no checkpoint: expected a dict, got {type(checkpoint)}.'
         )
-    fit_checkpoint(model, checkpoint, path)
+    fit_checkpoint(model, checkpoint, path, optional)
     model.load_state_dict(checkpoint['state_dict'], strict=False)
     return checkpoint.get('meta') or {}
 

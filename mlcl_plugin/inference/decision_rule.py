@@ -27,12 +27,16 @@ def check_rule_options(
     thr: Thresholds | None,
     decisions: Decisions | str | PathLike | None,
     topk: int | None,
+    name: str = 'topk',
 ) -> None:
-    """Raise a ValueError for options that are wrong for every model."""
+    """Raise a ValueError for options that are wrong for every model.
+
+    ``name`` is what the caller's argument for ``topk`` is called.
+    """
     if thr is not None and decisions is not None:
         raise ValueError('Give either thr or decisions, got both.')
     if topk is not None and topk < 1:
-        raise ValueError(f'top_k must be positive, got {topk}.')
+        raise ValueError(f'{name} must be positive, got {topk}.')
 
 
 def find_rule(

@@ -110,7 +110,7 @@ class MultiLabelInferencer(BaseInferencer):
     ):
         self.max_pixels = max_pixels
         check_precision(precision)
-        check_rule_options(thr, decisions, top_k)
+        check_rule_options(thr, decisions, top_k, name='top_k')
         if not isinstance(model, BaseModel):
             model = build_from_config(model, pretrained, precision)
             device = device or get_device()

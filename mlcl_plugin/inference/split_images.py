@@ -1,33 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of a config's dataset, as the test pipeline shows them."""
 
-import copy
-
 import numpy as np
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
 from mmengine.runner import Runner
-from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
-from ..engine import innermost_dataset
-
-
-def build_split(cfg: Config, split: str) -> BaseDataset:
-    """Build the dataset of a split with the test pipeline.
-
-    Args:
-        cfg (Config): A config without steps, or of one step.
-        split (str): ``'train'``, ``'val'`` or ``'test'``.
-
-    Returns:
-        BaseDataset: The dataset, in its wrappers.
-    """
-    config = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
-    if split != 'test':
-        test = innermost_dataset(cfg.test_dataloader.dataset)
-        innermost_dataset(config)['pipeline'] = test['pipeline']
-    return DATASETS.build(config)
+from ..engine import build_split
 
 
 def even_indices(total: int, number: int) -> list[int]:

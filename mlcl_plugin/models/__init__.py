@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .backbones import IdentityBackbone
-from .classifiers import MomentumClassifier
+from .classifiers import MomentumClassifier, NeighbourClassifier
 from .heads import (
     CGMVAEHead,
     ContrastiveHead,
@@ -44,6 +44,7 @@ from .necks import (
     LabelQueryDecoder,
     MLDecoderNeck,
 )
+from .neighbours import ImageNeighbours, LabelNeighbours, Neighbours
 from .utils import MultiViewDataPreprocessor
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     'ImageContrast',
     'ImageEmbeddingMemory',
     'ImageLevelClsHead',
+    'ImageNeighbours',
     'ImageLevelContrastiveLoss',
     'KMCLHead',
     'KernelContrastiveLoss',
@@ -65,12 +67,15 @@ __all__ = [
     'KnownLabelContrast',
     'LabelAttentionNeck',
     'LabelEmbeddingContrastiveLoss',
+    'LabelNeighbours',
     'LabelQueryDecoder',
     'LabelWiseClsHead',
     'LabelWiseContrastiveLoss',
     'MLDecoderNeck',
     'MomentumClassifier',
     'MultiViewDataPreprocessor',
+    'NeighbourClassifier',
+    'Neighbours',
     'PartialLabelCSRAHead',
     'PartialLabelHead',
     'PresentLabelContrast',

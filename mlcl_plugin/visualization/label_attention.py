@@ -13,10 +13,9 @@ from matplotlib.patches import Patch
 from mmpretrain.models import BaseClassifier
 from torch import nn
 
+from ..evaluation.decisions import Decisions
 from ..models.necks import LabelNeck
-from ..targets import PRESENT, UNKNOWN, is_present
-
-"""Necks that can return their label attention."""
+from ..targets import is_present, is_unknown
 
 # The outcome of a label: the colour of its frame, and words for those who cannot tell
 # the colours apart.
@@ -97,33 +96,34 @@ def _as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
     return value
 
 
-def outcome_of(score: float, target: float, thr: float) -> str | None:
+def outcome_of(found: bool, present: bool, unknown: bool) -> str | None:
     """Classify the decision about a label.
 
     Args:
-        score (float): The label's score.
-        target (float): 1 present, 0 absent, -1 unknown.
-        thr (float): Lowest score with which a label is predicted.
+        found (bool): Whether the label is predicted.
+        present (bool): Whether its target is present.
+        unknown (bool): Whether its target is unknown.
 
     Returns:
         str | None: ``'correct'``, ``'wrong'``, ``'missed'``, ``'unknown'`` (predicted
         but not annotated), or None for a label that is correctly not predicted.
     """
-    if score >= thr:
-        if target == UNKNOWN:
+    if found:
+        if unknown:
             return 'unknown'
-        return 'correct' if target == PRESENT else 'wrong'
-    return 'missed' if target == PRESENT else None
+        return 'correct' if present else 'wrong'
+    return 'missed' if present else None
 
 
 def _select(
-    scores: np.ndarray, targets: np.ndarray, thr: float, max_labels: int
+    scores: np.ndarray, found: np.ndarray, targets: np.ndarray, max_labels: int
 ) -> list[tuple[int, str]]:
     """Select labels to show, with outcomes: the predicted, then the missed ones."""
+    present, unknown = is_present(targets), is_unknown(targets)
     shown = [
         (label, outcome)
         for label in np.argsort(-scores, kind='stable').tolist()
-        if (outcome := outcome_of(scores[label], targets[label], thr))
+        if (outcome := outcome_of(found[label], present[label], unknown[label]))
     ]
     # A stable sort keeps the order of the scores within each group.
     shown.sort(key=lambda item: item[1] == 'missed')
@@ -213,7 +213,10 @@ def prediction_sheet(
     ]
     images = [_as_array('every image', image, (None, None, 3)) for image in images]
 
-    shown = [_select(s, t, thr, max_labels) for s, t in zip(scores, targets)]
+    found = Decisions.from_thr(thr, len(classes)).predict(scores)
+    shown = [
+        _select(*rows, max_labels=max_labels) for rows in zip(scores, found, targets)
+    ]
     truths = [
         _wrap([classes[i] for i in np.flatnonzero(is_present(target)).tolist()])
         for target in targets

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..evaluation.decisions import Decisions
 from .label_attention import draw_map
 
 FOUND, OTHER, TICK, GREY = '#1a7f37', '#afb8c1', '#24292f', '#57606a'
@@ -70,16 +71,20 @@ def label_scores_picture(
             ``max_labels`` is not positive.
     """
     scores, thresholds = (np.asarray(x, dtype=float) for x in (scores, thresholds))
-    mask = scores >= thresholds if found is None else np.asarray(found, dtype=bool)
     maps = attention or {}
     if max_labels < 1:
         raise ValueError(f'max_labels must be positive, got {max_labels}.')
-    shapes = dict(scores=scores.shape, thresholds=thresholds.shape, found=mask.shape)
+    shapes = dict(scores=scores.shape, thresholds=thresholds.shape)
+    if found is not None:
+        shapes['found'] = np.shape(found)
     if len(classes) == 0 or set(shapes.values()) != {(len(classes),)}:
         raise ValueError(
             'scores, thresholds and found must have one entry for each of the '
             f'{len(classes)} classes, got the shapes {shapes}.'
         )
+    if found is None:
+        found = Decisions.from_thr(thresholds.tolist(), len(classes)).predict(scores)
+    mask = np.asarray(found, dtype=bool)
     for name, picture in (('image', image), ('view', view)):
         if picture is not None and (picture.ndim != 3 or picture.shape[2] != 3):
             raise ValueError(f'{name} must be (H, W, 3), got {picture.shape}.')

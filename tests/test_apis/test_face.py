@@ -10,8 +10,10 @@ def test_public_names():
         'check_datasets',
         'embed',
         'extract_features',
+        'fit_neighbours',
         'freeze_backbone',
         'measure_embeddings',
+        'nearest_images',
         'register_models',
     ]
     assert all(callable(getattr(apis, name)) for name in apis.__all__)

@@ -27,6 +27,7 @@ def run(load, settings, tmp_path, monkeypatch):
     """
     train_step = load('bench_train_step')
     monkeypatch.setattr(train_step, 'keep_memory', lambda: None)
+    monkeypatch.setattr(load('bench_neighbours'), 'keep_memory', lambda: None)
     monkeypatch.setattr(
         train_step,
         'measure_apart',
@@ -195,6 +196,35 @@ def test_train_step(run, tmp_path, capsys):
     layouts = result['comparisons'][-1]
     assert layouts['base'] == 'float32, contiguous, plain'
     assert len(layouts['rivals']) == 5
+
+
+def test_neighbours(run, tmp_path, capsys):
+    result = run('bench_neighbours')
+    check(result, tmp_path, capsys.readouterr().out)
+    for names in rivals(result):
+        assert names[:3] == ['backbone, 32 px', 'exact, float16', 'exact, int8']
+    cost, growth = result['tables']
+    assert [row[''] for row in cost['rows']] == [row[''] for row in growth['rows']]
+    assert list(result['curves'][0]['points']) == [row[''] for row in cost['rows']]
+
+
+def test_made_memory_is_like_a_filled_one(load):
+    """The same buffers, with votes for every label."""
+    module = load('bench_neighbours')
+    for options in ({}, dict(storage='int8'), dict(prototypes=True)):
+        made = module.make_memory(50, labels=3, dims=4, width=8, **options)
+        prototypes = module.PROTOTYPES if options.pop('prototypes', False) else None
+        filled = module.LabelNeighbours(dims=4, prototypes=prototypes, **options)
+        vectors, targets = torch.randn(200, 3, 8), torch.rand(200, 3) < 0.5
+        filled.fill(vectors, targets.float())
+        for (name, a), b in zip(made.named_buffers(), filled.buffers()):
+            assert a.dtype == b.dtype and a.ndim == b.ndim, name
+            assert (a.numel() > 0) == (b.numel() > 0), name
+        votes = made(torch.randn(2, 3, 8))
+        assert not votes.present.isnan().any()
+    coco = module.IMAGES * module.LABELS * (2 * module.DIMS + 1)
+    # Names, axes and indices are the rest of at most 500 MB.
+    assert coco < 430e6
 
 
 def test_scaling(run, tmp_path, capsys):

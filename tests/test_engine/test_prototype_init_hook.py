@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -330,6 +331,14 @@ def test_other_head(load_config):
     cfg.pop('steps'), cfg.pop('runner_type')
     runner = Runner.from_cfg(cfg)
     with pytest.raises(ValueError, match='SADCLHead.*is LabelWiseClsHead'):
+        PrototypeInitHook().before_train(runner)
+
+
+def test_no_classifier():
+    model = torch.nn.Module()
+    model.head = torch.nn.Identity()
+    runner = SimpleNamespace(iter=0, model=model)
+    with pytest.raises(ValueError, match='head of the model is NoneType'):
         PrototypeInitHook().before_train(runner)
 
 

@@ -4,10 +4,12 @@
 import dataclasses
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mlcl_plugin.engine import Start, find_start, run_has_begun
 from mlcl_plugin.engine.runner.start import weights_for_step
+from mlcl_plugin.errors import CheckpointError
 
 NAMES = ['step1', 'step2', 'step3']
 
@@ -16,6 +18,12 @@ NAMES = ['step1', 'step2', 'step3']
 def cfg(tmp_path):
     steps = {name: dict() for name in NAMES}
     return Config(dict(work_dir=str(tmp_path / 'work'), steps=steps))
+
+
+def save(path):
+    """Write a small file that has what a resume needs."""
+    parts = ('meta', 'message_hub', 'state_dict', 'optimizer')
+    torch.save({part: {} for part in parts}, path)
 
 
 @pytest.fixture
@@ -27,7 +35,7 @@ def leave(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / checkpoint
         if exists:
-            path.touch()
+            save(path)
         (folder / pointer).write_text(str(path))
         return str(path)
 
@@ -82,6 +90,18 @@ def test_given_weights(cfg, leave, tmp_path):
     check(cfg, tmp_path, Start('step2', resume_from=own, from_folders=True))
 
 
+@pytest.mark.parametrize('content', [b'', b'PK', None])
+def test_latest_is_damaged(cfg, leave, tmp_path, content):
+    """Then the newest good one counts."""
+    cfg.resume = True
+    good = leave('step2', 'last_checkpoint', 'epoch_1.pth')
+    latest = leave('step2', 'last_checkpoint', 'epoch_2.pth')
+    check(cfg, tmp_path, Start('step2', resume_from=latest, from_folders=True))
+    path = tmp_path / 'work/step2/epoch_2.pth'
+    path.write_bytes(path.read_bytes()[:-9] if content is None else content)
+    check(cfg, tmp_path, Start('step2', resume_from=good, from_folders=True))
+
+
 def test_last_step_counts(cfg, leave, tmp_path):
     """A call with given weights has left out the steps before."""
     cfg.resume = True
@@ -131,8 +151,8 @@ def test_checkpoint_is_gone(cfg, leave, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'given\.pth does not exist\.$'):
         find_start(cfg)
     leave('step2', 'last_checkpoint', exists=False)
-    message = r'epoch_1\.pth does not exist\. .*step2/last_checkpoint names it'
-    with pytest.raises(FileNotFoundError, match=message):
+    message = r'epoch_1\.pth does not exist\. .*step2/last_checkpoint, or delete'
+    with pytest.raises(CheckpointError, match=message):
         find_start(cfg)
     for resume in (True, False):
         cfg.load_from, cfg.resume = str(tmp_path / 'step1/gone.pth'), resume

@@ -9,6 +9,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mlcl_plugin.engine import StepwiseRunner
+from mlcl_plugin.errors import CheckpointError
 
 ALL_EPOCHS = [('step1', 0), ('step1', 1), ('step2', 0), ('step2', 1)]
 
@@ -224,9 +225,22 @@ def test_resume_leaves_pointer_alone(load_config, record):
 
 
 def test_resume_with_empty_pointer(load_config, record, finished):
+    """It goes on from the newest checkpoint that is good."""
+    (finished / 'step2/finished_checkpoint').unlink()
+    (finished / 'step2/epoch_2.pth').write_bytes(b'')
+    (finished / 'step2/last_checkpoint').write_text('')
+    train(load_config, resume=True)
+    assert record.epochs() == [('step2', 1)]
+
+
+def test_resume_without_good_checkpoint(load_config, record, finished):
     (finished / 'step2/finished_checkpoint').unlink()
     (finished / 'step2/last_checkpoint').write_text('')
-    with pytest.raises(ValueError, match=r'step2/last_checkpoint is empty.*delete'):
+    for path in (finished / 'step2').glob('*.pth'):
+        path.write_bytes(b'')
+    with pytest.raises(
+        CheckpointError, match=r'step2/last_checkpoint is empty.*delete'
+    ):
         train(load_config, resume=True)
     assert record.events == []
 
@@ -396,8 +410,8 @@ def test_pointer_to_deleted_checkpoint(load_config, record):
     interrupt(load_config, record, 'step1', 1)
     work_dir = Path(load_config().work_dir)
     (work_dir / 'step1/epoch_1.pth').unlink()
-    message = 'epoch_1.pth does not exist.*delete the file to start the step anew'
-    with pytest.raises(FileNotFoundError, match=message):
+    message = 'epoch_1.pth does not exist.*delete that file to start anew'
+    with pytest.raises(CheckpointError, match=message):
         train(load_config, resume=True)
     (work_dir / 'step1/last_checkpoint').unlink()
     record.events.clear()

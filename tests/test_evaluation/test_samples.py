@@ -53,3 +53,11 @@ def test_width(options, message):
     with pytest.raises(ValueError, match=message) as error:
         read_samples([sample], *options)
     assert ' in the sample of a.jpg' in str(error.value)
+
+
+@pytest.mark.parametrize('value', [255, 2])
+def test_wrong_targets_of_unsigned_integers(value):
+    targets = torch.tensor([1, 0, value], dtype=torch.uint8)
+    sample = dict(pred_score=torch.zeros(3), gt_score=targets)
+    with pytest.raises(ValueError, match=f'gt_score hold {value} in sample 0'):
+        read_samples([sample, sample])

@@ -74,7 +74,7 @@ def test_file(tmp_path):
     ('options', 'message'),
     [
         (dict(thr=0.5, decisions='x.json'), 'either thr or decisions'),
-        (dict(topk=0), 'top_k must be positive, got 0'),
+        (dict(topk=0), '^topk must be positive, got 0'),
         (dict(thr=-0.1), 'thr must lie from 0 to 1, got -0.1'),
         (dict(thr=[0.5, 2]), 'thr must lie from 0 to 1'),
         (dict(thr=[0.5, 0.5]), 'thresholds must be 3 numbers'),

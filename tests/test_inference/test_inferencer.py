@@ -538,7 +538,7 @@ def test_classes(write_config, checkpoint, config, tmp_path, photos):
         (dict(thr=[0.5, 0.5]), 'thresholds must be 3 numbers'),
         (dict(thr=dict(cat=0.5)), "missing are .'dog', 'owl'"),
         (dict(thr=0.5, decisions='x.json'), 'either thr or decisions'),
-        (dict(top_k=0), 'top_k must be positive, got 0'),
+        (dict(top_k=0), '^top_k must be positive, got 0'),
         (dict(precision='half'), "precision must be 'float32'.*got 'half'"),
         (dict(pretrained=True), 'There are no weights'),
     ],
@@ -594,7 +594,7 @@ def test_loader_of_mmcv(write_config, checkpoint, inferencer, photos, tmp_path):
     assert of_file['scores'] == pytest.approx(of_array['scores'], abs=0.02)
     assert cv2.imread(of_file['picture']).shape[2] == 3
     (tmp_path / 'bad.png').write_text('no image')
-    with pytest.raises(ValueError, match='failed to load image|cannot be read'):
+    with pytest.raises(ValueError, match='damaged or not an image'):
         grey(tmp_path / 'bad.png')
 
 

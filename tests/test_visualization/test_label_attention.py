@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from mlcl_plugin.evaluation import Decisions
 from mlcl_plugin.visualization import label_attention_maps, prediction_sheet
 from mlcl_plugin.visualization.label_attention import OUTCOMES, outcome_of
 
@@ -164,7 +165,17 @@ def test_no_head(model, inputs):
     ],
 )
 def test_outcome(score, target, expected):
-    assert outcome_of(score, target, thr=0.5) == expected
+    (found,) = Decisions.from_thr(0.5, 1).predict(np.array([score]))
+    assert outcome_of(found, target == 1, target == -1) == expected
+
+
+def test_labels_are_found_as_by_decisions():
+    """A score of float32 that rounds to the threshold is found."""
+    score, thr = np.float32(0.7), 0.7
+    assert float(score) < thr
+    shown = titles(sheet(scores=np.full((2, 5), score), thr=thr))
+    assert sum('✓ correct' in text for text in shown) == 2
+    assert not any('○ missed' in text for text in shown)
 
 
 def sheet(**changes):

@@ -67,6 +67,14 @@ def test_odd_images(shape):
     assert dark > 5000
 
 
+def test_a_score_at_its_threshold_is_found():
+    scores = np.array(SCORES, dtype=np.float64)
+    thresholds = scores + np.array([0, 1e-9, 0, 1e-9, 0, 1e-9])
+    assert '3 labels found' in texts(
+        label_scores_picture(IMAGE, scores, thresholds, CLASSES)
+    )
+
+
 def test_none_found():
     figure = label_scores_picture(IMAGE, SCORES, [1] * 6, CLASSES)
     assert {'no label found', 'highest scores:'} <= set(texts(figure))

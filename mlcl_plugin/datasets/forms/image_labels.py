@@ -10,7 +10,7 @@ import numpy as np
 from mmpretrain.datasets import MultiLabelDataset
 from scipy.sparse import csr_array
 
-from ...targets import UNKNOWN
+from ...targets import UNKNOWN, is_unknown
 from ..annotation_files import check_classes
 from ..transforms.labels_to_targets import LabelsToTargets
 
@@ -92,7 +92,7 @@ class ImageLabels:
     @property
     def num_unknown(self) -> int:
         """int: Number of unknown entries."""
-        return int((self.targets.data == UNKNOWN).sum())
+        return int(is_unknown(self.targets.data).sum())
 
     def labels_of(self, image: int, value: int) -> list[int]:
         """Indices of the labels of an image that are 1 (present) or -1 (unknown)."""
@@ -115,7 +115,8 @@ class ImageLabels:
             ValueError: If a name is not among the labels or comes twice.
         """
         classes = check_classes(classes, self.classes)
-        columns = [self.classes.index(name) for name in classes]
+        places = {name: place for place, name in enumerate(self.classes)}
+        columns = [places[name] for name in classes]
         targets = self.targets.tocsc()[:, columns].tocsr()
         return replace(self, classes=classes, targets=targets)
 
@@ -139,7 +140,7 @@ class ImageLabels:
             )
         if self.num_unknown == 0:
             return self
-        rows = np.unique((self.targets == UNKNOWN).nonzero()[0])
+        rows = np.unique(is_unknown(self.targets).nonzero()[0])
         if unknown == 'error':
             label = self.labels_of(rows[0], UNKNOWN)[0]
             raise ValueError(

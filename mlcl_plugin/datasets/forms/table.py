@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...targets import PRESENT, UNKNOWN
+from ...targets import PRESENT, is_unknown
 from ..annotation_files import read_classes
 from ..table import PANDAS_INDEX, PARQUET, open_table
 from ..tabular_multi_label import (
@@ -123,7 +123,7 @@ def _columns(labels: ImageLabels, path: Path, options: WriteOptions) -> pd.DataF
     values = labels.targets.toarray()
     columns = pd.DataFrame(values, columns=list(labels.classes)).astype('Int8')
     paths = pd.DataFrame({options.image_column: list(labels.images)}, dtype='object')
-    return pd.concat([paths, columns.mask(values == UNKNOWN)], axis=1)
+    return pd.concat([paths, columns.mask(is_unknown(values))], axis=1)
 
 
 def _column_of_names(labels: ImageLabels, options: WriteOptions) -> pd.DataFrame:
@@ -153,16 +153,19 @@ def _column_of_names(labels: ImageLabels, options: WriteOptions) -> pd.DataFrame
 
 
 def _encode(frame: pd.DataFrame, path: Path) -> bytes:
-    buffer = io.BytesIO()
     if path.suffix.lower() in PARQUET:
+        buffer = io.BytesIO()
         frame.to_parquet(buffer, index=False)
-    else:
-        frame.to_csv(
-            buffer,
-            index=False,
-            sep='\t' if path.suffix.lower() == '.tsv' else ',',
-            # In quotes, names such as NA or 1e5 are read as text.
-            quoting=csv.QUOTE_NONNUMERIC,
-            lineterminator='\n',
-        )
-    return buffer.getvalue()
+        return buffer.getvalue()
+    text = io.StringIO()
+    # pandas would convert each of thousands of columns anew for a few rows at a time.
+    writer = csv.writer(
+        text,
+        delimiter='\t' if path.suffix.lower() == '.tsv' else ',',
+        # In quotes, names such as NA or 1e5 are read as text.
+        quoting=csv.QUOTE_NONNUMERIC,
+        lineterminator='\n',
+    )
+    writer.writerow(frame.columns)
+    writer.writerows(frame.to_numpy(dtype=object, na_value='').tolist())
+    return text.getvalue().encode()

@@ -24,9 +24,10 @@ class LabelsToTargets(BaseTransform):
 
     **Required Keys:**
 
-    - gt_label (Sequence[int] | np.ndarray): Indices of the labels present. Not
-      needed where ``gt_score`` is given.
-    - ``*unknown_keys`` (Sequence[int] | np.ndarray | None, optional)
+    - gt_label (Sequence[int] | np.ndarray): Indices of the labels present, each
+      once. Not needed where ``gt_score`` is given.
+    - ``*unknown_keys`` (Sequence[int] | np.ndarray | None, optional): Indices too. A
+      label may come more than once, as in a list with one entry per box.
 
     **Added Keys:**
 
@@ -41,8 +42,9 @@ class LabelsToTargets(BaseTransform):
     Raises:
         ValueError: If ``num_classes`` or ``unknown_keys`` is of no use, or, for
             an image, if there is no ``gt_label``, an index is no integer or out
-            of range, ``gt_label`` looks like a one-hot vector, or a given
-            ``gt_score`` has a wrong length or other values than 1, 0 and -1.
+            of range, ``gt_label`` names a label twice, as a vector with one entry
+            per label does, or a given ``gt_score`` has a wrong length or other values
+            than 1, 0 and -1.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class LabelsToTargets(BaseTransform):
             )
         present = read_label_indices(results['gt_label'], self.num_classes, where=where)
         unknown = [
-            read_label_indices(results[key], self.num_classes, key, where)
+            read_label_indices(results[key], self.num_classes, key, where, repeats=True)
             for key in self.unknown_keys
             if results.get(key) is not None
         ]

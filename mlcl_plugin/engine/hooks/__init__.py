@@ -3,8 +3,11 @@ from .checkpoint_check_hook import CheckpointCheckHook
 from .dataset_check_hook import DatasetCheckHook
 from .durable_checkpoint_hook import DurableCheckpointHook
 from .ema_check_hook import EMACheckHook
+from .fill_neighbours_hook import FillNeighboursHook
+from .loaded_checkpoint_hook import LoadedCheckpointHook
 from .mile_hook import MILeHook
 from .non_finite_hook import NonFiniteHook
+from .pending_validation_hook import PendingValidationHook
 from .prototype_init_hook import PrototypeInitHook
 from .start_hook import StartHook
 
@@ -13,8 +16,11 @@ __all__ = [
     'DatasetCheckHook',
     'DurableCheckpointHook',
     'EMACheckHook',
+    'FillNeighboursHook',
+    'LoadedCheckpointHook',
     'MILeHook',
     'NonFiniteHook',
+    'PendingValidationHook',
     'PrototypeInitHook',
     'StartHook',
 ]

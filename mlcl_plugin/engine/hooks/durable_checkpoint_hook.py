@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """MMEngine's checkpoint hook, which always leaves a complete checkpoint."""
 
+import os.path as osp
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,16 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
-from ..durable_files import PART
+from ..checkpoint_content import flatten, non_finite, to_plain
+from ..durable_files import remove_parts
 from ..pointers import LAST, write_pointer
+from ..unwrap import unwrap_model
+
+OUTDATED = 'outdated_checkpoints'
+"""Names, in the message hub, of what is removed once a checkpoint is complete."""
+VALIDATED = 'validated_epoch'
+"""The epoch, in the message hub, after which the model was last validated."""
+MAX_NAMED = 5
 
 
 @HOOKS.register_module()
@@ -29,28 +38,71 @@ class DurableCheckpointHook(CheckpointHook):
 
     # MMEngine sets it in before_train.
     file_backend: Any
+    _never_finite: set[str] = set()
 
     def before_train(self, runner: Runner) -> None:
-        """Remove what writes that were cut off have left."""
+        """Remove what a run that was cut off in a save has left."""
         super().before_train(runner)
-        if is_main_process() and Path(self.out_dir).is_dir():
-            for part in Path(self.out_dir).glob(f'*.pth{PART}'):
-                part.unlink(missing_ok=True)
+        if runner._resume:
+            # A validation that is made up for may still change it.
+            self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
+        # Some models have masks of -inf.
+        self._never_finite = non_finite(unwrap_model(runner.model).state_dict())
+        if is_main_process():
+            if Path(self.out_dir).is_dir():
+                remove_parts(self.out_dir, f'*{Path(self.filename_tmpl).suffix}')
+            remove_parts(runner.work_dir, f'{LAST}.*')
+            for name in runner.message_hub.runtime_info.get(OUTDATED, []):
+                _remove(self.file_backend, self._path(name))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Save the best checkpoint, and note that this epoch is validated."""
+        runner.message_hub.update_info(VALIDATED, runner.epoch)
+        super().after_val_epoch(runner, metrics or {})
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse a checkpoint that is not finite, and keep only plain types in it.
+
+        Raises:
+            FloatingPointError: If a weight, its average, or the state of the optimizer
+                is nan or infinite.
+        """
+        bad = non_finite(checkpoint['state_dict'])
+        average = non_finite(checkpoint.get('ema_state_dict') or {})
+        bad |= {name.removeprefix('module.') for name in average}
+        bad -= self._never_finite
+        if non_finite(flatten('', checkpoint.get('optimizer'))):
+            bad.add('the state of the optimizer')
+        _stop_if(bad, checkpoint['meta']['iter'])
+        meta = checkpoint['meta']
+        # The classes of a config's dicts are refused by readers.
+        meta['dataset_meta'] = to_plain(meta.get('dataset_meta'))
+        info = checkpoint['message_hub']['runtime_info']
+        for key, value in info.items():
+            info[key] = to_plain(value)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        outdated = None
+        # All processes, so that they stop together.
+        found = non_finite(unwrap_model(runner.model).state_dict())
+        _stop_if(found - self._never_finite, meta['iter'])
+        outdated: list[str] = []
+        if isinstance(self.file_backend, _LateRemoval):
+            outdated += map(osp.basename, self.file_backend.outdated)
         ids = self.keep_ckpt_ids if self.max_keep_ckpts > 0 else None
         # Saved twice in an epoch where the second one has a new best score.
         if ids is not None and not (ids and ids[-1] == step):
             if len(ids) == self.max_keep_ckpts:
-                outdated = self._path(ids.popleft())
+                outdated.append(self.filename_tmpl.format(ids.popleft()))
             ids.append(step)
             runner.message_hub.update_info('keep_ckpt_ids', list(ids))
-        self.last_ckpt = self._path(step)
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self._path(name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        # If the run is cut off before they are removed, the next one does it.
+        runner.message_hub.update_info(OUTDATED, outdated)
         runner.save_checkpoint(
             self.out_dir,
-            self.filename_tmpl.format(step),
+            name,
             self.file_client_args,
             save_optimizer=self.save_optimizer,
             save_param_scheduler=self.save_param_scheduler,
@@ -61,8 +113,8 @@ class DurableCheckpointHook(CheckpointHook):
         )
         if is_main_process():
             write_pointer(runner.work_dir, LAST, self.last_ckpt)
-            if outdated is not None:
-                _remove(self.file_backend, outdated)
+            for old in outdated:
+                _remove(self.file_backend, self._path(old))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best:
@@ -80,10 +132,8 @@ class DurableCheckpointHook(CheckpointHook):
             if path not in best:
                 _remove(backend, path)
 
-    def _path(self, step: int) -> str:
-        return self.file_backend.join_path(
-            self.out_dir, self.filename_tmpl.format(step)
-        )
+    def _path(self, name: str) -> str:
+        return self.file_backend.join_path(self.out_dir, name)
 
 
 class _LateRemoval:
@@ -108,3 +158,15 @@ def _remove(backend: BaseStorageBackend, path: str) -> None:
     # DeepSpeed saves folders.
     elif backend.isdir(path):
         backend.rmtree(path)
+
+
+def _stop_if(bad: set[str], iteration: int) -> None:
+    if bad:
+        more = len(bad) - MAX_NAMED
+        raise FloatingPointError(
+            f'Not finite after iteration {iteration}: '
+            f'{", ".join(sorted(bad)[:MAX_NAMED])}'
+            + (f' and {more} more' if more > 0 else '')
+            + '. The checkpoint is not saved, and the last one is intact. Lower the '
+            'learning rate or clip gradients (optim_wrapper.clip_grad).'
+        )

@@ -43,12 +43,17 @@ class EMACheckHook(Hook):
     def _check(self, momentum: float, updates: float) -> None:
         share = (1 - momentum) ** updates
         if share > self.max_share:
+            advice = min(12 / updates, 0.5)
+            mend = (
+                'Set momentum in custom_hooks to about 12 / iterations, here '
+                f'{advice:.1g}'
+            )
+            if momentum >= advice:
+                mend = 'Train for more iterations, or without EMAHook'
             print_log(
                 f'EMAHook with momentum={momentum}: after the {updates:.0f} updates of '
                 f'this training, {share:.0%} of the average that is validated and '
-                'saved are still the weights of the first iteration. Set momentum in '
-                'custom_hooks to about 12 / iterations, here '
-                f'{min(12 / updates, 0.5):.1g}.',
+                f'saved are still the weights of the first iteration. {mend}.',
                 logger='current',
                 level=logging.WARNING,
             )

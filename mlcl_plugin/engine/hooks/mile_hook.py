@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import weights_to_cpu
-from mmpretrain.models import ImageClassifier
+from mmpretrain.models import BaseClassifier, ImageClassifier
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -140,8 +140,9 @@ class MILeHook(Hook):
     def before_train(self, runner) -> None:
         """Check model and checkpoint before the first iteration."""
         model = _unwrap(runner.model)
-        # MMPretrain's classifiers and heads have no common class with these attributes.
-        head = getattr(model, 'head', None)
+        classifier = isinstance(model, BaseClassifier) and model.with_head
+        head = model.head if classifier else None
+        # MMPretrain's heads have no common class with this attribute.
         if getattr(head, 'num_classes', None) is None:
             raise ValueError(
                 'MILeHook gives the head a target for each of its num_classes labels, '

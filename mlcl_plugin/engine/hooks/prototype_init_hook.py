@@ -13,7 +13,7 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmpretrain.models import ImageClassifier
+from mmpretrain.models import BaseClassifier, ImageClassifier
 from mmpretrain.registry import HOOKS
 from torch import nn
 from torch.utils.data import DataLoader
@@ -61,8 +61,8 @@ class PrototypeInitHook(Hook):
         if runner.iter > 0:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        # Only image classifiers of MMPretrain have a head.
-        head = getattr(model, 'head', None)
+        classifier = isinstance(model, BaseClassifier) and model.with_head
+        head = model.head if classifier else None
         if not isinstance(head, SADCLHead):
             raise ValueError(
                 'PrototypeInitHook sets the prototypes of a SADCLHead, but the head of '

@@ -2,7 +2,9 @@
 """MMEngine's runner with checks, durable checkpoints and an exact resume."""
 
 import copy
+import os
 import os.path as osp
+from contextlib import suppress
 from typing import Any
 
 from mmengine.dist import get_world_size, master_only
@@ -11,12 +13,22 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import DATASETS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
+from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
+from ...errors import CheckpointError, OtherLabelsError, SaveError
+from ..checkpoint_fit import check_optimizer
 from ..counter_seeds import CounterSeedHook, SeededSamples
 from ..durable_files import PART, publish
-from ..hooks import DurableCheckpointHook, NonFiniteHook
+from ..hooks import (
+    DurableCheckpointHook,
+    LoadedCheckpointHook,
+    NonFiniteHook,
+    PendingValidationHook,
+)
 from ..last_checkpoint import find_last_checkpoint
+from ..safe_checkpoint import names_not_allowed
+from ..work_folder import hold_folder
 
 
 class CheckedRunner(Runner):
@@ -26,16 +38,24 @@ class CheckedRunner(Runner):
       message of numpy, or trains without an iteration.
     - A checkpoint gets its name when it is complete, and the one before is removed
       after that (:class:`DurableCheckpointHook` replaces ``CheckpointHook``).
+    - A checkpoint that is loaded must have weights that the model can use, and the
+      labels of the data set (:class:`LoadedCheckpointHook`).
     - A resume takes the latest checkpoint that can be read.
     - With an epoch-based loop, a run that resumes continues bit for bit
-      (:class:`CounterSeedHook`, :class:`SeededSamples`).
+      (:class:`CounterSeedHook`, :class:`SeededSamples`,
+      :class:`PendingValidationHook`).
     - Losses and gradients that are not finite stop the run (:class:`NonFiniteHook`).
+    - Two runs do not write into one folder (:func:`hold_folder`).
+
+    Config fields of its own: ``allow_other_labels=True`` goes on with a warning where
+    labels differ. Defaults to False.
     """
 
     # MMEngine sets these.
     _resume: bool
     _load_from: str | None
     _train_dataloader: Any
+    _has_warned = False
 
     def register_hooks(
         self, default_hooks: dict | None = None, custom_hooks: list | None = None
@@ -50,9 +70,20 @@ class CheckedRunner(Runner):
         ):
             default_hooks['checkpoint'] = dict(checkpoint, type=DurableCheckpointHook)
         super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(LoadedCheckpointHook())
         self.register_hook(CounterSeedHook())
+        self.register_hook(PendingValidationHook())
         if not any(isinstance(hook, NonFiniteHook) for hook in self.hooks):
             self.register_hook(NonFiniteHook())
+
+    def train(self) -> nn.Module:
+        """Train, see :meth:`mmengine.runner.Runner.train`.
+
+        Raises:
+            FolderInUseError: If another run writes into ``work_dir``.
+        """
+        with hold_folder(self.work_dir):
+            return super().train()
 
     def load_or_resume(self) -> None:
         """Load a checkpoint; a resume without one takes the latest that can be read."""
@@ -61,6 +92,33 @@ class CheckedRunner(Runner):
             # MMEngine would look for the file that the pointer names.
             self._resume = self._load_from is not None
         super().load_or_resume()
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Resume from a checkpoint, see :meth:`mmengine.runner.Runner.resume`.
+
+        Raises:
+            CheckpointError: If the checkpoint lacks a part, or a part has another form
+                than this run's.
+        """
+        try:
+            super().resume(filename, *args, **kwargs)
+            check_optimizer(self.optim_wrapper)
+        except (CheckpointError, OtherLabelsError, OSError):
+            raise
+        except (
+            LookupError,
+            TypeError,
+            AttributeError,
+            AssertionError,
+            ValueError,
+            RuntimeError,
+        ) as e:
+            # A KeyError's text is the key alone.
+            raise CheckpointError(
+                f'{filename} cannot be resumed from: it does not fit this run '
+                f'({type(e).__name__}: {e}). Use it as load_from, to start from its '
+                'weights.'
+            ) from e
 
     @master_only
     def save_checkpoint(
@@ -75,11 +133,13 @@ class CheckedRunner(Runner):
         """Save a checkpoint, see :meth:`mmengine.runner.Runner.save_checkpoint`.
 
         Raises:
-            OSError: If it cannot be written. Earlier checkpoints are left as they are.
+            SaveError: If it cannot be written. Earlier checkpoints are left as they
+                are.
         """
         backend = get_file_backend(out_dir, backend_args=backend_args)
         # Object stores give a file its name when it is complete.
         local = isinstance(backend, LocalBackend) and file_client_args is None
+        path = osp.join(out_dir, filename)
         try:
             super().save_checkpoint(
                 out_dir,
@@ -90,15 +150,31 @@ class CheckedRunner(Runner):
                 **kwargs,
             )
             if local:
-                path = osp.join(out_dir, filename)
+                self._warn_of_names(path + PART)
                 publish(path + PART, path)
         except OSError as error:
-            raise OSError(
+            raise SaveError(
                 error.errno,
-                f'Cannot save the checkpoint {osp.join(out_dir, filename)}: '
-                f'{error.strerror or error}. Earlier checkpoints are intact. Make room '
-                'or set another work_dir, then resume',
+                f'Cannot save the checkpoint {path}: {error.strerror or error}. '
+                'Earlier checkpoints are intact. Make room or set another work_dir, '
+                'then resume',
             ) from error
+        finally:
+            if local:
+                # What a failed save has left.
+                with suppress(OSError):
+                    os.unlink(path + PART)
+
+    def _warn_of_names(self, path: str) -> None:
+        """Warn, once, of a checkpoint that a resume would refuse."""
+        names = [] if self._has_warned else names_not_allowed(path)
+        self._has_warned = True
+        if names:
+            self.logger.warning(
+                f'Checkpoints of this run refer to {", ".join(names[:5])}, which a '
+                'resume refuses unless unsafe checkpoints are allowed. A hook or data '
+                'set may have stored such objects.'
+            )
 
     @staticmethod
     def build_dataloader(

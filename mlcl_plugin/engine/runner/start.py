@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mmengine.config import Config
 
 from ..checkpoint_file import check_checkpoint
+from ..last_checkpoint import find_last_checkpoint
 from ..pointers import (
     FINISHED,
     LAST,
@@ -54,8 +55,9 @@ def find_start(cfg: Config) -> Start:
 
     Raises:
         FileNotFoundError: If a checkpoint to start from does not exist.
-        ValueError: If the step of a checkpoint to resume is unknown, or there is
-            nothing left to train.
+        ValueError: If the step of a checkpoint to resume is unknown, there is nothing
+            left to train, or the folder of an unfinished step has no checkpoint that
+            can be read.
     """
     resume, checkpoint = cfg.get('resume', False), cfg.get('load_from')
     if checkpoint is None:
@@ -143,25 +145,11 @@ def _start_of_folders(cfg: Config) -> Start:
                 f'All steps in {cfg.work_dir} are finished ({", ".join(names)}). Set '
                 'resume=False to start anew, or name a checkpoint to resume from.'
             )
-        latest = read_pointer(folder, LAST)
+        latest = find_last_checkpoint(folder)
         if latest is not None:
-            _check_last(latest, folder)
             return Start(name, resume_from=latest, from_folders=True)
         weights = read_pointer(folder, STARTED_FROM)
         if weights is not None:
             check_checkpoint(weights)
             return Start(name, weights=weights, from_folders=True)
     return Start(names[0], from_folders=True)
-
-
-def _check_last(checkpoint: str, folder: str) -> None:
-    """Check the checkpoint that an unfinished step goes on from."""
-    try:
-        check_checkpoint(checkpoint)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f'{error} {osp.join(folder, LAST)} names it. It may have been deleted, or '
-            'the run was killed while it replaced the only checkpoint that it keeps '
-            '(max_keep_ckpts=1). Write the path of another checkpoint of this step '
-            'into that file, or delete the file to start the step anew.'
-        ) from error

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS, RUNNERS
 from torch import nn
 
+from ..dist import init_distributed
 from ..hooks import CheckpointCheckHook, StartHook
 from ..pointers import (
     FINISHED,
@@ -25,6 +26,7 @@ from ..pointers import (
 )
 from ..steps import base_config, check_steps, step_config, step_dir, step_names
 from ..unwrap import unwrap_model
+from ..work_folder import hold_folder
 from .checked_runner import CheckedRunner
 from .start import Start, find_start, weights_for_step
 
@@ -122,10 +124,17 @@ class StepwiseRunner:
 
         Raises:
             FileNotFoundError: If a checkpoint to start from does not exist.
+            FolderInUseError: If another run writes into ``work_dir``.
             ValueError: If the step of a checkpoint to resume is unknown, a checkpoint
                 does not fit the model of the step that starts from it, or there is
                 nothing left to train.
         """
+        # The processes agree on who holds the folder before they read it.
+        init_distributed(self.cfg)
+        with hold_folder(self.work_dir):
+            return self._train_steps()
+
+    def _train_steps(self) -> nn.Module:
         start = find_start(self.cfg)
         names = step_names(self.cfg)
         later = names[names.index(start.step) + 1 :]

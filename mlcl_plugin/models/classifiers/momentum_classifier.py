@@ -50,33 +50,26 @@ class MomentumClassifier(TrainingOnlyParts, ImageClassifier):
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
         if not 0 < momentum < 1:
             raise ValueError(f'momentum must lie between 0 and 1, got {momentum}.')
-        contrast = None
-        if isinstance(self.head, ContrastiveHead):
-            contrast = self.head.contrastive_module
-        if contrast is None or contrast.memory is None:
+        if not (isinstance(self.head, ContrastiveHead) and self.head.takes_keys):
             raise ValueError(
                 'MomentumClassifier makes embeddings for a memory, but the head has '
                 "none. Set head.loss_contrastive.memory=dict(type='EmbeddingMemory', "
                 "size=...), or use type='ImageClassifier'."
             )
         # The average needs no memory of its own.
-        self.head.contrastive_module = None
         self.momentum_encoder = ExponentialMovingAverage(
-            self._encoder(), momentum, update_buffers=True
+            self._parts(self.head.encoder()), momentum, update_buffers=True
         )
-        self.head.contrastive_module = contrast
 
-    def _encoder(self) -> nn.ModuleDict:
-        """The parts that make embeddings."""
-        return nn.ModuleDict(
-            dict(backbone=self.backbone, neck=self.neck, head=self.head)
-        )
+    def _parts(self, head: ContrastiveHead) -> nn.ModuleDict:
+        """The parts that make embeddings, with this head."""
+        return nn.ModuleDict(dict(backbone=self.backbone, neck=self.neck, head=head))
 
     @torch.no_grad()
     def _average_embeddings(self, inputs: torch.Tensor) -> torch.Tensor:
         """Update the average, and return the last output of its neck."""
         # The first update copies the weights, also those of a checkpoint.
-        self.momentum_encoder.update_parameters(self._encoder())
+        self.momentum_encoder.update_parameters(self._parts(self.head))
         encoder = self.momentum_encoder.module
         return encoder['neck'](encoder['backbone'](inputs))[-1]
 

@@ -11,7 +11,9 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from ...targets import is_present
-from ..utils import to_vectors
+from ..losses.gaussian_mixture_kl_loss import GaussianMixtureKLLoss
+from ..losses.label_embedding_contrastive_loss import LabelEmbeddingContrastiveLoss
+from ..utils import build_loss, to_vectors
 from .partial_label_head import PartialLabelHead
 
 # Variances stay between 5e-5 and 2e4: float32 can divide by them and sum over them.
@@ -83,7 +85,8 @@ class CGMVAEHead(PartialLabelHead):
             which is torch's initialization.
 
     Raises:
-        ValueError: If an option has a value outside its range.
+        ValueError: If an option has a value outside its range, or a loss is of
+            another class.
     """
 
     def __init__(
@@ -125,8 +128,14 @@ class CGMVAEHead(PartialLabelHead):
             raise ValueError(f'dropout must be from 0 to below 1, got {dropout}.')
         self.in_channels = in_channels
         self.latent_dims = latent_dims
-        self.kl_module = _build(loss_kl)
-        self.contrastive_module = _build(loss_contrastive)
+        self.kl_module = build_loss(
+            loss_kl, GaussianMixtureKLLoss, 'loss_kl of CGMVAEHead'
+        )
+        self.contrastive_module = build_loss(
+            loss_contrastive,
+            LabelEmbeddingContrastiveLoss,
+            'loss_contrastive of CGMVAEHead',
+        )
 
         self.label_layer = nn.Linear(num_classes, embed_dims)
         self.label_encoder = nn.Sequential(
@@ -246,7 +255,3 @@ def _hidden_layers(dropout: float, *sizes: int) -> list[nn.Module]:
     for width_in, width_out in pairwise(sizes):
         layers += [nn.Linear(width_in, width_out), nn.ReLU(), nn.Dropout(dropout)]
     return layers
-
-
-def _build(loss: dict | nn.Module) -> nn.Module:
-    return loss if isinstance(loss, nn.Module) else MODELS.build(loss)

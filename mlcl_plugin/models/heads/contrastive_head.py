@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Base of heads with optional contrast."""
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 
 import torch
-from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from ..losses.base import ContrastiveLoss
 from ..losses.contrast_inputs import ContrastInputs, Projections
-from ..utils import ContrastiveProjector
+from ..utils import ContrastiveProjector, build_loss
 from ..utils.training_only import TrainingOnlyParts
 from .partial_label_head import PartialLabelHead
 
@@ -58,28 +58,34 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
         self.contrastive_module = None
         if loss_contrastive is None:
             return
-        loss = loss_contrastive
-        if not isinstance(loss, nn.Module):
-            loss = MODELS.build(loss)
-        self.contrastive_module = self._check_contrast(loss)
-        self.projector = ContrastiveProjector(in_channels, **projector)
-
-    def _check_contrast(self, loss: nn.Module) -> ContrastiveLoss:
-        """The loss itself, if the head takes it."""
-        head, name = type(self).__name__, type(loss).__name__
-        if not isinstance(loss, ContrastiveLoss):
-            raise ValueError(
-                f'loss_contrastive of {head} must be a ContrastiveLoss, got {name}. '
-                f'Let it derive from {self.accepts.__name__} '
-                '(mlcl_plugin.models.losses), see docs/extend.md.'
-            )
+        head = type(self).__name__
+        loss = build_loss(
+            loss_contrastive,
+            ContrastiveLoss,
+            f'loss_contrastive of {head}',
+            f'Let it derive from {self.accepts.__name__} (mlcl_plugin.models.losses), '
+            'see docs/extend.md.',
+        )
         if not isinstance(loss, self.accepts):
+            name = type(loss).__name__
             raise ValueError(
                 f'{head} contrasts {self.accepts.consumes}, which {name} does not: it '
                 f'contrasts {loss.consumes}. Use a loss that derives from '
                 f'{self.accepts.__name__}, or LabelWiseClsHead, which takes all kinds.'
             )
-        return loss
+        self.contrastive_module = loss
+        self.projector = ContrastiveProjector(in_channels, **projector)
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether the contrastive loss has a memory, which ``keys`` may fill."""
+        contrast = self.contrastive_module
+        return contrast is not None and contrast.memory is not None
+
+    def encoder(self) -> 'ContrastiveHead':
+        """A copy of the head without its contrastive loss: the part that embeds."""
+        # deepcopy takes what the memo holds for an object instead of copying it.
+        return copy.deepcopy(self, {id(self.contrastive_module): None})
 
     def pre_logits(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
         """What is classified and projected, from the output of neck or backbone."""

@@ -9,7 +9,9 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from ..utils import to_vectors
+from ..losses.kernel_contrastive_loss import KernelContrastiveLoss
+from ..losses.kernel_reconstruction_loss import KernelReconstructionLoss
+from ..utils import build_loss, to_vectors
 from .partial_label_head import PartialLabelHead
 
 
@@ -56,7 +58,8 @@ class KMCLHead(PartialLabelHead):
             which is torch's initialization.
 
     Raises:
-        ValueError: If an option has a value outside its range.
+        ValueError: If an option has a value outside its range, or a loss is of
+            another class.
     """
 
     def __init__(
@@ -94,8 +97,14 @@ class KMCLHead(PartialLabelHead):
             raise ValueError(f'in_channels must be positive, got {in_channels}.')
         self.in_channels = in_channels
         self.anisotropic = anisotropic
-        self.reconstruction_module = _build(loss_reconstruction)
-        self.contrastive_module = _build(loss_contrastive)
+        self.reconstruction_module = build_loss(
+            loss_reconstruction,
+            KernelReconstructionLoss,
+            'loss_reconstruction of KMCLHead',
+        )
+        self.contrastive_module = build_loss(
+            loss_contrastive, KernelContrastiveLoss, 'loss_contrastive of KMCLHead'
+        )
         num_kernel_values = num_classes * (in_channels if anisotropic else 1)
         self.fc_pi = nn.Linear(in_channels, num_classes)
         self.fc_mean = nn.Linear(in_channels, num_kernel_values)
@@ -164,7 +173,3 @@ class KMCLHead(PartialLabelHead):
                 means, variances, targets, num_dims=self.in_channels
             ),
         )
-
-
-def _build(loss: dict | nn.Module) -> nn.Module:
-    return loss if isinstance(loss, nn.Module) else MODELS.build(loss)

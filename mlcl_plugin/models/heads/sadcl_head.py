@@ -8,6 +8,8 @@ from torch import nn
 from ...targets import is_present
 from ..losses.base import PresentLabelContrast
 from ..losses.contrast_inputs import Projections
+from ..losses.prototype_contrastive_loss import PrototypeContrastiveLoss
+from ..utils import build_loss
 from .label_wise_cls_head import LabelWiseClsHead
 
 
@@ -82,7 +84,8 @@ class SADCLHead(LabelWiseClsHead):
     Raises:
         ValueError: If an option has a value outside its range, a contrast is missing,
             or ``loss_contrastive`` has a memory of its own or contrasts something else
-            than the embeddings of present labels.
+            than the embeddings of present labels, or ``loss_prototype`` is no
+            :class:`PrototypeContrastiveLoss`.
     """
 
     training_only = ('prototypes', 'memory_bits')
@@ -143,10 +146,8 @@ class SADCLHead(LabelWiseClsHead):
                 'SADCLHead has a memory of its own. Leave out loss_contrastive.memory, '
                 'or use LabelWiseClsHead.'
             )
-        self.prototype_module: nn.Module = (
-            loss_prototype
-            if isinstance(loss_prototype, nn.Module)
-            else MODELS.build(loss_prototype)
+        self.prototype_module = build_loss(
+            loss_prototype, PrototypeContrastiveLoss, 'loss_prototype of SADCLHead'
         )
         self.memory_thr = memory_thr
         self.prototypes = nn.Parameter(torch.empty(num_classes, in_channels))

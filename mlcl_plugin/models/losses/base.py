@@ -2,7 +2,6 @@
 """What contrastive losses have in common, and what each kind of them consumes."""
 
 import math
-from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -102,7 +101,8 @@ class ContrastiveLoss(TemperatureLoss):
             Defaults to None.
 
     Raises:
-        ValueError: If ``temperature`` is not positive or ``loss_weight`` is negative.
+        ValueError: If ``temperature`` is not positive, ``loss_weight`` is negative, or
+            the class takes negatives that its kind does not pass.
     """
 
     consumes = 'what it chooses'
@@ -111,8 +111,11 @@ class ContrastiveLoss(TemperatureLoss):
     takes_negatives = False
     """Whether :meth:`compute` takes ``negatives``, see ``min_contrast_size``."""
 
-    compute: Callable[..., Tensor]
-    """The loss without its weight. Embeddings are at least float32, autocast is off."""
+    passes_negatives = True
+    """Whether :meth:`contrast` passes ``negatives`` to a loss that takes them."""
+
+    compute_arguments = 'embeddings, ...'
+    """What :meth:`compute` gets, for messages."""
 
     def __init__(
         self,
@@ -122,12 +125,37 @@ class ContrastiveLoss(TemperatureLoss):
         memory: dict | None = None,
     ):
         super().__init__(temperature, loss_weight)
+        if self.takes_negatives and not self.passes_negatives:
+            raise ValueError(
+                f'{type(self).__name__} sets takes_negatives=True, but it contrasts '
+                f'{self.consumes} and gets no negatives. Leave it out, or derive from '
+                'PresentLabelContrast.'
+            )
         self.across_processes = across_processes
         self.memory: Memory | None = None if memory is None else MODELS.build(memory)
 
     def contrast(self, inputs: ContrastInputs) -> Tensor:
         """Weighted loss of a batch, a scalar."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f'{type(self).__name__} has no contrast(inputs). Derive from '
+            'PresentLabelContrast, KnownLabelContrast or ImageContrast, or write it.'
+        )
+
+    def compute(self, embeddings: Tensor, /, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss without its weight; a subclass writes it.
+
+        Args:
+            embeddings (Tensor): Unit vectors of at least float32; autocast is off.
+            *args: What the kind of the loss says.
+            **kwargs: What the kind of the loss says.
+
+        Returns:
+            Tensor: A scalar.
+        """
+        raise NotImplementedError(
+            f'{type(self).__name__} has no compute({self.compute_arguments}), the loss '
+            'without its weight. Write it, see docs/extend.md.'
+        )
 
     def forward(self, embeddings: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Weighted loss, computed in float32 under any autocast (float64 stays).
@@ -167,8 +195,9 @@ class PresentLabelContrast(ContrastiveLoss):
     """Contrast of the embeddings of present labels.
 
     ``compute(embeddings, labels)`` gets unit vectors ``(N, P)`` of the present labels
-    of all images and their labels ``(N,)``. Two more arguments come only where they
-    are asked for:
+    of all images and their labels ``(N,)``. ``SADCLHead`` does without
+    :meth:`contrast`: it calls ``loss(embeddings, labels)`` with embeddings of its own
+    memory among them. Two more arguments come only where they are asked for:
 
     - ``negatives``: ``(M, P)`` unit vectors of absent labels, if ``takes_negatives``
       and the head has ``min_contrast_size``;
@@ -177,6 +206,7 @@ class PresentLabelContrast(ContrastiveLoss):
     """
 
     consumes = 'the embeddings of present labels'
+    compute_arguments = 'embeddings, labels'
 
     def contrast(self, inputs: ContrastInputs) -> Tensor:
         """Weighted loss of the present labels of a batch, a scalar."""
@@ -196,10 +226,15 @@ class KnownLabelContrast(ContrastiveLoss):
 
     ``compute(embeddings, labels, present)`` gets unit vectors ``(N, P)``, their labels
     ``(N,)`` and whether these are present, ``(N,)`` bool. :meth:`select` chooses the
-    embeddings.
+    embeddings. ``keys``, ``(N, P)`` unit vectors of the same labels from a momentum
+    encoder, come too if the loss has a memory and the model is a
+    :class:`MomentumClassifier`. There are no ``negatives``, since absent labels are
+    among the known ones.
     """
 
     consumes = 'the embeddings of known labels'
+    compute_arguments = 'embeddings, labels, present'
+    passes_negatives = False
 
     def select(self, targets: Tensor) -> Tensor:
         """Choose the embeddings to contrast: by default those of all known labels.
@@ -216,17 +251,22 @@ class KnownLabelContrast(ContrastiveLoss):
         """Weighted loss of the selected labels of a batch, a scalar."""
         images, labels = self.select(inputs.targets).nonzero(as_tuple=True)
         present = is_present(inputs.targets[images, labels])
-        return self(inputs.projections.labels(images, labels), labels, present)
+        keys = inputs.label_keys(images, labels)
+        extra = {} if keys is None else dict(keys=keys)
+        return self(inputs.projections.labels(images, labels), labels, present, **extra)
 
 
 class ImageContrast(ContrastiveLoss):
     """Contrast of whole images.
 
     ``compute(embeddings, targets, keys)`` gets unit vectors ``(B, P)``, targets
-    ``(B, L)``, and unit vectors ``(B, P)`` of a momentum encoder or None.
+    ``(B, L)``, and unit vectors ``(B, P)`` of a momentum encoder or None. There are no
+    ``negatives``, which are embeddings of labels.
     """
 
     consumes = 'whole images'
+    compute_arguments = 'embeddings, targets, keys'
+    passes_negatives = False
 
     def contrast(self, inputs: ContrastInputs) -> Tensor:
         """Weighted loss of the images of a batch, a scalar."""

@@ -182,7 +182,9 @@ class LabelQueryDecoder(LabelNeck):
             code = code.to(tokens.dtype)
         for layer in self.encoder:
             tokens, _ = layer(tokens, tokens, code, code)
-        labels = self.queries.new_zeros(len(tokens), self.num_classes, self.embed_dims)
+        labels = self.queries.new_zeros(
+            tokens.shape[0], self.num_classes, self.embed_dims
+        )
         for layer in self.decoder[:-1]:
             labels, _ = layer(labels, tokens, self.queries, code)
         labels, attention = self.decoder[-1](

@@ -133,7 +133,7 @@ class MLDecoderNeck(LabelNeck):
         """
         tokens, places = to_tokens(feats, self.in_channels, self.num_extra_tokens)
         tokens = F.relu(self.input_proj(tokens))
-        queries = self.queries.expand(len(tokens), -1, -1)
+        queries = self.queries.expand(tokens.shape[0], -1, -1)
         queries = self.norm(queries + self.dropout(queries))
         embeddings, attention = self.layer(
             queries, tokens, return_attention=return_attention

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .build_loss import build_loss
 from .data_preprocessor import MultiViewDataPreprocessor
 from .efficientnet_lite0_init import EfficientNetLite0Init
 from .label_groups import labels_per_group
@@ -22,6 +23,7 @@ __all__ = [
     'ResidualAttention',
     'SetAttentionBlock',
     'TransformerLayer',
+    'build_loss',
     'collect_targets',
     'labels_per_group',
     'sine_position_code',

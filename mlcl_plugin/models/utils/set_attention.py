@@ -13,6 +13,11 @@ from torch import nn
 LEAVE_OUT = 1.5
 
 
+def _is_one(size: int | torch.SymInt) -> bool:
+    """Whether a size is 1, and not one that torch.export leaves open."""
+    return not isinstance(size, torch.SymInt) and size == 1
+
+
 class _AttentionBlock(BaseModule):
     """Layers of :class:`MultiheadAttentionBlock`, with the same arguments."""
 
@@ -69,22 +74,25 @@ class _AttentionBlock(BaseModule):
         if with_weights or short:
             weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)
             return self._average(weights, tokens), weights
-        q = q.expand(len(tokens), -1, -1, -1)
+        q = q.expand(tokens.shape[0], -1, -1, -1)
         v = self._split_heads(self.value_proj(tokens))
         attended = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         return attended.transpose(1, 2).flatten(2), None
 
     def _few_shared_queries(self, query: torch.Tensor, tokens: torch.Tensor) -> bool:
         """Whether it is faster not to project the keys."""
-        batch, num_tokens, _ = tokens.shape
-        products = batch * self.num_heads * num_tokens + self.embed_dims
-        products *= query.size(1)
-        return (
-            # Adapters and quantised layers have no plain weight.
-            type(self.key_proj) is nn.Linear
-            and len(query) == 1
-            and LEAVE_OUT * products < batch * num_tokens * self.embed_dims
-        )
+        num_tokens = tokens.shape[1]
+        # Adapters and quantised layers have no plain weight.
+        if type(self.key_proj) is not nn.Linear or not _is_one(query.shape[0]):
+            return False
+        batch, own = tokens.shape[0], self.embed_dims
+        if isinstance(batch, torch.SymInt):
+            # torch.export leaves the size open: as in a large batch, where the product
+            # of the queries, which is one for all images, does not count.
+            batch, own = 1, 0
+        products = batch * self.num_heads * num_tokens + own
+        products *= query.shape[1]
+        return LEAVE_OUT * products < batch * num_tokens * self.embed_dims
 
     def _weights_of_raw_keys(
         self, q: torch.Tensor, tokens: torch.Tensor

@@ -31,6 +31,8 @@ def loop_targets(present, unknown, num_classes):
         ([4, 1], [0]),
         ([2], [2]),
         ([3, 2], [2, 0]),
+        ([3, 2], [2, 0, 0]),
+        ([3], [1, 0, 1, 0]),
         ([], [0, 1, 2, 3, 4]),
         ([0, 1, 2, 3, 4], []),
     ],
@@ -107,7 +109,6 @@ def test_out_of_range(key, value):
         LabelsToTargets(5)(results)
 
 
-@pytest.mark.parametrize('key', ['gt_label', 'gt_label_difficult'])
 @pytest.mark.parametrize(
     ('label', 'message'),
     [
@@ -118,10 +119,10 @@ def test_out_of_range(key, value):
         ([1, 3, 2, 3], 'which names label 3 twice'),
     ],
 )
-def test_label_named_twice(key, label, message):
-    message = rf'{key} is .* \(image a\.jpg\), {message}.* indices .* into gt_score'
+def test_label_named_twice(label, message):
+    message = rf'gt_label is .* \(image a\.jpg\), {message}.* indices .* into gt_score'
     with pytest.raises(ValueError, match=message):
-        LabelsToTargets(4)({'gt_label': [1], 'img_path': 'a.jpg', key: label})
+        LabelsToTargets(4)({'gt_label': label, 'img_path': 'a.jpg'})
 
 
 def test_two_labels_are_no_vector():

@@ -64,6 +64,50 @@ def test_losses_of_another_kind(kind, contrast, message):
         build(kind, loss_contrastive=CONTRASTS[contrast])
 
 
+@pytest.mark.parametrize(
+    ('kind', 'name', 'expected'),
+    [
+        ('SADCLHead', 'loss_prototype', 'PrototypeContrastiveLoss'),
+        ('KMCLHead', 'loss_contrastive', 'KernelContrastiveLoss'),
+        ('KMCLHead', 'loss_reconstruction', 'KernelReconstructionLoss'),
+        ('CGMVAEHead', 'loss_contrastive', 'LabelEmbeddingContrastiveLoss'),
+        ('CGMVAEHead', 'loss_kl', 'GaussianMixtureKLLoss'),
+    ],
+)
+@pytest.mark.parametrize('loss', [nn.MSELoss(), dict(type='StableAsymmetricLoss')])
+def test_own_losses_of_heads(kind, name, expected, loss):
+    got = loss['type'] if isinstance(loss, dict) else 'MSELoss'
+    message = (
+        f'^{name} of {kind} must be a {expected}, got {got}. Use {expected}, or a loss '
+        'that derives from it.$'
+    )
+    config = dict(type=kind, num_classes=5, in_channels=6)
+    with pytest.raises(ValueError, match=message):
+        MODELS.build({**config, name: loss})
+
+
+def test_encoder():
+    head = build(loss_contrastive=CONTRASTS['remembered'])
+    contrast, x = head.contrastive_module, torch.randn(2, 5, 6)
+    encoder = head.encoder()
+    assert type(encoder) is type(head) and head.contrastive_module is contrast
+    assert encoder.contrastive_module is None and encoder.projector is not None
+    keys = [k for k in head.state_dict() if not k.startswith('contrastive_module.')]
+    assert list(encoder.state_dict()) == keys != list(head.state_dict())
+    assert torch.equal(encoder.project_images(x), head.project_images(x))
+    ours = {parameter.data_ptr() for parameter in head.parameters()}
+    assert not any(p.data_ptr() in ours for p in encoder.parameters())
+    assert not encoder.takes_keys
+
+
+@pytest.mark.parametrize(
+    ('contrast', 'expected'), [('present', False), ('remembered', True), (None, False)]
+)
+def test_takes_keys(contrast, expected):
+    loss = None if contrast is None else CONTRASTS[contrast]
+    assert build(loss_contrastive=loss).takes_keys is expected
+
+
 def test_given_modules():
     loss = LabelWiseContrastiveLoss()
     assert build(loss_contrastive=loss).contrastive_module is loss

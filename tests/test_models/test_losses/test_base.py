@@ -121,6 +121,42 @@ def test_known_labels_that_are_selected():
     assert labels.tolist() == [1, 0, 2] and not present.any()
 
 
+def test_known_labels_with_keys():
+    loss = recording(KnownLabelContrast)
+    keys = Recorder(offset=100)
+    loss.contrast(inputs(keys)[1])
+    _, extra = loss.got
+    assert extra.keys() == {'keys'}
+    assert extra['keys'].flatten().tolist() == [100, 101, 110, 111, 112, 122]
+    assert keys.calls == [([0, 0, 1, 1, 1, 2], [0, 1, 0, 1, 2, 2], False)]
+
+
+@pytest.mark.parametrize('kind', [KnownLabelContrast, ImageContrast])
+def test_kinds_without_negatives(kind):
+    message = f'^Recording sets takes_negatives=True, but it contrasts {kind.consumes}'
+    with pytest.raises(ValueError, match=message):
+        recording(kind, takes_negatives=True)
+    # A loss with a contrast of its own may pass them.
+    recording(kind, takes_negatives=True, passes_negatives=True)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'arguments'),
+    [
+        (PresentLabelContrast, 'embeddings, labels'),
+        (KnownLabelContrast, 'embeddings, labels, present'),
+        (ImageContrast, 'embeddings, targets, keys'),
+    ],
+)
+def test_a_loss_without_compute(kind, arguments):
+    class Unfinished(kind):
+        pass
+
+    message = rf'^Unfinished has no compute\({arguments}\), .* see docs/extend\.md'
+    with pytest.raises(NotImplementedError, match=message):
+        Unfinished(1.0).contrast(inputs()[1])
+
+
 @pytest.mark.parametrize('with_keys', [False, True])
 def test_images(with_keys):
     loss = recording(ImageContrast)
@@ -143,7 +179,7 @@ def test_a_loss_of_no_kind_chooses_by_itself():
             return self.loss_weight * inputs.logits.mean()
 
     assert OfLogits(1.0, 2.0).contrast(inputs()[1]).item() == 12
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match=r'has no contrast\(inputs\)'):
         ContrastiveLoss(1.0).contrast(inputs()[1])
 
 

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fill the memories of a NeighbourClassifier with the training images."""
+
+import os
+from collections.abc import Iterator, Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.dist import get_dist_info, is_main_process
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import weights_to_cpu
+from mmengine.utils import ProgressBar
+from torch import nn
+from torch.utils.data import Subset
+
+from ..models.classifiers import NeighbourClassifier
+from ..models.utils import collect_targets
+from ..models.utils.gather import RaggedGather
+from .split_dataset import build_split
+
+# Of the order in which images are added: principal axes come from the first ones.
+ORDER_SEED = 0
+
+
+def iterate_images(
+    model: BaseModel, cfg: Config, dataset: BaseDataset, indices: Sequence[int]
+) -> Iterator[tuple[torch.Tensor, list, torch.Tensor]]:
+    """Iterate over chosen images of a dataset, in the batches of the test dataloader.
+
+    In a run of several processes each gets its share. All get equally many batches: an
+    image that fills up the last one has the index -1.
+
+    Args:
+        model (BaseModel): Its data preprocessor is used.
+        cfg (Config): A config without steps, or of one step.
+        dataset (BaseDataset): See :func:`build_split`.
+        indices (Sequence[int]): The images.
+
+    Yields:
+        tuple[Tensor, list, Tensor]: Inputs ``(B, C, H, W)``, data samples, and the
+        index ``(B,)`` of each image.
+    """
+    test = cfg.test_dataloader
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=Subset(dataset, indices),
+            batch_size=test.get('batch_size', 1),
+            num_workers=test.get('num_workers', 0),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=test.get('collate_fn', dict(type='default_collate')),
+        )
+    )
+    rank, world_size = get_dist_info()
+    order = torch.as_tensor(indices)
+    progress = None
+    if is_main_process() and len(loader) > 1:
+        progress = ProgressBar(len(loader))
+    place = rank
+    for batch in loader:
+        data = model.data_preprocessor(batch, False)
+        number = len(data['data_samples'])
+        places = place + world_size * torch.arange(number)
+        place += world_size * number
+        # The sampler repeats images, so that all processes have the same number.
+        images = order[places % len(order)].where(places < len(order), -1)
+        yield data['inputs'], data['data_samples'], images
+        if progress is not None:
+            progress.update()
+    if progress is not None:
+        # The next message starts a new line.
+        print(flush=True)
+
+
+@torch.no_grad()
+def fill_neighbours(
+    model: NeighbourClassifier,
+    cfg: Config,
+    dataset: BaseDataset | None = None,
+    indices: Sequence[int] | None = None,
+) -> None:
+    """Fill the memories with the training images, as the test pipeline shows them.
+
+    In a run of several processes each embeds its share of the images, and all get the
+    same memory.
+
+    Args:
+        model (NeighbourClassifier): The classifier with trained weights.
+        cfg (Config): A config without steps, or of one step.
+        dataset (BaseDataset, optional): The training images. Defaults to those of the
+            config's training dataloader, each once.
+        indices (Sequence[int], optional): The images of the dataset to take.
+            Defaults to all.
+
+    Raises:
+        ValueError: If there is no image, a target is soft, or a vector is not finite.
+    """
+    if dataset is None:
+        dataset = build_split(cfg, 'train', repeated=False)
+    chosen = torch.arange(len(dataset)) if indices is None else torch.tensor(indices)
+    generator = torch.Generator().manual_seed(ORDER_SEED)
+    order = chosen[torch.randperm(len(chosen), generator=generator)].tolist()
+    for memory in model.memories:
+        memory.clear()
+    training = model.training
+    model.eval()
+    for inputs, data_samples, images in iterate_images(model, cfg, dataset, order):
+        logits, outputs = model.outputs(inputs)
+        targets = collect_targets(data_samples, logits.shape[1], logits.device)
+        images = images.to(logits.device)
+        own = images >= 0
+        gather = RaggedGather(int(own.sum()), logits.device)
+        targets, images = gather.all(targets[own]), gather.all(images[own])
+        for memory in model.memories:
+            vectors = gather.all(memory.vectors(outputs).float()[own])
+            memory.add(vectors, targets, images)
+    names = [_name(dataset, index) for index in range(len(dataset))]
+    for memory in model.memories:
+        memory.build(names)
+        print_log(
+            f'{type(memory).__name__} holds {memory.keys.shape[1]:,} entries per label '
+            f'of {len(order):,} images: {memory.num_bytes / 1e6:,.1f} MB.',
+            'current',
+        )
+    model.train(training)
+
+
+def _name(dataset: BaseDataset, index: int) -> str:
+    """The path of an image; its number in a dataset without paths."""
+    return str(dataset.get_data_info(index).get('img_path', index))
+
+
+def save_filled(model: nn.Module, path: str, meta: dict) -> None:
+    """Write a checkpoint of a filled model.
+
+    The file is written under another name and then renamed, so that it is complete or
+    not there.
+
+    Args:
+        model (nn.Module): The model.
+        path (str): Where to.
+        meta (dict): What the checkpoint says about its training, such as
+            ``dataset_meta``.
+    """
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    partial = f'{path}.part'
+    torch.save(dict(meta=meta, state_dict=weights_to_cpu(model.state_dict())), partial)
+    os.replace(partial, path)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dataset of a split, as the test pipeline shows its images."""
+
+import copy
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmpretrain.registry import DATASETS
+
+from .steps import innermost_dataset
+
+# Wrappers that show images more often than once.
+REPEATING = ('RepeatDataset', 'ClassBalancedDataset')
+
+
+def build_split(cfg: Config, split: str, repeated: bool = True) -> BaseDataset:
+    """Build the dataset of a split with the test pipeline.
+
+    Args:
+        cfg (Config): A config without steps, or of one step.
+        split (str): ``'train'``, ``'val'`` or ``'test'``.
+        repeated (bool): Keep wrappers that repeat images. Defaults to True.
+
+    Returns:
+        BaseDataset: The dataset, in its wrappers.
+    """
+    config = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
+    if not repeated:
+        while str(config.get('type')).split('.')[-1] in REPEATING:
+            config = config['dataset']
+    if split != 'test':
+        pipeline = innermost_dataset(cfg.test_dataloader.dataset)['pipeline']
+        _set_pipeline(config, pipeline)
+    return DATASETS.build(config)
+
+
+def _set_pipeline(config: dict, pipeline: list) -> None:
+    """Set the pipeline of a dataset, of all if several are joined."""
+    inner = innermost_dataset(config)
+    if 'datasets' in inner:
+        for item in inner['datasets']:
+            _set_pipeline(item, pipeline)
+    else:
+        inner['pipeline'] = copy.deepcopy(pipeline)

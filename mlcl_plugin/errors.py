@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors of files and folders that a user can mend, whatever tool meets them."""
+
+
+class CheckpointError(ValueError):
+    """A file cannot be used as a checkpoint, or does not fit the model."""
+
+
+class MissingCheckpointError(FileNotFoundError):
+    """There is no such checkpoint."""
+
+
+class SaveError(OSError):
+    """A checkpoint cannot be written."""
+
+
+class OtherLabelsError(ValueError):
+    """A checkpoint, decisions or a data set have other labels than expected."""
+
+
+class FolderInUseError(ValueError):
+    """Another run writes into the folder."""
+
+
+FAULTS = (
+    CheckpointError,
+    MissingCheckpointError,
+    SaveError,
+    OtherLabelsError,
+    FolderInUseError,
+    FloatingPointError,
+)
+"""Errors that training and testing end with in one line; others are shown in full."""

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Give a trained model the memories of its training images."""
+
+import copy
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmpretrain.registry import MODELS
+
+from ..engine import (
+    base_config,
+    build_split,
+    check_checkpoint,
+    fill_neighbours,
+    innermost_dataset,
+    iterate_images,
+    save_filled,
+)
+from ..evaluation.blend_weights import choose_weights
+from ..models import LabelWiseClsHead, NeighbourClassifier
+from ..models.utils import collect_targets
+from .build_model import load_weights
+from .config import config_scope
+
+# Fields of classifiers that only training needs.
+TRAINING_FIELDS = {'ImageClassifier': (), 'MomentumClassifier': ('momentum',)}
+
+
+class Fitted(NamedTuple):
+    """The files of a model with neighbours, and the weights of its blend.
+
+    ``chosen_on`` is the number of images that the weights were chosen on, 0 for given
+    weights, and ``scores`` are the mAP of the members and of the blend on them.
+    """
+
+    checkpoint: Path
+    config: Path
+    weights: tuple[float, ...]
+    chosen_on: int = 0
+    scores: tuple[float, ...] = ()
+
+
+def find_neighbours(cfg: Config) -> list[dict]:
+    """Find the memories that the model of a config gets.
+
+    Args:
+        cfg (Config): The config of a classifier.
+
+    Returns:
+        list[dict]: Copies of the configs that the model has; without any, one
+        :class:`LabelNeighbours` for a head with embeddings of labels, else one
+        :class:`ImageNeighbours`.
+
+    Raises:
+        ValueError: If the model has no head.
+    """
+    model = cfg.get('model') or {}
+    if model.get('neighbours'):
+        return [dict(item) for item in model['neighbours']]
+    if not model.get('head'):
+        raise ValueError(
+            'Neighbours need a classifier with a head, but '
+            f'{cfg.filename or "the config"} has no model.head.'
+        )
+    with config_scope(cfg):
+        head = MODELS.get(model['head']['type'])
+    label_wise = isinstance(head, type) and issubclass(head, LabelWiseClsHead)
+    return [dict(type='LabelNeighbours' if label_wise else 'ImageNeighbours')]
+
+
+def neighbour_config(
+    cfg: Config,
+    neighbours: Sequence[dict] | None = None,
+    weights: Sequence[float] | None = None,
+) -> Config:
+    """Turn the config of a classifier into that of a :class:`NeighbourClassifier`.
+
+    Args:
+        cfg (Config): A config without steps, or with steps, which are left out.
+        neighbours (Sequence[dict], optional): Configs of the memories. None takes those
+            of :func:`find_neighbours`.
+        weights (Sequence[float], optional): Weights of the logits and of each memory.
+            None keeps those of the config, if its memories are of the same kinds, or
+            takes the defaults of :class:`NeighbourClassifier`.
+
+    Returns:
+        Config: A new config.
+
+    Raises:
+        ValueError: If the model is another kind of classifier.
+    """
+    cfg = base_config(cfg)
+    model: ConfigDict = cfg.get('model') or ConfigDict()
+    kind = str(model.get('type')).split('.')[-1]
+    if neighbours is None:
+        neighbours = find_neighbours(cfg)
+    if kind == 'NeighbourClassifier':
+        before = [item['type'] for item in find_neighbours(cfg)]
+        if before != [item['type'] for item in neighbours]:
+            model.pop('weights', None)
+    elif kind in TRAINING_FIELDS:
+        for field in TRAINING_FIELDS[kind]:
+            model.pop(field, None)
+        model.type = 'NeighbourClassifier'
+    else:
+        raise ValueError(
+            'Neighbours join the scores of an ImageClassifier, got a config with '
+            f'model.type={model.get("type")!r}.'
+        )
+    model.neighbours = [ConfigDict(item) for item in neighbours]
+    if weights is not None:
+        model.weights = tuple(weights)
+    return cfg
+
+
+def fit_neighbours(
+    cfg: Config,
+    checkpoint: str | PathLike,
+    out: str | PathLike | None = None,
+    neighbours: Sequence[dict] | None = None,
+    weights: Sequence[float] | None = None,
+    choose_on: str | None = None,
+    device: str | None = None,
+) -> Fitted:
+    """Fill the memories of a trained model, and write it with its config.
+
+    The training images of the config pass the model by the test pipeline. The result is
+    an ordinary checkpoint, with a config beside it, for ``tools/test.py``,
+    ``tools/infer.py`` and :class:`MultiLabelInferencer`.
+
+    Logits of training images are too good to choose the weights of the blend: they
+    would get too much. So weights are given, or chosen on images that were not trained
+    on. Images that a result is reported for must not choose either.
+
+    Args:
+        cfg (Config): The config that the model was trained with. Steps are left out;
+            :func:`~mlcl_plugin.engine.step_config` gives the config of a step.
+        checkpoint (str | PathLike): The trained weights.
+        out (str | PathLike, optional): The checkpoint to write, ending with ``.pth``;
+            the config has the same name with ``.py``. None writes
+            ``NAME_neighbours.pth`` beside the checkpoint ``NAME.pth``.
+        neighbours (Sequence[dict], optional): See :func:`neighbour_config`.
+        weights (Sequence[float], optional): See :func:`neighbour_config`.
+        choose_on (str, optional): Images to choose the weights on, by mAP:
+            ``'held-out'``, those that ``train_dataloader.dataset.indices`` leaves out
+            of training, or ``'val'``, those of ``val_dataloader``, if the test images
+            are others. None does not choose. Defaults to None.
+        device (str, optional): Where to run. None takes a GPU, if there is one.
+
+    Returns:
+        Fitted: What was written.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If an option is wrong, the checkpoint does not fit, or there are no
+            images to choose the weights on.
+    """
+    checkpoint = Path(check_checkpoint(str(checkpoint)))
+    if out is None:
+        out = checkpoint.with_name(f'{checkpoint.stem}_neighbours.pth')
+    out = Path(out)
+    if out.suffix != '.pth':
+        raise ValueError(f"out must end with '.pth', got out={out}.")
+    if out.resolve() == checkpoint.resolve():
+        raise ValueError(f'out={out} is the checkpoint itself. Choose another name.')
+    if weights is not None and choose_on is not None:
+        raise ValueError('Give either weights or choose_on, got both.')
+    cfg = neighbour_config(cfg, neighbours, weights)
+    with config_scope(cfg):
+        tuning = None
+        if choose_on is not None:
+            # Before what takes long.
+            tuning = _tuning_images(cfg, choose_on)
+        model, meta = _build(cfg, str(checkpoint))
+        model.to(device or get_device()).eval()
+        fill_neighbours(model, cfg)
+        fitted = Fitted(out, out.with_suffix('.py'), model.weights)
+        if tuning is not None:
+            fitted = _choose(model, cfg, tuning, fitted)
+    cfg.model.weights = fitted.weights
+    meta = dict(meta, cfg=cfg.pretty_text)
+    save_filled(model, str(out), meta)
+    cfg.dump(fitted.config)
+    return fitted
+
+
+def _build(cfg: Config, checkpoint: str) -> tuple[NeighbourClassifier, dict]:
+    """The model with trained weights, and what the checkpoint says of its training."""
+    config = copy.deepcopy(cfg.model)
+    config.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    # Weights of the backbone come with the checkpoint.
+    config.backbone.init_cfg = None
+    model = MODELS.build(config)
+    # A checkpoint may have other memories, which are replaced.
+    meta = load_weights(model, checkpoint, optional=('neighbours.',))
+    return model, meta
+
+
+class _Images(NamedTuple):
+    """Chosen images of a dataset."""
+
+    dataset: BaseDataset
+    indices: list[int]
+
+
+def _tuning_images(cfg: Config, choose_on: str) -> _Images:
+    """The images to choose weights on.
+
+    Raises:
+        ValueError: If there are none, or they are those of the test.
+    """
+    if choose_on == 'val':
+        if cfg.get('val_dataloader') is None:
+            raise ValueError("choose_on='val' needs a val_dataloader in the config.")
+        if cfg.val_dataloader.dataset == cfg.test_dataloader.dataset:
+            raise ValueError(
+                "choose_on='val': val_dataloader and test_dataloader have the same "
+                'images, so that no test would be left. Leave some training images '
+                'out of the training (train_dataloader.dataset.indices) and use '
+                "choose_on='held-out', or give weights."
+            )
+        dataset = build_split(cfg, 'val')
+        return _Images(dataset, list(range(len(dataset))))
+    if choose_on != 'held-out':
+        raise ValueError(f"choose_on must be 'held-out' or 'val', got {choose_on!r}.")
+    whole = copy.deepcopy(cfg)
+    inner = innermost_dataset(whole.train_dataloader.dataset)
+    indices = inner.pop('indices', None)
+    dataset = build_split(whole, 'train', repeated=False)
+    everything = range(len(dataset))
+    trained: Sequence[int] = everything
+    if isinstance(indices, int):
+        trained = everything[:indices] if indices >= 0 else everything[indices:]
+    elif indices is not None:
+        trained = [everything[index] for index in indices]
+    held_out = sorted(set(everything) - set(trained))
+    if not held_out:
+        raise ValueError(
+            "choose_on='held-out' takes the images that "
+            'train_dataloader.dataset.indices leaves out of training, but it leaves '
+            f'out none (indices={indices}). Train with, for example, indices='
+            f'{len(dataset) * 9 // 10}, or give weights.'
+        )
+    return _Images(dataset, held_out)
+
+
+@torch.no_grad()
+def _choose(
+    model: NeighbourClassifier, cfg: Config, tuning: _Images, fitted: Fitted
+) -> Fitted:
+    """Choose the weights by the scores of images that were not trained on."""
+    scores: list[list[torch.Tensor]] = [[] for _ in fitted.weights]
+    targets = []
+    for inputs, data_samples, _ in iterate_images(
+        model, cfg, tuning.dataset, tuning.indices
+    ):
+        logits, votes = model.members(inputs)
+        own = logits.float().sigmoid()
+        scores[0].append(own.cpu())
+        for place, vote in enumerate(votes, start=1):
+            score = vote.present.exp().where(~vote.present.isnan(), own)
+            scores[place].append(score.cpu())
+        targets.append(collect_targets(data_samples, logits.shape[1], 'cpu'))
+    joined = [torch.cat(parts) for parts in scores]
+    known = torch.cat(targets)
+    weights, blended = choose_weights(joined, known)
+    alone = [choose_weights([score], known)[1] for score in joined]
+    print_log(
+        f'Weights {weights} chosen on {len(known):,} images that were not trained on: '
+        f'mAP {100 * blended:.2f}; the members alone: '
+        f'{", ".join(f"{100 * value:.2f}" for value in alone)}.',
+        'current',
+    )
+    return fitted._replace(
+        weights=weights, chosen_on=len(known), scores=(*alone, blended)
+    )

@@ -1,0 +1,474 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that die in the middle of a save, and go on."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.fileio import LocalBackend
+
+from mlcl_plugin.engine import CheckedRunner
+from mlcl_plugin.engine.last_checkpoint import find_last_checkpoint
+from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
+from mlcl_plugin.errors import CheckpointError, SaveError
+
+CHANGES = {
+    'train_cfg.max_epochs': 3,
+    'default_hooks.checkpoint.max_keep_ckpts': 1,
+    'default_hooks.checkpoint.save_best': 'multi-label/mAP',
+    'param_scheduler': [dict(type='CosineAnnealingLR', by_epoch=True, T_max=3)],
+}
+PARTS = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
+
+
+@pytest.fixture
+def make_runner(load_config):
+    """Function that gives a plain run of three epochs, which keeps one checkpoint."""
+
+    def make(work_dir, changes=None, **fields):
+        cfg = load_config({**CHANGES, **(changes or {})})
+        cfg.pop('steps'), cfg.pop('runner_type')
+        cfg.update(fields, work_dir=str(work_dir))
+        return CheckedRunner.from_cfg(cfg)
+
+    return make
+
+
+kept = []
+
+
+@pytest.fixture
+def undisturbed(make_runner, tmp_path_factory):
+    """The work folder of a run that nothing disturbs."""
+    if not kept:
+        kept.append(tmp_path_factory.mktemp('undisturbed') / 'work')
+        make_runner(kept[0]).train()
+    return kept[0]
+
+
+def checkpoints(folder):
+    return sorted(path.name for path in folder.glob('*.pth*'))
+
+
+def assert_equal(first, second):
+    """Compare to the bit."""
+    assert type(first) is type(second)
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_equal(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for pair in zip(first, second):
+            assert_equal(*pair)
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    else:
+        assert first == second
+
+
+def assert_same_end(folder, expected):
+    """Compare what two runs leave, apart from times."""
+    assert checkpoints(folder) == checkpoints(expected)
+    for name in checkpoints(expected):
+        contents = [read_checkpoint(d / name) for d in (folder, expected)]
+        for part in PARTS:
+            if part in contents[1]:
+                assert_equal(*(content[part] for content in contents))
+        hubs = [content['message_hub']['runtime_info'] for content in contents]
+        for key in ('best_score', 'keep_ckpt_ids'):
+            assert hubs[0].get(key) == hubs[1].get(key)
+        for key in ('epoch', 'iter', 'seed'):
+            assert contents[0]['meta'][key] == contents[1]['meta'][key]
+    assert not list(folder.glob('*.part'))
+
+
+class Fault:
+    """Ends the process at a point of a save, as a kill does.
+
+    Args:
+        operation (str): 'write' is the middle of the write of a checkpoint, 'point'
+            that of a pointer; the others are before the system's call.
+        name (str): The file.
+        time (int): The how-manieth such operation, from 1.
+    """
+
+    def __init__(self, operation, name, time=1):
+        self.point, self.left = (operation, name), time
+
+    def meets(self, operation, path):
+        name = Path(path).name.removesuffix('.part')
+        if name.startswith('last_checkpoint'):
+            name = 'last_checkpoint'
+        if (operation, name) == self.point:
+            self.left -= 1
+            return self.left == 0
+        return False
+
+    def install(self):
+        """Patch this process, which is a child that ends here."""
+        put, remove, text = LocalBackend.put, LocalBackend.remove, Path.write_text
+        replace, fsync = os.replace, os.fsync
+
+        def die():
+            os._exit(9)
+
+        def new_put(backend, data, path):
+            if self.meets('write', path):
+                put(backend, data[: len(data) // 2], path)
+                die()
+            put(backend, data, path)
+
+        def new_remove(backend, path):
+            if self.meets('remove', path):
+                die()
+            remove(backend, path)
+
+        def new_text(path, data, *args, **kwargs):
+            if self.meets('point', path):
+                text(path, data[:5])
+                die()
+            return text(path, data, *args, **kwargs)
+
+        def new_replace(source, target):
+            if self.meets('replace', target):
+                die()
+            replace(source, target)
+            if self.meets('replaced', target):
+                die()
+
+        def new_fsync(descriptor):
+            if self.meets('fsync', os.readlink(f'/proc/self/fd/{descriptor}')):
+                die()
+            fsync(descriptor)
+
+        LocalBackend.put, LocalBackend.remove = new_put, new_remove
+        Path.write_text, os.replace, os.fsync = new_text, new_replace, new_fsync
+
+
+def die_at(fault, runner):
+    """Train in a child until the fault; give its exit status."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            fault.install()
+            runner.train()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+#: Of the tiny run, epochs 1, 2 and 3 are the best ones so far.
+POINTS = [
+    *(
+        (operation, f'epoch_{epoch}.pth', 1)
+        for epoch in (1, 2, 3)
+        for operation in ('write', 'fsync', 'replace', 'replaced')
+    ),
+    # With the name of the best checkpoint, in the validation.
+    ('write', 'epoch_2.pth', 2),
+    ('replaced', 'epoch_2.pth', 2),
+    *(
+        (operation, 'best_multi-label_mAP_epoch_2.pth', 1)
+        for operation in ('write', 'fsync', 'replace', 'replaced')
+    ),
+    ('remove', 'best_multi-label_mAP_epoch_1.pth', 1),
+    ('remove', 'epoch_1.pth', 1),
+    ('remove', 'epoch_2.pth', 1),
+    *(
+        (operation, 'last_checkpoint', time)
+        for operation in ('point', 'fsync', 'replace', 'replaced')
+        for time in (1, 3)
+    ),
+]
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork and /proc')
+@pytest.mark.parametrize('point', POINTS, ids=lambda p: '-'.join(map(str, p)))
+def test_death_in_a_save(point, make_runner, undisturbed, tmp_path):
+    """No checkpoint is lost, and the end is the same to the bit."""
+    work_dir = tmp_path / 'killed'
+    status = die_at(Fault(*point), make_runner(work_dir))
+    if point[2] > 1 and status == 0:
+        pytest.skip('this run has not so many such operations')
+    assert status == 9
+    latest = find_last_checkpoint(str(work_dir))
+    if latest is None:
+        # Death in the first save.
+        assert not (work_dir / 'last_checkpoint').exists()
+    else:
+        assert read_checkpoint(latest)['meta']['epoch'] >= 1
+    make_runner(work_dir, resume=True).train()
+    assert_same_end(work_dir, undisturbed)
+
+
+class DeathInValidation:
+    """Ends the process where an epoch is validated."""
+
+    def __init__(self, runner, epoch):
+        self.runner, self.epoch = runner, epoch
+
+    def install(self):
+        validate = self.runner.val_loop.run
+
+        def run():
+            if self.runner.epoch == self.epoch:
+                os._exit(9)
+            validate()
+
+        self.runner.val_loop.run = run
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork and /proc')
+@pytest.mark.parametrize('epoch', [1, 3])
+def test_death_in_a_validation(epoch, make_runner, undisturbed, tmp_path):
+    """It is made first, so that the best checkpoint and the log are the same."""
+    work_dir = tmp_path / 'killed'
+    runner = make_runner(work_dir)
+    assert die_at(DeathInValidation(runner, epoch), runner) == 9
+    assert find_last_checkpoint(str(work_dir)).endswith(f'epoch_{epoch}.pth')
+    make_runner(work_dir, resume=True).train()
+    assert_same_end(work_dir, undisturbed)
+
+
+def test_validation_is_not_repeated(make_runner, undisturbed, monkeypatch):
+    """The checkpoint of a best epoch knows that it was validated."""
+    runner = make_runner(undisturbed, resume=True)
+    monkeypatch.setattr(runner.val_loop, 'run', lambda: pytest.fail('validates'))
+    runner.train()
+
+
+@pytest.mark.parametrize('code', [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize('where', ['write', 'fsync', 'best'])
+def test_disk_is_full(code, where, make_runner, undisturbed, tmp_path, monkeypatch):
+    """Earlier checkpoints stay, no part is left, and the message has advice."""
+    work_dir = tmp_path / 'full'
+    runner = make_runner(work_dir)
+    name = 'best_multi-label_mAP_epoch_2' if where == 'best' else 'epoch_2'
+    put, fsync = LocalBackend.put, os.fsync
+
+    def full_put(backend, data, path):
+        if where != 'fsync' and Path(path).name.startswith(name):
+            put(backend, data[:1000], path)
+            raise OSError(code, os.strerror(code))
+        put(backend, data, path)
+
+    def full_fsync(descriptor):
+        path = os.readlink(f'/proc/self/fd/{descriptor}')
+        if where == 'fsync' and Path(path).name.startswith(name):
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalBackend, 'put', full_put)
+        patch.setattr(os, 'fsync', full_fsync)
+        message = (
+            rf'Cannot save the checkpoint .*/{name}\.pth: {os.strerror(code)}\. '
+            'Earlier checkpoints are intact. Make room or set another work_dir, '
+            'then resume'
+        )
+        with pytest.raises(SaveError, match=message) as info:
+            runner.train()
+    assert info.value.errno == code
+    best = 'best_multi-label_mAP_epoch_1.pth'
+    latest = 'epoch_2.pth' if where == 'best' else 'epoch_1.pth'
+    assert checkpoints(work_dir) == [best, latest]
+    assert find_last_checkpoint(str(work_dir)) == str(work_dir / latest)
+    make_runner(work_dir, resume=True).train()
+    assert_same_end(work_dir, undisturbed)
+
+
+def test_two_are_kept(make_runner, tmp_path):
+    changes = {
+        'default_hooks.checkpoint.max_keep_ckpts': 2,
+        'default_hooks.checkpoint.save_best': None,
+    }
+    make_runner(tmp_path / 'work', changes).train()
+    assert checkpoints(tmp_path / 'work') == ['epoch_2.pth', 'epoch_3.pth']
+
+
+def test_several_best_checkpoints(make_runner, tmp_path):
+    keys = ['multi-label/mAP', 'multi-label/OF1']
+    changes = {'default_hooks.checkpoint.save_best': keys}
+    make_runner(tmp_path / 'work', changes).train()
+    names = checkpoints(tmp_path / 'work')
+    assert names[-1] == 'epoch_3.pth'
+    assert sum('mAP' in name for name in names) == 1
+    assert sum('OF1' in name for name in names) == 1
+    assert len(names) == 3
+
+
+def test_another_folder(make_runner, tmp_path):
+    """The hook's ``out_dir``."""
+    changes = {'default_hooks.checkpoint.out_dir': str(tmp_path / 'out')}
+    make_runner(tmp_path / 'work', changes).train()
+    assert 'epoch_3.pth' in checkpoints(tmp_path / 'out/work')
+    latest = find_last_checkpoint(str(tmp_path / 'work'))
+    assert latest == str(tmp_path / 'out/work/epoch_3.pth')
+    assert checkpoints(tmp_path / 'work') == []
+
+
+# --- which checkpoint a resume takes ----------------------------------------------
+
+
+def save(path, **content):
+    parts = ('meta', 'message_hub', 'state_dict', 'optimizer')
+    torch.save({part: {} for part in parts} | content, path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Checkpoints of three epochs, the last named by the pointer, and a best one."""
+    for epoch in (1, 2, 3):
+        path = save(tmp_path / f'epoch_{epoch}.pth', meta=dict(epoch=epoch))
+        os.utime(path, (epoch, epoch))
+    torch.save(dict(state_dict={}, meta={}), tmp_path / 'best_mAP_epoch_3.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_3.pth'))
+    return tmp_path
+
+
+def test_latest(folder):
+    assert find_last_checkpoint(str(folder)) == str(folder / 'epoch_3.pth')
+
+
+def test_nothing_saved(folder):
+    (folder / 'last_checkpoint').unlink()
+    assert find_last_checkpoint(str(folder)) is None
+
+
+def test_remote_checkpoint_is_not_read(folder):
+    (folder / 'last_checkpoint').write_text('s3://bucket/epoch_3.pth')
+    assert find_last_checkpoint(str(folder)) == 's3://bucket/epoch_3.pth'
+
+
+def torn(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+BAD = {
+    'torn': (torn, 'cannot be used as a checkpoint'),
+    'empty': (lambda path: path.write_bytes(b''), 'the file is empty'),
+    'text': (lambda path: path.write_text('no checkpoint'), 'cannot be used'),
+    'zeros': (lambda path: path.write_bytes(bytes(4096)), 'cannot be used'),
+    'gone': (lambda path: path.unlink(), 'does not exist'),
+    'folder': (lambda path: (path.unlink(), path.mkdir()), 'got a folder'),
+    'weights': (lambda path: torch.save(dict(w=torch.ones(1)), path), 'has no meta'),
+    'list': (lambda path: torch.save([1], path), 'expected a dict'),
+}
+
+
+@pytest.mark.parametrize('kind', BAD)
+def test_latest_is_bad(kind, folder, caplog, monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        'mlcl_plugin.engine.last_checkpoint.print_log',
+        lambda text, *_: logged.append(text),
+    )
+    damage, message = BAD[kind]
+    damage(folder / 'epoch_3.pth')
+    assert find_last_checkpoint(str(folder)) == str(folder / 'epoch_2.pth')
+    (text,) = logged
+    assert message in text
+    assert text.endswith(f'The run goes on from {folder / "epoch_2.pth"}.')
+
+
+@pytest.mark.parametrize('content', ['', ' \n', 'best_mAP_epoch_3.pth', 'epoch_9.pth'])
+def test_pointer_is_bad(content, folder):
+    text = content if not content.strip() else str(folder / content)
+    (folder / 'last_checkpoint').write_text(text)
+    assert find_last_checkpoint(str(folder)) == str(folder / 'epoch_3.pth')
+
+
+def test_no_good_checkpoint(folder):
+    for path in folder.glob('*.pth'):
+        torn(path)
+    message = r'No checkpoint in .* can be used.*epoch_3.*epoch_2.*epoch_1.*delete that'
+    with pytest.raises(CheckpointError, match=message):
+        find_last_checkpoint(str(folder))
+
+
+def test_run_goes_on_from_the_newest_good_one(make_runner, tmp_path, record):
+    changes = {'default_hooks.checkpoint.max_keep_ckpts': -1}
+    work_dir = tmp_path / 'work'
+    make_runner(work_dir, changes).train()
+    torn(work_dir / 'epoch_3.pth')
+    record.events.clear()
+    make_runner(work_dir, changes, resume=True).train()
+    assert record.epochs() == [('work', 2)]
+
+
+# --- what a checkpoint must not hold ----------------------------------------------
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_not_saved(value, make_runner, tmp_path):
+    runner = make_runner(tmp_path / 'work')
+    runner.train()
+    hook = next(h for h in runner.hooks if type(h).__name__ == 'DurableCheckpointHook')
+    before = checkpoints(tmp_path / 'work')
+    runner.model.neck.queries.data[0, 0] = value
+    runner.train_loop._epoch = 9
+    message = 'Not finite after iteration 6: neck.queries. The checkpoint is not saved'
+    with pytest.raises(FloatingPointError, match=message):
+        hook._save_checkpoint(runner)
+    assert checkpoints(tmp_path / 'work') == before
+
+
+@pytest.mark.parametrize('part', ['average', 'optimizer', 'running mean'])
+def test_other_parts_that_are_not_finite(part, make_runner, tmp_path):
+    runner = make_runner(tmp_path / 'work')
+    runner.train()
+    hook = next(h for h in runner.hooks if type(h).__name__ == 'DurableCheckpointHook')
+    if part == 'optimizer':
+        state = next(iter(runner.optim_wrapper.optimizer.state.values()))
+        state['exp_avg_sq'].fill_(float('inf'))
+        message = 'the state of the optimizer'
+    elif part == 'average':
+        ema = next(h for h in runner.hooks if hasattr(h, 'ema_model'))
+        ema.ema_model.module.neck.queries.data.fill_(float('nan'))
+        message = 'neck.queries'
+    else:
+        runner.model.backbone.bn1.running_mean.fill_(float('nan'))
+        message = 'backbone.bn1.running_mean'
+    runner.train_loop._epoch = 9
+    with pytest.raises(FloatingPointError, match=rf'iteration 6: {message}\. The che'):
+        hook._save_checkpoint(runner)
+    assert (tmp_path / 'work/epoch_3.pth').exists()
+    assert not list((tmp_path / 'work').glob('*.part'))
+
+
+def test_masks_may_be_infinite(make_runner, tmp_path):
+    runner = make_runner(tmp_path / 'work', {'train_cfg.max_epochs': 1})
+    runner.model.register_buffer('mask', torch.full((2,), -torch.inf))
+    runner.train()
+    assert 'epoch_1.pth' in checkpoints(tmp_path / 'work')
+
+
+def test_objects_of_a_config_are_saved_as_plain_ones(make_runner, tmp_path):
+    """Readers refuse MMEngine's ConfigDict."""
+    changes = {
+        'train_cfg.max_epochs': 1,
+        'train_dataloader.dataset.metainfo': dict(
+            source=dict(name='camera', size=[1, 2])
+        ),
+    }
+    make_runner(tmp_path / 'work', changes).train()
+    meta = read_checkpoint(tmp_path / 'work/epoch_1.pth')['meta']['dataset_meta']
+    assert meta['source'] == dict(name='camera', size=[1, 2])
+    assert type(meta['source']) is dict
+
+
+def test_objects_that_readers_refuse(make_runner, tmp_path, monkeypatch):
+    runner = make_runner(tmp_path / 'work', {'train_cfg.max_epochs': 2})
+    runner.message_hub.update_info('folder', Path('x'))
+    logged = []
+    monkeypatch.setattr(runner.logger, 'warning', logged.append)
+    runner.train()
+    texts = [text for text in logged if 'refer to' in text]
+    assert len(texts) == 1
+    assert 'pathlib.PosixPath, which a resume refuses' in texts[0]
