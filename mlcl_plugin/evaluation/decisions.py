@@ -234,8 +234,9 @@ class Decisions:
                 f"{number} is '{self.classes[number]}' there and '{classes[number]}' "
                 'here. Find thresholds for scores of this model.'
             )
-        missing = [name for name in classes if name not in self.classes]
-        added = [name for name in self.classes if name not in classes]
+        ours, theirs = set(self.classes), set(classes)
+        missing = [name for name in classes if name not in ours]
+        added = [name for name in self.classes if name not in theirs]
         raise ValueError(
             f'The decisions are for {len(self.classes)} labels, expected these '
             f'{len(classes)}: without decision {missing[:5]}, not asked for '

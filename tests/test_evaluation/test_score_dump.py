@@ -284,3 +284,13 @@ def test_ten_thousand_labels_twice():
     with pytest.raises(ValueError, match=r"twice came \['label 0', .*10,000 in all"):
         ScoreDump(np.zeros((1, 20_000)), np.zeros((1, 20_000)), names, ['a.jpg'])
     assert time.process_time() - start < 1
+
+
+def test_ten_thousand_labels_as_text(tmp_path):
+    names = [f'label {i}' for i in range(10_000)]
+    scores = np.random.default_rng(0).random((10, 10_000), dtype=np.float32)
+    dump = ScoreDump(scores, np.zeros(scores.shape), names, [str(i) for i in range(10)])
+    start = time.process_time()
+    dump.save(tmp_path / 'scores.csv')
+    assert time.process_time() - start < 2
+    assert_same(ScoreDump.load(tmp_path / 'scores.csv'), dump)
