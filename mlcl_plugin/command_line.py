@@ -13,6 +13,8 @@ from .plain_text import printable
 
 USER_ERRORS = (OSError, ValueError, ImportError)
 """Errors that a user can mend; others are bugs and keep their traceback."""
+LONGEST_ERROR = 4000
+"""Characters of an error that are shown; names in files may be endless."""
 
 
 def number(
@@ -110,6 +112,8 @@ def one_line_errors(
         yield
     except errors as error:
         text = printable(to_flags(' '.join(str(error).split()), flags or {}))
+        if len(text) > LONGEST_ERROR:
+            text = f'{text[:LONGEST_ERROR]}... ({len(text):,} characters)'
         print(f'{tool}: {text}', file=sys.stderr)
         raise SystemExit(2) from error
 

@@ -523,3 +523,16 @@ def test_ten_thousand_labels(tmp_path):
         found = read_labels(tmp_path / name).select(names[::-1])
         assert found.targets.sum() == 20
         assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.JPG', None])
+def test_voc_with_other_images_than_jpg(tmp_path, suffix):
+    for folder in ('JPEGImages/sub', 'ImageSets/Main', 'Annotations/sub'):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / 'ImageSets/Main/train.txt').write_text('sub/a[1]\nb\n')
+    for name in ('sub/a[1]', 'b'):
+        (tmp_path / f'Annotations/{name}.xml').write_text('<annotation/>')
+        if suffix is not None:
+            (tmp_path / f'JPEGImages/{name}{suffix}').touch()
+    end = suffix or '.jpg'
+    assert read_labels(tmp_path).images == (f'sub/a[1]{end}', f'b{end}')
