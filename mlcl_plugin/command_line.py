@@ -9,8 +9,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from .plain_text import printable
+
 USER_ERRORS = (OSError, ValueError, ImportError)
 """Errors that a user can mend; others are bugs and keep their traceback."""
+LONGEST_ERROR = 4000
+"""Characters of an error that are shown; names in files may be endless."""
 
 
 def number(
@@ -107,7 +111,9 @@ def one_line_errors(
     try:
         yield
     except errors as error:
-        text = to_flags(' '.join(str(error).split()), flags or {})
+        text = printable(to_flags(' '.join(str(error).split()), flags or {}))
+        if len(text) > LONGEST_ERROR:
+            text = f'{text[:LONGEST_ERROR]}... ({len(text):,} characters)'
         print(f'{tool}: {text}', file=sys.stderr)
         raise SystemExit(2) from error
 

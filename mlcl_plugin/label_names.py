@@ -100,8 +100,9 @@ def describe_difference(
             return f'the same labels in another order: {names}'
         return f'other names: {names}'
     parts = []
-    missing = [name for name in expected if name not in found]
-    added = [name for name in found if name not in expected]
+    wanted, there_are = set(expected), set(found)
+    missing = [name for name in expected if name not in there_are]
+    added = [name for name in found if name not in wanted]
     if missing:
         parts.append(f'{_enumerate(missing)} missing')
     if added:

@@ -11,6 +11,8 @@ LONGEST = 200
 """Characters of a value that a message shows."""
 MOST = 20
 """Names that a message lists."""
+FORMULA = frozenset('=+-@')
+"""What a formula begins with in spreadsheets."""
 
 
 def printable(text: str, keep: str = '') -> str:
@@ -54,3 +56,15 @@ def list_some(names: Collection[str], most: int = MOST) -> str:
     if len(names) <= most:
         return f'[{", ".join(shown)}]'
     return f'[{", ".join(shown)}, ...] ({len(names):,} in all)'
+
+
+def neutral(cell: object) -> object:
+    """Write an apostrophe before text that a spreadsheet would take for a formula.
+
+    Examples:
+        >>> [neutral(cell) for cell in ('=1+1', '@cat', 'cat', -1.5, None)]
+        ["'=1+1", "'@cat", 'cat', -1.5, None]
+    """
+    if isinstance(cell, str) and cell.lstrip()[:1] in FORMULA:
+        return f"'{cell}"
+    return cell

@@ -2,7 +2,23 @@
 """Tables that are read as text and drawn as Markdown."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+
+from .plain_text import printable
+
+# What Markdown reads as more than text, HTML included; _ only at the ends of a word.
+MARKUP = re.compile(r'[\\`*\[\]<>&~]|(?<![^\W_])_|_(?![^\W_])')
+
+
+def literal(name: str) -> str:
+    r"""Write the name of a label or file so that Markdown shows it as it is.
+
+    Examples:
+        >>> print(literal('traffic_light'), literal('<b>*'), literal('a\\b'))
+        traffic_light \<b\>\* a\\b
+    """
+    return MARKUP.sub(r'\\\g<0>', printable(name))
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
@@ -40,8 +56,8 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence]) -> str:
 def _cell(value: object) -> str:
     if value is None or isinstance(value, float) and math.isnan(value):
         return '-'
-    # What would end the cell or the line.
-    return ' '.join(str(value).split('\n')).replace('|', '\\|')
+    # What would end the cell or the line, and what a terminal would obey.
+    return printable(' '.join(str(value).split('\n'))).replace('|', '\\|')
 
 
 def _is_number(text: str) -> bool:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 
-from mlcl_plugin.text_table import table_of_rows, text_table
+import pytest
+
+from mlcl_plugin.text_table import literal, table_of_rows, text_table
 
 
 def test_table():
@@ -24,3 +26,25 @@ def test_rows_that_lack_columns():
         ['', 'x', 'y'], [['a', '1 ms', None], ['', None, '2 MB']]
     )
     assert table_of_rows([{'b': 1}, {'a': 2, 'b': 3}]).startswith('|   b |   a |')
+
+
+def test_control_characters():
+    table = text_table(['\x1b[31m'], [['a\rb\x9b'], ['c\u202e']])
+    assert table.replace('\n', '').isprintable()
+    assert r'a\rb\x9b' in table
+
+
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('traffic_light 2-wheeler C#', 'traffic_light 2-wheeler C#'),
+        ('<script>&lt;', r'\<script\>\&lt;'),
+        ('[a](javascript:b)', r'\[a\](javascript:b)'),
+        ('*a* ~~b~~ `c`', r'\*a\* \~\~b\~\~ \`c\`'),
+        ('_a_b_', r'\_a_b\_'),
+        ('a\\b', r'a\\b'),
+        ('\x1b', r'\\x1b'),
+    ],
+)
+def test_literal(name, expected):
+    assert literal(name) == expected

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..text_table import text_table
+from ..plain_text import printable
+from ..text_table import literal, text_table
 from .findings import Finding
 from .images import ANNOTATION, DAMAGED, MISSING, UNREADABLE
 from .split_report import SplitReport
@@ -86,7 +87,7 @@ def _overview(splits: list[SplitReport]) -> str:
         for name, label in (('most', seen[:1]), ('least', seen[-1:])):
             column[f'{name} frequent label'] = '-'
             for i in label:
-                text = f'{_literal(_short(split.classes[i]))} ({split.present[i]:,})'
+                text = f'{literal(_short(split.classes[i]))} ({split.present[i]:,})'
                 column[f'{name} frequent label'] = text
         worst, mean = '-', '-'
         if len(seen):
@@ -113,9 +114,9 @@ def _short(text: str, width: int = 40) -> str:
     return text if len(text) <= width else text[: width - 1] + '…'
 
 
-def _literal(name: str) -> str:
-    """A name whose backslashes are no Markdown."""
-    return name.replace('\\', '\\\\')
+def _no_html(text: str) -> str:
+    """Text that is neither HTML nor holds commands for a terminal."""
+    return printable(text).replace('<', '\\<')
 
 
 def _list_findings(findings: list[Finding], max_examples: int) -> list[str]:
@@ -123,10 +124,11 @@ def _list_findings(findings: list[Finding], max_examples: int) -> list[str]:
     for finding in findings:
         where = ', '.join(finding.splits)
         lines.append(
-            f'- **{finding.level}**: {finding.kind} ({where}): {finding.message}'
+            f'- **{finding.level}**: {finding.kind} ({where}): '
+            f'{_no_html(finding.message)}'
         )
         shown = finding.examples[:max_examples]
-        lines += [f'  - {example}' for example in shown]
+        lines += [f'  - {_no_html(example)}' for example in shown]
         more = finding.count - len(shown)
         if finding.examples and more > 0:
             lines.append(f'  - and {more:,} more')
@@ -150,7 +152,7 @@ def _label_table(split: SplitReport, max_labels: int) -> list[str]:
         ratio = split.imbalance[i]
         rows.append(
             [
-                _literal(split.classes[i]),
+                literal(split.classes[i]),
                 f'{split.present[i]:,}',
                 f'{split.present[i] / total:.1%}',
                 f'{split.absent[i]:,}',
@@ -170,7 +172,7 @@ def _frequent_pairs(split: SplitReport, number: int = 10) -> list[str]:
     for i, j in zip(*np.unravel_index(order, upper.shape)):
         if upper[i, j] == 0:
             break
-        one, other = (_literal(split.classes[split.top[k]]) for k in (i, j))
+        one, other = (literal(split.classes[split.top[k]]) for k in (i, j))
         shares = (upper[i, j] / split.cooccurrence[k, k] for k in (i, j))
         rows.append(
             [f'{one} + {other}', f'{upper[i, j]:,}', *map('{:.0%}'.format, shares)]

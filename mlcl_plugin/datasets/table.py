@@ -99,7 +99,10 @@ class ParquetTable:
         self._error = ArrowException
         try:
             self._file = parquet.ParquetFile(file)
-        except ArrowException as error:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise
+        # Damaged footers raise OSError.
+        except (ArrowException, OSError) as error:
             raise ValueError(
                 f'{path} is no Parquet file, or an incomplete one: {error}'
             ) from error

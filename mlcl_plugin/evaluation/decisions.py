@@ -150,17 +150,18 @@ class Decisions:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no decision file.
+            ValueError: If it is no decision file, or a threshold is not from 0 to 1.
         """
         path = str(path)
         try:
-            content = json.loads(get_text(path))
+            # Some editors begin a file with a byte order mark.
+            content = json.loads(get_text(path).removeprefix('\ufeff'))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(
                 f'There is no decision file {path}. '
                 'tools/analysis_tools/thresholds.py writes one.'
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'{path} is no decision file: {error}.') from error
         if not isinstance(content, dict) or not {'classes', 'thresholds'} <= set(
             content
@@ -175,9 +176,18 @@ class Decisions:
         if unknown:
             raise ValueError(f'{path} has unknown keys {unknown}, expected {keys}.')
         try:
-            return cls(**content)
+            decisions = cls(**content)
         except (TypeError, ValueError) as error:
             raise ValueError(f'{path} is no decision file: {error}') from error
+        outside = (decisions.thresholds < 0) | (decisions.thresholds > 1)
+        if outside.any():
+            number = int(outside.argmax())
+            raise ValueError(
+                f'{path}: thresholds must be from 0 to 1, got '
+                f'{decisions.thresholds[number]} for {decisions.classes[number]!r}. '
+                'Divide percent by 100.'
+            )
+        return decisions
 
     def save(self, path: str | PathLike) -> None:
         """Write a decision file. A missing folder is made.
@@ -325,6 +335,8 @@ def score_hint(value: float) -> str:
     """Say what to do about a score that is not from 0 to 1."""
     if math.isnan(value):
         return 'The model gives nan: check that its training did not diverge.'
+    if 1 < value <= 100:
+        return 'Take the sigmoid of logits, or divide percent by 100, first.'
     return 'Take the sigmoid of logits first.'
 
 

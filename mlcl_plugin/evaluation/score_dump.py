@@ -10,6 +10,7 @@ unknown.
 import csv
 import io
 import pickle
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -18,10 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.fileio import get, put
-from mmengine.structures import BaseDataElement
 
 from ..names_file import read_names
+from ..plain_text import brief, list_some
 from ..targets import check_targets, is_unknown
+from .safe_pickle import load_samples
 from .samples import read_samples
 
 SUFFIXES = ('.pkl', '.csv', '.parquet')
@@ -65,8 +67,10 @@ class ScoreDump:
             if not all(isinstance(name, str) for name in names):
                 raise ValueError(f'{kind} must be strings, got {names!r:.200}.')
         if len(set(classes)) < len(classes):
-            twice = sorted({name for name in classes if classes.count(name) > 1})
-            raise ValueError(f'classes must be different names, twice came {twice}.')
+            twice = sorted(name for name, n in Counter(classes).items() if n > 1)
+            raise ValueError(
+                f'classes must be different names, twice came {list_some(twice)}.'
+            )
         wrong = np.isnan(scores)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
@@ -132,7 +136,8 @@ class ScoreDump:
     ) -> 'ScoreDump':
         """Read a file that :class:`DumpScores` has written.
 
-        A ``.pkl`` can run code when it is loaded: load only files you trust.
+        No code of a file is run: of a ``.pkl`` only lists, dicts, data samples,
+        tensors, numbers and text are read.
 
         Args:
             path (str | PathLike): A ``.pkl``, ``.csv`` or ``.parquet``; may be remote.
@@ -145,7 +150,8 @@ class ScoreDump:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no score dump, or names differ from ``classes``.
+            ValueError: If it is no score dump, has an image twice, or names differ from
+                ``classes``.
         """
         path = str(path)
         _check_suffix(path)
@@ -162,8 +168,16 @@ class ScoreDump:
                 dump = _from_pickle(content, classes)
             else:
                 dump = _from_table(content, path.endswith('.csv'))
-        except (TypeError, ValueError, csv.Error) as error:
-            raise ValueError(f'{path} is no score dump: {error}') from error
+        # Damaged Parquet files raise OSError.
+        except (TypeError, ValueError, OSError, csv.Error) as error:
+            raise ValueError(f'{path} is no score dump: {error!s:.500}') from error
+        twice = [name for name, n in Counter(dump.images).items() if n > 1]
+        if twice:
+            raise ValueError(
+                f'{path} has the same image several times, such as {brief(twice[0])} '
+                f'({len(twice):,} images in all), and metrics would count each time. '
+                'Keep one row per image.'
+            )
         if classes is not None and dump.classes != tuple(classes):
             raise ValueError(
                 f'{path} has the labels {list(dump.classes)!r:.200}, expected '
@@ -189,6 +203,9 @@ class ScoreDump:
         if path.endswith('.pkl'):
             put(pickle.dumps(self._samples()), path)
             return
+        if path.endswith('.csv'):
+            put(self._to_csv().encode(), path)
+            return
         # Training alone does not need pandas.
         import pandas as pd
 
@@ -202,14 +219,23 @@ class ScoreDump:
             ),
         ]
         table = pd.concat(blocks, axis=1)
-        if path.endswith('.csv'):
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        put(buffer.getvalue(), path)
+
+    def _to_csv(self) -> str:
+        """Write the table as text. pandas takes minutes for 10,000 columns."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator='\n')
+        columns = [kind + name for kind in (SCORE, TARGET) for name in self.classes]
+        writer.writerow([IMAGE, *columns])
+        for image, scores, targets in zip(self.images, self.scores, self.targets):
             # Nine digits tell any two float32 numbers apart.
-            text = table.to_csv(index=False, float_format='%.9g', lineterminator='\n')
-            put(text.encode(), path)
-        else:
-            buffer = io.BytesIO()
-            table.to_parquet(buffer, index=False)
-            put(buffer.getvalue(), path)
+            numbers = [f'{score:.9g}' for score in scores.tolist()]
+            cells = targets.astype(object)
+            cells[is_unknown(targets)] = ''
+            writer.writerow([_printable(image), *numbers, *cells])
+        return text.getvalue()
 
     def _samples(self) -> list[dict[str, Any]]:
         """Return the samples in the form of ``DumpResults``."""
@@ -235,12 +261,9 @@ def _check_suffix(path: str) -> None:
 
 
 def _from_pickle(content: bytes, classes: Sequence[str] | None) -> ScoreDump:
-    try:
-        samples = pickle.loads(content)
-    except Exception as error:  # unpickling may raise anything
-        raise ValueError(f'cannot unpickle it ({error}).') from error
+    samples = load_samples(content)
     if not isinstance(samples, list) or not all(
-        isinstance(sample, dict | BaseDataElement) for sample in samples
+        isinstance(sample, dict) for sample in samples
     ):
         raise ValueError(
             f'expected a list of dicts, got {type(samples).__name__}. A file of '
@@ -288,7 +311,7 @@ def _from_table(content: bytes, is_csv: bool) -> ScoreDump:
 def _label_names(columns: list[str]) -> list[str]:
     """Read the labels from the names of the columns."""
     if len(set(columns)) < len(columns):
-        twice = sorted({name for name in columns if columns.count(name) > 1})
+        twice = sorted(name for name, n in Counter(columns).items() if n > 1)
         raise ValueError(f'columns come twice: {twice!r:.200}.')
     scores, targets = (
         [name.removeprefix(kind) for name in columns if name.startswith(kind)]

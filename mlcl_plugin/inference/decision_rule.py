@@ -89,7 +89,8 @@ def _to_decisions(classes: Sequence[str], thr: Thresholds) -> Decisions:
     if isinstance(thr, Mapping):
         if set(thr) != set(classes):
             missing = [name for name in classes if name not in thr]
-            unknown = [name for name in thr if name not in classes]
+            known = set(classes)
+            unknown = [name for name in thr if name not in known]
             raise ValueError(
                 'thr must have one threshold for each label: missing are '
                 f'{missing[:5]}, unknown are {unknown[:5]} (the first five of '

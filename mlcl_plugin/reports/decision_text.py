@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A report on decisions as text."""
 
-from ..text_table import text_table
+from ..text_table import literal, text_table
 from .decision_report import DecisionReport
 from .formats import percent, with_interval
 
@@ -59,7 +59,7 @@ def label_table(report: DecisionReport) -> str:
     header += [key.replace('_', ' ') for key in shown] + ['note'] * noted
     rows = []
     for row in report.labels:
-        cells = [row['label'], row['support'], f'{row["threshold"]:.4f}']
+        cells = [literal(row['label']), row['support'], f'{row["threshold"]:.4f}']
         cells += [f'{row["temperature"]:.3f}'] * calibrated
         cells += [percent(row[key]) for key in shown] + [row['note']] * noted
         rows.append(cells)

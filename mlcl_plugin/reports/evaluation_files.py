@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..plain_text import neutral
 from .evaluation_report import LEVEL, EvaluationReport
 from .evaluation_text import evaluation_text
 from .figures import precision_recall_figure, save_figure
@@ -79,12 +80,16 @@ def label_rows(report: EvaluationReport) -> list[dict]:
     return rows
 
 
-def write_evaluation(report: EvaluationReport, folder: Path) -> list[str]:
+def write_evaluation(
+    report: EvaluationReport, folder: Path, neutralise: bool = False
+) -> list[str]:
     """Write all files of a report.
 
     Args:
         report (EvaluationReport): The report.
         folder (Path): The folder, made if it is missing.
+        neutralise (bool): Whether names in CSV files that a spreadsheet would take for
+            formulas get an apostrophe, see :func:`neutral`. Defaults to False.
 
     Returns:
         list[str]: The names of the files. Without any positive there is no picture.
@@ -92,13 +97,13 @@ def write_evaluation(report: EvaluationReport, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'report.md').write_text(evaluation_text(report), encoding='utf-8')
     (folder / 'report.json').write_text(evaluation_json(report), encoding='utf-8')
-    _write_csv(folder / 'labels.csv', label_rows(report))
+    _write_csv(folder / 'labels.csv', label_rows(report), neutralise)
     pairs = [
         dict(dump=result.name, **pair)
         for result in report.results
         for pair in result.pairs
     ]
-    _write_csv(folder / 'confused_pairs.csv', pairs)
+    _write_csv(folder / 'confused_pairs.csv', pairs, neutralise)
     written = ['report.md', 'report.json', 'labels.csv', 'confused_pairs.csv']
     figure = precision_recall_figure(report)
     if figure is not None:
@@ -124,8 +129,10 @@ def _in_percent(estimate: Sequence[float]) -> list[float | None]:
     return [_finite(100 * value) for value in estimate]
 
 
-def _write_csv(path: Path, rows: list[dict]) -> None:
+def _write_csv(path: Path, rows: list[dict], neutralise: bool) -> None:
     """Write one row per dict; None becomes an empty cell."""
+    if neutralise:
+        rows = [{key: neutral(value) for key, value in row.items()} for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     with path.open('w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, names, lineterminator='\n')

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
-from ..evaluation.decisions import Decisions
+import numpy as np
+
+from ..evaluation.decisions import Decisions, score_hint
 from ..evaluation.metrics.multi_label_recognition import MultiLabelRecognitionMetric
 from ..evaluation.score_dump import ScoreDump
 from .confused_pairs import confused_pairs
@@ -22,6 +24,7 @@ from .label_report import label_report, predict_labels
 TESTED = ('mAP', 'CF1', 'OF1')
 """Metrics whose differences are shown with a p-value."""
 
+DEFAULT_THR = 0.5
 LEVEL = 0.95
 """Level of the intervals."""
 
@@ -148,7 +151,7 @@ def load_dumps(
 
 def evaluate_files(
     paths: Sequence[str],
-    thr: float = 0.5,
+    thr: float = DEFAULT_THR,
     decision_files: Sequence[str] = (),
     classes: Sequence[str] | str | PathLike | None = None,
     options: EvaluationOptions | None = None,
@@ -157,8 +160,9 @@ def evaluate_files(
 
     Args:
         paths (Sequence[str]): The files of the dumps.
-        thr (float): The threshold of all labels without decision files. Defaults to
-            0.5.
+        thr (float): The threshold of all labels without decision files. With the
+            default of 0.5, scores must be from 0 to 1; other thresholds may be for
+            scores of any scale.
         decision_files (Sequence[str]): One file for all dumps, or one for each.
             Defaults to none.
         classes (Sequence[str] | str | PathLike, optional): See :meth:`ScoreDump.load`.
@@ -183,6 +187,7 @@ def evaluate_files(
     if decision_files:
         decisions = [Decisions.load(path) for path in decision_files]
     else:
+        _check_scale(paths, dumps, thr)
         decisions = [Decisions.uniform(dumps[0].classes, thr, any_scale=True)]
     if len(decisions) == 1:
         decisions *= len(dumps)
@@ -193,6 +198,22 @@ def evaluate_files(
         None if decision_files else thr,
         list(decision_files),
     )
+
+
+def _check_scale(paths: Sequence[str], dumps: Sequence[ScoreDump], thr: float) -> None:
+    """Refuse percent and logits, unless the threshold was chosen for them."""
+    if thr != DEFAULT_THR:
+        return
+    for path, dump in zip(paths, dumps):
+        outside = (dump.scores < 0) | (dump.scores > 1)
+        if outside.any():
+            row, column = np.argwhere(outside)[0]
+            value = float(dump.scores[row, column])
+            raise ValueError(
+                f'{path}: scores must be from 0 to 1 for thr={thr}, got {value:g} for '
+                f'{dump.classes[column]!r} of {dump.images[row]}. {score_hint(value)} '
+                'Or set thr to a threshold for this scale.'
+            )
 
 
 def evaluate_dumps(

@@ -4,7 +4,8 @@
 import math
 from collections.abc import Sequence
 
-from ..text_table import text_table
+from ..plain_text import printable
+from ..text_table import literal, text_table
 from .evaluation_report import TESTED, DumpResult, EvaluationReport
 from .formats import percent, with_interval
 
@@ -29,7 +30,7 @@ def metric_table(results: Sequence[DumpResult]) -> str:
             else:
                 row.append(f'{result.metrics[key]:.2f}')
         rows.append(row)
-    return text_table(['%', *(result.name for result in results)], rows)
+    return text_table(['%', *(literal(result.name) for result in results)], rows)
 
 
 def comparison_table(results: Sequence[DumpResult]) -> str:
@@ -49,13 +50,14 @@ def comparison_table(results: Sequence[DumpResult]) -> str:
             p = result.adjusted_p[key]
             rows.append(
                 [
-                    result.name,
+                    literal(result.name),
                     key,
                     with_interval(result.comparison.differences[key], '+'),
                     '-' if math.isnan(p) else f'{p:.4f}',
                 ]
             )
-    return text_table(['dump', 'metric', f'minus {results[0].name}', 'p'], rows)
+    header = ['dump', 'metric', f'minus {literal(results[0].name)}', 'p']
+    return text_table(header, rows)
 
 
 def label_table(result: DumpResult, max_labels: int | None = None) -> str:
@@ -80,7 +82,7 @@ def label_table(result: DumpResult, max_labels: int | None = None) -> str:
     header += ['unknown'] * unknown + ['threshold'] + ['temperature'] * calibrated
     table = []
     for row, estimate in rows:
-        cells = [row['label'], with_interval(estimate)]
+        cells = [literal(row['label']), with_interval(estimate)]
         cells += [percent(row[key]) for key in ('precision', 'recall', 'F1')]
         cells += [row['support'], row['predicted']]
         cells += [row['unknown']] * unknown + [f'{row["threshold"]:.4f}']
@@ -100,8 +102,8 @@ def pair_table(pairs: Sequence[dict]) -> str:
     """
     rows = [
         [
-            pair['present'],
-            pair['predicted'],
+            literal(pair['present']),
+            literal(pair['predicted']),
             pair['images'],
             f'{pair["expected"]:.1f}',
             f'{pair["lift"]:.1f}',
@@ -127,11 +129,11 @@ def evaluation_text(report: EvaluationReport, max_labels: int | None = None) -> 
     results = report.results
     first = results[0].dump
     if report.thr is None:
-        rule = 'decisions of ' + ', '.join(report.decision_files)
+        rule = 'decisions of ' + ', '.join(map(printable, report.decision_files))
     else:
         rule = f'threshold {report.thr:g}'
     parts = [
-        f'# {", ".join(result.name for result in results)}',
+        f'# {", ".join(literal(result.name) for result in results)}',
         f'{len(first.images):,} images, {len(first.classes):,} labels; {rule}.',
         metric_table(results),
         f'In brackets: 95 % basic bootstrap intervals, {report.options.num_resamples:,}'
@@ -152,8 +154,9 @@ def evaluation_text(report: EvaluationReport, max_labels: int | None = None) -> 
         shown = 'labels'
         if max_labels is not None and num_labels > max_labels:
             shown = f'the worst {max_labels} labels'
-        parts += [f'## {result.name}: {shown}', label_table(result, max_labels)]
-        parts.append(f'## {result.name}: confused pairs')
+        name = literal(result.name)
+        parts += [f'## {name}: {shown}', label_table(result, max_labels)]
+        parts.append(f'## {name}: confused pairs')
         if result.pairs:
             parts += [
                 pair_table(result.pairs),

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -564,3 +565,22 @@ def test_message_names_some_of_many_classes(table):
     ) as error:
         build(table, text, classes=[f'label {i}' for i in range(5000)])
     assert len(str(error.value)) < 2000
+
+
+def test_damaged_parquet(tmp_path):
+    """In its footer, its pages or anywhere: a ValueError that names the file."""
+    path = tmp_path / 'labels.parquet'
+    pd.DataFrame(dict(image=['a.jpg', 'b.jpg'], cat=[1, 0])).to_parquet(path)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        broken = bytearray(content)
+        for place in rng.integers(0, len(broken), 4):
+            broken[place] = rng.integers(0, 256)
+        path.write_bytes(bytes(broken))
+        with contextlib.suppress(ValueError):
+            build(path)
+    for end in (0, 3, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match='labels.parquet is no Parquet file'):
+            build(path)

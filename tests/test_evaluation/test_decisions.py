@@ -166,3 +166,25 @@ def test_from_thr():
     assert decisions.classes == ('0', '1') and decisions.any_scale
     with pytest.raises(ValueError, match='thr has 2 thresholds, expected .* 3 classes'):
         Decisions.from_thr([0.5, 0.5], 3)
+
+
+@pytest.mark.parametrize('thresholds', [[50.0, 30.0], [0.5, 1.5], [-0.1, 0.5]])
+def test_file_in_percent(tmp_path, thresholds):
+    """A threshold of 50 would find no label, and say nothing."""
+    path = tmp_path / 'decisions.json'
+    Decisions(['cat', 'dog'], thresholds).save(path)
+    message = (
+        r'decisions.json: thresholds must be from 0 to 1, got .* Divide percent by'
+    )
+    with pytest.raises(ValueError, match=message):
+        Decisions.load(path)
+
+
+def test_files_of_editors_and_strangers(tmp_path):
+    path = tmp_path / 'decisions.json'
+    Decisions(['cat', 'dog'], [0.0, 1.0]).save(path)
+    path.write_text(path.read_text(), encoding='utf-8-sig')
+    assert Decisions.load(path).thresholds.tolist() == [0.0, 1.0]
+    path.write_text('[' * 100_000)
+    with pytest.raises(ValueError, match='decisions.json is no decision file'):
+        Decisions.load(path)

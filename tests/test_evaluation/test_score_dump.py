@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import math
 import pickle
+import time
 
 import numpy as np
 import pandas as pd
@@ -52,7 +54,7 @@ floats = st.floats(0, 1, width=32)
 @settings(deadline=None, max_examples=30)
 @given(
     classes=st.lists(names, min_size=1, max_size=4, unique=True),
-    images=st.lists(names, min_size=1, max_size=4),
+    images=st.lists(names, min_size=1, max_size=4, unique=True),
     data=st.data(),
 )
 def test_any_names_and_scores(tmp_path_factory, classes, images, data):
@@ -242,3 +244,53 @@ def test_bad_files(tmp_path):
     make_dump().save(tmp_path / 'scores.csv')
     with pytest.raises(ValueError, match=r"csv has the labels.*expected \['a'\]"):
         ScoreDump.load(tmp_path / 'scores.csv', ['a'])
+
+
+@pytest.mark.parametrize('suffix', ['.csv', '.parquet', '.pkl'])
+def test_image_twice(tmp_path, suffix):
+    path = tmp_path / f'scores{suffix}'
+    images = ['a.jpg', 'b.jpg', 'a.jpg', 'a.jpg']
+    ScoreDump(np.full((4, 1), 0.5), np.ones((4, 1)), ['cat'], images).save(path)
+    message = r"several times, such as 'a.jpg' \(1 images in all\).* Keep one row"
+    with pytest.raises(ValueError, match=message):
+        ScoreDump.load(path)
+
+
+def test_damaged_parquet(tmp_path):
+    """A value, or an error that names the file."""
+    path = tmp_path / 'scores.parquet'
+    images = [f'{i}.jpg' for i in range(50)]
+    rng = np.random.default_rng(0)
+    dump = ScoreDump(rng.random((50, 3)), np.ones((50, 3)), ['a', 'b', 'c'], images)
+    dump.save(path)
+    content = path.read_bytes()
+    for _ in range(150):
+        broken = bytearray(content)
+        for place in rng.integers(0, len(broken), 6):
+            broken[place] = rng.integers(0, 256)
+        path.write_bytes(bytes(broken))
+        with contextlib.suppress(ValueError):
+            ScoreDump.load(path)
+    for end in (0, 4, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match='scores.parquet is no score dump'):
+            ScoreDump.load(path)
+
+
+def test_ten_thousand_labels_twice():
+    """Names are counted in time that does not grow with their square."""
+    names = [f'label {i}' for i in range(10_000)] * 2
+    start = time.process_time()
+    with pytest.raises(ValueError, match=r"twice came \['label 0', .*10,000 in all"):
+        ScoreDump(np.zeros((1, 20_000)), np.zeros((1, 20_000)), names, ['a.jpg'])
+    assert time.process_time() - start < 1
+
+
+def test_ten_thousand_labels_as_text(tmp_path):
+    names = [f'label {i}' for i in range(10_000)]
+    scores = np.random.default_rng(0).random((10, 10_000), dtype=np.float32)
+    dump = ScoreDump(scores, np.zeros(scores.shape), names, [str(i) for i in range(10)])
+    start = time.process_time()
+    dump.save(tmp_path / 'scores.csv')
+    assert time.process_time() - start < 2
+    assert_same(ScoreDump.load(tmp_path / 'scores.csv'), dump)

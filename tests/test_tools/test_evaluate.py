@@ -231,3 +231,45 @@ def test_bad_options(capsys, args, message):
         tool.parse_args(args)
     assert exit_.value.code == 2
     assert message in ' '.join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ('scale', 'hint'),
+    [
+        (lambda p: 100 * p, 'or divide percent by 100'),
+        (lambda p: np.log(p) - np.log(1 - p), 'the sigmoid of logits'),
+    ],
+)
+def test_scores_in_percent_or_logits(tmp_path, capsys, scale, hint):
+    """A threshold of 0.5 is not for them."""
+    dump = make_dump()
+    scores = scale(dump.scores.astype(np.float64).clip(1e-6, 1 - 1e-6))
+    ScoreDump(scores, dump.targets, CLASSES, dump.images).save(tmp_path / 'a.csv')
+    with pytest.raises(SystemExit) as error:
+        call(tmp_path, tmp_path / 'a.csv')
+    assert error.value.code == 2
+    message = capsys.readouterr().err
+    assert 'a.csv: scores must be from 0 to 1 for --thr 0.5, got ' in message
+    assert hint in message and 'of images/0.jpg' in message
+    # one that was chosen is taken as it is
+    threshold = float(scale(np.array(0.3)))
+    report, labels, _, _ = call(tmp_path, tmp_path / 'a.csv', '--thr', threshold)
+    expected = calculate(dump.scores, dump.targets, 0.3, 3)
+    assert report['dumps'][0]['metrics']['CF1'] == pytest.approx(expected['CF1'])
+
+
+def test_names_that_are_code_elsewhere(tmp_path, capsys):
+    """Formulas of spreadsheets, HTML, Markdown, and commands of terminals."""
+    classes = ['=HYPERLINK("x")', '<b>*cat*', '@dog | owl', '\x1b[31mred']
+    dump = make_dump()
+    ScoreDump(dump.scores, dump.targets, classes, dump.images).save(tmp_path / 'a.csv')
+    _, labels, pairs, out = call(tmp_path, tmp_path / 'a.csv', '--spreadsheet')
+    names = [row['label'] for row in labels]
+    assert names == ['\'=HYPERLINK("x")', '<b>*cat*', "'@dog | owl", '\x1b[31mred']
+    assert {row['present'][0] for row in pairs} <= {"'", '<', '\x1b'}
+    for text in (capsys.readouterr().out, (out / 'report.md').read_text('utf-8')):
+        assert r'\<b\>\*cat\*' in text and r'@dog \| owl' in text
+        assert r'\x1b\[31mred' in text.replace('\\\\', '\\')
+        assert '\x1b' not in text and '<b>' not in text
+    _, labels, _, _ = call(tmp_path, tmp_path / 'a.csv')
+    assert [row['label'] for row in labels] == classes

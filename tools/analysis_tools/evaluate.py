@@ -13,7 +13,7 @@ from mlcl_plugin.visualization.precision_recall_plot import COLOURS
 
 # Labels in a table that is printed; the files have all.
 PRINTED_LABELS = 40
-FLAGS = {'classes': '--classes'}
+FLAGS = {'classes': '--classes', 'thr': '--thr'}
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -47,6 +47,12 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         help='the folder to write report.md, report.json, labels.csv, '
         'confused_pairs.csv and precision_recall.png to',
+    )
+    parser.add_argument(
+        '--spreadsheet',
+        action='store_true',
+        help='write an apostrophe before names in CSV files that begin with = + - or '
+        '@, which a spreadsheet would run as formulas',
     )
     parser.add_argument(
         '--pairs',
@@ -91,7 +97,8 @@ def main(args: list[str] | None = None) -> None:
         )
         print(evaluation_text(report, PRINTED_LABELS))
         if args.out is not None:
-            print(f'{args.out}: {", ".join(write_evaluation(report, args.out))}')
+            written = write_evaluation(report, args.out, args.spreadsheet)
+            print(f'{args.out}: {", ".join(written)}')
 
 
 if __name__ == '__main__':

@@ -115,7 +115,8 @@ class ImageLabels:
             ValueError: If a name is not among the labels or comes twice.
         """
         classes = check_classes(classes, self.classes)
-        columns = [self.classes.index(name) for name in classes]
+        places = {name: place for place, name in enumerate(self.classes)}
+        columns = [places[name] for name in classes]
         targets = self.targets.tocsc()[:, columns].tocsr()
         return replace(self, classes=classes, targets=targets)
 

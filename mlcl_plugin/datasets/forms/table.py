@@ -7,7 +7,7 @@ column of names, which cannot hold unknown labels.
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -71,9 +71,9 @@ class TableForm(Form):
         if options.style == 'names':
             # The table does not hold names that no image has, nor the names' order.
             names = (_classes_file(path), encode_lines(labels.classes))
-            files = [names, (path, _encode(_column_of_names(labels, options), path))]
+            files = [names, (path, _column_of_names(labels, path, options))]
         else:
-            files = [(path, _encode(_columns(labels, path, options), path))]
+            files = [(path, _columns(labels, path, options))]
         return lambda: files
 
     def dataset_config(self, path: str, options: WriteOptions) -> dict:
@@ -106,7 +106,7 @@ def _find_classes(path: Path, options: ReadOptions) -> Sequence[str] | None:
     return find_label_names(str(path), column, options.separator, options.delimiter)
 
 
-def _columns(labels: ImageLabels, path: Path, options: WriteOptions) -> pd.DataFrame:
+def _columns(labels: ImageLabels, path: Path, options: WriteOptions) -> bytes:
     """A column of paths and one per label."""
     for name in labels.classes:
         if name in (options.image_column, LABEL_COLUMN):
@@ -121,12 +121,18 @@ def _columns(labels: ImageLabels, path: Path, options: WriteOptions) -> pd.DataF
                 'of Parquet leave out. Rename it, or write CSV.'
             )
     values = labels.targets.toarray()
+    header = [options.image_column, *labels.classes]
+    if path.suffix.lower() not in PARQUET:
+        cells = values.astype(object)
+        cells[is_unknown(values)] = ''
+        rows = ([image, *row] for image, row in zip(labels.images, cells.tolist()))
+        return _encode_text(header, rows, path)
     columns = pd.DataFrame(values, columns=list(labels.classes)).astype('Int8')
     paths = pd.DataFrame({options.image_column: list(labels.images)}, dtype='object')
-    return pd.concat([paths, columns.mask(is_unknown(values))], axis=1)
+    return _encode_parquet(pd.concat([paths, columns.mask(is_unknown(values))], axis=1))
 
 
-def _column_of_names(labels: ImageLabels, options: WriteOptions) -> pd.DataFrame:
+def _column_of_names(labels: ImageLabels, path: Path, options: WriteOptions) -> bytes:
     """A column of paths and one of names."""
     label_column, separator = options.label_column or LABEL_COLUMN, options.separator
     if label_column == options.image_column:
@@ -147,22 +153,30 @@ def _column_of_names(labels: ImageLabels, options: WriteOptions) -> pd.DataFrame
         separator.join(labels.classes[i] for i in labels.labels_of(row, PRESENT))
         for row in range(len(labels.images))
     ]
+    if path.suffix.lower() not in PARQUET:
+        header = [options.image_column, label_column]
+        return _encode_text(header, zip(labels.images, names), path)
     frame = pd.DataFrame({options.image_column: list(labels.images)}, dtype='object')
     frame[label_column] = names
-    return frame
+    return _encode_parquet(frame)
 
 
-def _encode(frame: pd.DataFrame, path: Path) -> bytes:
+def _encode_text(header: Sequence[str], rows: Iterable[Iterable], path: Path) -> bytes:
+    text = io.StringIO()
+    # pandas would convert each of thousands of columns anew for every few rows.
+    writer = csv.writer(
+        text,
+        delimiter='\t' if path.suffix.lower() == '.tsv' else ',',
+        # In quotes, names such as NA or 1e5 are read as text.
+        quoting=csv.QUOTE_NONNUMERIC,
+        lineterminator='\n',
+    )
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _encode_parquet(frame: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    if path.suffix.lower() in PARQUET:
-        frame.to_parquet(buffer, index=False)
-    else:
-        frame.to_csv(
-            buffer,
-            index=False,
-            sep='\t' if path.suffix.lower() == '.tsv' else ',',
-            # In quotes, names such as NA or 1e5 are read as text.
-            quoting=csv.QUOTE_NONNUMERIC,
-            lineterminator='\n',
-        )
+    frame.to_parquet(buffer, index=False)
     return buffer.getvalue()

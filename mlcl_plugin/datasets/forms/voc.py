@@ -6,6 +6,7 @@ unknown), ``Annotations/*.xml`` and ``classes.txt``. Unknown labels are objects 
 ``difficult``, which is how :class:`VOCMultiLabel` reads them.
 """
 
+import glob
 import os
 import re
 import xml.etree.ElementTree as ElementTree
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ...targets import ABSENT, PRESENT, UNKNOWN
-from ..annotation_files import read_classes
+from ..annotation_files import read_classes, read_image_list
 from ..voc_multi_label import VOCMultiLabel
 from .files import encode_lines
 from .form import Files, Form, ReadOptions, WriteOptions
@@ -43,12 +44,14 @@ class VocForm(Form):
         classes = options.classes
         if classes is None and (path / 'classes.txt').is_file():
             classes = read_classes(path / 'classes.txt')
+        split_list = f'ImageSets/Main/{options.split or "train"}.txt'
         dataset = VOCMultiLabel(
             data_root=str(path),
             # VOC's own splits or not: the list is named.
             split='',
-            image_set_path=f'ImageSets/Main/{options.split or "train"}.txt',
+            image_set_path=split_list,
             data_prefix=dict(img_path='JPEGImages', ann_path='Annotations'),
+            image_suffix=_image_suffix(path, split_list),
             classes=classes,
             serialize_data=False,
         )
@@ -75,6 +78,20 @@ class VocForm(Form):
             classes=f'{path}/classes.txt',
             data_prefix=dict(img_path=images, ann_path='Annotations'),
         )
+
+
+def _image_suffix(root: Path, split_list: str) -> str:
+    """The ending of the image files: that of the first one, or VOC's .jpg."""
+    try:
+        name = read_image_list(str(root / split_list), 'split', str(root))[0]
+    except (FileNotFoundError, ValueError):
+        # The dataset says what is wrong.
+        return '.jpg'
+    images = root / 'JPEGImages'
+    if (images / f'{name}.jpg').exists():
+        return '.jpg'
+    found = sorted(images.glob(f'{glob.escape(name)}.*'))
+    return found[0].suffix if found else '.jpg'
 
 
 def _check(labels: ImageLabels) -> None:

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
 
 from ...local_files import check_regular, describe_namesake, to_path
-from .image_header import JPEG_SCAN, JPEG_START, image_size
+from .image_header import JPEG_SCAN, JPEG_START, PNG_START, image_size
 
 JPEG_END = b'\xff\xd9'
 MAX_PIXELS = 178_956_970
@@ -54,6 +54,29 @@ def is_truncated_jpeg(content: bytes) -> bool:
             length = int.from_bytes(content[position + 2 : position + 4], 'big')
             position += 2 + length
     return True
+
+
+def is_truncated_png(content: bytes) -> bool:
+    """Whether a PNG has a chunk that is longer than the rest of the file.
+
+    OpenCV takes memory for the length that a chunk states, up to 4 GB, before it finds
+    that the file ends.
+
+    Args:
+        content (bytes): The content of a file.
+
+    Returns:
+        bool: True only for a PNG with such a chunk.
+    """
+    if not content.startswith(PNG_START):
+        return False
+    position = len(PNG_START)
+    while position + 8 <= len(content):
+        if content[position + 4 : position + 8] == b'IEND':
+            return False
+        # Length, name, data and checksum.
+        position += 12 + int.from_bytes(content[position : position + 4], 'big')
+    return position > len(content)
 
 
 @TRANSFORMS.register_module()
@@ -224,6 +247,11 @@ class LoadImage(LoadImageFromFile):
                 'but no end-of-image marker of JPEG. Fetch or extract it again.'
             )
         self._check_pixels(content, path)
+        if is_truncated_png(content):
+            raise ValueError(
+                f"The image file '{path}' is incomplete: its {len(content)} bytes end "
+                'before the data of a PNG. Fetch or extract it again.'
+            )
         try:
             img = mmcv.imfrombytes(
                 content, flag=self.color_type, backend=self.imdecode_backend

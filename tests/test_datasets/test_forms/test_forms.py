@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import time
 import unicodedata
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -502,3 +503,36 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(OSError, match='labels.csv'):
         write_labels(make(), tmp_path / 'labels.csv', overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ['labels.csv']
+
+
+def test_ten_thousand_labels(tmp_path):
+    """No form takes time that grows with the square of their number."""
+    names = tuple(f'label {i}' for i in range(10_000))
+    targets = csr_array((np.ones(20, np.int8), (np.arange(20) // 2, np.arange(20))))
+    targets.resize(10, 10_000)
+    images = tuple(f'{i}.jpg' for i in range(10))
+    labels = ImageLabels(names, images, targets)
+    for name, options in {
+        'a.csv': {},
+        'b.csv': dict(style='names'),
+        'c.json': dict(form='coco'),
+        'd.json': dict(form='mmpretrain'),
+    }.items():
+        start = time.process_time()
+        write_labels(labels, tmp_path / name, **options)
+        found = read_labels(tmp_path / name).select(names[::-1])
+        assert found.targets.sum() == 20
+        assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.JPG', None])
+def test_voc_with_other_images_than_jpg(tmp_path, suffix):
+    for folder in ('JPEGImages/sub', 'ImageSets/Main', 'Annotations/sub'):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / 'ImageSets/Main/train.txt').write_text('sub/a[1]\nb\n')
+    for name in ('sub/a[1]', 'b'):
+        (tmp_path / f'Annotations/{name}.xml').write_text('<annotation/>')
+        if suffix is not None:
+            (tmp_path / f'JPEGImages/{name}{suffix}').touch()
+    end = suffix or '.jpg'
+    assert read_labels(tmp_path).images == (f'sub/a[1]{end}', f'b{end}')

@@ -11,7 +11,11 @@ from mmcv.transforms import LoadImageFromFile
 from mmpretrain.registry import DATASETS, TRANSFORMS
 from PIL import Image, ImageOps, features
 
-from mlcl_plugin.datasets.transforms.load_image import LoadImage, is_truncated_jpeg
+from mlcl_plugin.datasets.transforms.load_image import (
+    LoadImage,
+    is_truncated_jpeg,
+    is_truncated_png,
+)
 
 # A header segment with an end marker in it, as a thumbnail brings one.
 THUMBNAIL = b'\xff\xe1\x00\x0a' + b'Exif' + b'\xff\xd9' + b'\x00\x00'
@@ -126,7 +130,7 @@ def test_empty_file(write):
 
 
 @pytest.mark.parametrize(
-    'content', [b'<html>404</html>', encode('.png')[:90]], ids=['text', 'broken']
+    'content', [b'<html>404</html>', encode('.bmp')[:90]], ids=['text', 'broken']
 )
 @pytest.mark.parametrize(
     ('backend', 'message'),
@@ -337,3 +341,22 @@ def test_a_dataset_takes_another_image(tmp_path, write, log):
     config['pipeline'][0].pop('unreadable')
     with pytest.raises(ValueError, match="3.jpg' is empty"):
         DATASETS.build(config)[3]
+
+
+@pytest.mark.parametrize('place', [33, 'IDAT'])
+def test_png_with_a_chunk_longer_than_the_file(write, monkeypatch, place):
+    """OpenCV would take 2 GB for it."""
+    monkeypatch.setattr('mmcv.imfrombytes', lambda *_, **__: pytest.fail('decoded'))
+    content = encode('.png')
+    place = content.index(place.encode()) - 4 if isinstance(place, str) else place
+    content = content[:place] + b'\x8f' + content[place + 1 :]
+    assert is_truncated_png(content)
+    with pytest.raises(ValueError, match="image.jpg' is incomplete: .* data of a PNG"):
+        LoadImage()(write(content))
+
+
+def test_sound_pngs():
+    content = encode('.png')
+    for sound in (content, content + b'more', content[:-12], encode('.jpg'), b''):
+        assert not is_truncated_png(sound)
+    assert is_truncated_png(content[:-20])
