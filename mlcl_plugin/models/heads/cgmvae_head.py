@@ -13,7 +13,7 @@ from torch import nn
 from ...targets import is_present
 from ..losses.gaussian_mixture_kl_loss import GaussianMixtureKLLoss
 from ..losses.label_embedding_contrastive_loss import LabelEmbeddingContrastiveLoss
-from ..utils import build_loss, to_vectors
+from ..utils import build_loss, check_share, to_vectors
 from .partial_label_head import PartialLabelHead
 
 # Variances stay between 5e-5 and 2e4: float32 can divide by them and sum over them.
@@ -124,8 +124,7 @@ class CGMVAEHead(PartialLabelHead):
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f'{name} must be positive, got {value}.')
-        if not 0 <= dropout < 1:
-            raise ValueError(f'dropout must be from 0 to below 1, got {dropout}.')
+        check_share('dropout', dropout)
         self.in_channels = in_channels
         self.latent_dims = latent_dims
         self.kl_module = build_loss(

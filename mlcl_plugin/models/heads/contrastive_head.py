@@ -11,7 +11,7 @@ from torch import nn
 
 from ..losses.base import ContrastiveLoss
 from ..losses.contrast_inputs import ContrastInputs, Projections
-from ..utils import ContrastiveProjector, build_loss
+from ..utils import ContrastiveProjector, build_loss, check_share
 from ..utils.training_only import TrainingOnlyParts
 from .partial_label_head import PartialLabelHead
 
@@ -23,7 +23,16 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
     :meth:`pre_logits`, :meth:`classify`, :meth:`project_images` and, if it has an
     embedding for every label, :meth:`project`.
 
-    Its arguments are those of :class:`PartialLabelHead`.
+    Args:
+        *args: Those of :class:`PartialLabelHead`.
+        dropout (float): Share of the numbers of what :meth:`pre_logits` returns that
+            the classifier does not see in training. Contrast, memories and neighbours
+            get the whole embedding: they compare embeddings, and those that inference
+            compares are whole. Defaults to 0.
+        **kwargs: Those of :class:`PartialLabelHead`.
+
+    Raises:
+        ValueError: If an option has a value outside its range.
     """
 
     training_only: tuple[str, ...] = ('projector', 'contrastive_module')
@@ -36,6 +45,11 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
 
     projector: ContrastiveProjector | None
     contrastive_module: ContrastiveLoss | None
+
+    def __init__(self, *args, dropout: float = 0.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        check_share('dropout', dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def add_contrast(
         self,
@@ -97,7 +111,7 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
 
     def forward(self, feats: Sequence[torch.Tensor]) -> torch.Tensor:
         """Logits ``(B, L)`` of the output of neck or backbone."""
-        return self.classify(self.pre_logits(feats))
+        return self.classify(self.dropout(self.pre_logits(feats)))
 
     def project_images(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Project one vector per image.
@@ -178,7 +192,7 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
                 :func:`mlcl_plugin.models.utils.collect_targets`.
         """
         embeddings = self.pre_logits(feats)
-        logits = self.classify(embeddings)
+        logits = self.classify(self.dropout(embeddings))
         targets = self.collect_targets(data_samples, logits)
         return dict(
             loss_cls=self.classification_loss(logits, targets, **kwargs),

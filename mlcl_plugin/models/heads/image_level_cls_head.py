@@ -46,6 +46,9 @@ class ImageLevelClsHead(ContrastiveHead):
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
             ``thr`` has priority over it; without both, ``thr`` is 0.5.
+        dropout (float): Share of the numbers of a pooled feature that the classifier
+            does not see in training, see :class:`ContrastiveHead`. Contrast sees all.
+            Defaults to 0.
         init_cfg (dict | list, optional): Initialization config. Defaults to
             N(0, 0.01) with zero bias for all linear layers, as MMPretrain.
 
@@ -65,6 +68,7 @@ class ImageLevelClsHead(ContrastiveHead):
         projector: dict = dict(out_channels=128),  # noqa: B006
         thr: float | None = None,
         topk: int | None = None,
+        dropout: float = 0.0,
         init_cfg: dict | list | tuple | None = (
             dict(type='Normal', layer='Linear', std=0.01, bias=0.0),
         ),
@@ -75,6 +79,7 @@ class ImageLevelClsHead(ContrastiveHead):
             loss_reduction=loss_reduction,
             thr=thr,
             topk=topk,
+            dropout=dropout,
             init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg,
         )
         if in_channels < 1:

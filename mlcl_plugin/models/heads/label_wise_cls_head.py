@@ -67,6 +67,9 @@ class LabelWiseClsHead(ContrastiveHead):
         num_groups (int, optional): Number of groups G of a neck that decodes groups
             of labels. None expects an embedding for every label.
             Defaults to None.
+        dropout (float): Share of the numbers of an embedding that the classifier
+            does not see in training, see :class:`ContrastiveHead`. Contrast sees all.
+            Defaults to 0.
         init_cfg (dict | list, optional): Initialization config. Defaults to
             N(0, 0.02) with zero bias for all linear layers, as MulCon.
 
@@ -88,6 +91,7 @@ class LabelWiseClsHead(ContrastiveHead):
         thr: float | None = None,
         topk: int | None = None,
         num_groups: int | None = None,
+        dropout: float = 0.0,
         init_cfg: dict | list | tuple | None = (
             dict(
                 type='Normal', layer=['Linear', 'LabelWiseLinear'], std=0.02, bias=0.0
@@ -100,6 +104,7 @@ class LabelWiseClsHead(ContrastiveHead):
             loss_reduction=loss_reduction,
             thr=thr,
             topk=topk,
+            dropout=dropout,
             init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg,
         )
         if in_channels < 1:

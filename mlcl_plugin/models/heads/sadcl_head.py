@@ -78,6 +78,9 @@ class SADCLHead(LabelWiseClsHead):
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
             ``thr`` has priority over it; without both, ``thr`` is 0.5.
+        dropout (float): Share of the numbers of an embedding that the classifier
+            does not see in training, see :class:`ContrastiveHead`. Contrast sees all.
+            Defaults to 0.
         init_cfg (dict | list, optional): Initialization config. Defaults to
             N(0, 0.02) with zero bias for all linear layers.
 
@@ -115,6 +118,7 @@ class SADCLHead(LabelWiseClsHead):
         memory_thr: float = 0.8,
         thr: float | None = None,
         topk: int | None = None,
+        dropout: float = 0.0,
         init_cfg: dict | list | tuple | None = (
             dict(
                 type='Normal', layer=['Linear', 'LabelWiseLinear'], std=0.02, bias=0.0
@@ -135,6 +139,7 @@ class SADCLHead(LabelWiseClsHead):
             projector=projector,
             thr=thr,
             topk=topk,
+            dropout=dropout,
             init_cfg=init_cfg,
         )
         if num_slots < 1:

@@ -7,22 +7,45 @@ from mmpretrain.models.losses.utils import weight_reduce_loss
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from ..utils import check_share
+
 
 @MODELS.register_module()
 class BinaryCrossEntropyLoss(nn.Module):
-    """Binary cross-entropy of every label, the classification loss of MulCon.
+    r"""Binary cross-entropy of every label, the classification loss of MulCon.
 
     It equals MMPretrain's ``CrossEntropyLoss(use_sigmoid=True)``, except that float64
     logits give a float64 loss. MMPretrain's casts targets to float32 and so the loss.
+
+    With ``label_smoothing`` :math:`\epsilon` a target :math:`y` becomes
+    :math:`(1 - \epsilon)\, y + \epsilon / 2`: present labels are trained towards
+    :math:`1 - \epsilon / 2`, absent ones towards :math:`\epsilon / 2`. This is the
+    smoothing of `Szegedy et al. <https://arxiv.org/abs/1512.00567>`_ with the two
+    classes present and absent, as in ``torch.nn.CrossEntropyLoss`` and Keras.
+    MMPretrain's ``LabelSmoothLoss(v, mode='multi_label')`` has the targets v and
+    :math:`1 - v`, which is :math:`\epsilon = 2v` here; it takes soft targets, as Mixup
+    makes, for present ones. Only the classification loss is smoothed: contrast gets
+    the targets as they are.
 
     Args:
         loss_weight (float): Weight of the loss. Defaults to 1.0.
         pos_weight (list[float], optional): One weight per label for its positive
             entries. Defaults to None.
+        label_smoothing (float): :math:`\epsilon`, from 0 to below 1. Defaults to 0.
+
+    Raises:
+        ValueError: If ``label_smoothing`` is outside its range.
     """
 
-    def __init__(self, loss_weight: float = 1.0, pos_weight: list[float] | None = None):
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        pos_weight: list[float] | None = None,
+        label_smoothing: float = 0.0,
+    ):
         super().__init__()
+        check_share('label_smoothing', label_smoothing)
+        self.label_smoothing = label_smoothing
         self.loss_weight = loss_weight
         self.pos_weight = pos_weight
 
@@ -38,7 +61,7 @@ class BinaryCrossEntropyLoss(nn.Module):
 
         Args:
             cls_score (Tensor): Logits ``(B, L)``.
-            label (Tensor): Targets ``(B, L)`` from 0 to 1.
+            label (Tensor): Targets ``(B, L)`` from 0 to 1, not yet smoothed.
             weight (Tensor, optional): Weights that broadcast to ``(B, L)``.
             avg_factor (int, optional): Divisor instead of the number of
                 entries.
@@ -51,9 +74,12 @@ class BinaryCrossEntropyLoss(nn.Module):
         pos_weight = None
         if self.pos_weight is not None:
             pos_weight = cls_score.new_tensor(self.pos_weight)
+        label = label.to(cls_score.dtype)
+        if self.label_smoothing:
+            label = label * (1 - self.label_smoothing) + self.label_smoothing / 2
         loss = F.binary_cross_entropy_with_logits(
             cls_score,
-            label.to(cls_score.dtype),
+            label,
             pos_weight=pos_weight,
             reduction='none',
         )

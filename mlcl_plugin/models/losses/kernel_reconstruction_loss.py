@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from ...targets import is_known, is_present
+from ..utils import check_share
 from .base import check_loss_weight
 from .kernel_contrastive_loss import check_kernels, kernel_deviations
 
@@ -107,8 +108,7 @@ def _scaled_squares(features, means, deviations):
 
 
 def _check_floors(kernel_floor: float, ratio_floor: float) -> None:
-    if not 0 <= kernel_floor < 1:
-        raise ValueError(f'kernel_floor must be from 0 to below 1, got {kernel_floor}.')
+    check_share('kernel_floor', kernel_floor)
     if not 0 < ratio_floor < 1:
         raise ValueError(f'ratio_floor must be between 0 and 1, got {ratio_floor}.')
 

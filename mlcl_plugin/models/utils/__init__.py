@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .build_loss import build_loss
+from .check_share import check_share
 from .data_preprocessor import MultiViewDataPreprocessor
 from .efficientnet_lite0_init import EfficientNetLite0Init
 from .label_groups import labels_per_group
@@ -24,6 +25,7 @@ __all__ = [
     'SetAttentionBlock',
     'TransformerLayer',
     'build_loss',
+    'check_share',
     'collect_targets',
     'labels_per_group',
     'sine_position_code',

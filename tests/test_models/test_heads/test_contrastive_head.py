@@ -4,6 +4,7 @@
 import pytest
 import torch
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 from torch import nn
 
 from mlcl_plugin.models import ContrastiveHead, LabelWiseContrastiveLoss
@@ -24,6 +25,111 @@ def build(kind='LabelWiseClsHead', **kwargs):
         type=kind, num_classes=5, in_channels=6, projector=dict(out_channels=4)
     )
     return MODELS.build({**config, **kwargs})
+
+
+# --- dropout and smoothing ------------------------------------------------------
+
+TARGETS = torch.tensor(
+    [[1.0, 0, -1, 1, 0], [0, 0, 0, 0, 0], [1, -1, 1, 0, 0], [-1, -1, -1, -1, -1]]
+)
+# One for every head: what it takes, and the contrast it takes.
+REGULARISED = dict(
+    LabelWiseClsHead=((4, 5, 6), 'present'),
+    SADCLHead=((4, 5, 6), 'present'),
+    ImageLevelClsHead=((4, 6), 'images'),
+)
+
+
+def regularised(kind, **kwargs):
+    shape, contrast = REGULARISED[kind]
+    torch.manual_seed(0)
+    head = build(kind, loss_contrastive=CONTRASTS[contrast], **kwargs)
+    head.init_weights()
+    features = torch.randn(shape, requires_grad=True)
+    samples = [DataSample().set_gt_score(row) for row in TARGETS]
+    return head, features, samples
+
+
+class HalfDropped(nn.Module):
+    """Dropout that drops every second number: what is dropped is known."""
+
+    def forward(self, x):
+        kept = torch.arange(x.shape[-1]) % 2
+        return x * kept * 2
+
+
+@pytest.mark.parametrize('kind', REGULARISED)
+def test_only_the_classifier_sees_dropped_embeddings(kind):
+    head, x, samples = regularised(kind, dropout=0.5)
+    plain, *_ = regularised(kind)
+    plain.load_state_dict(head.state_dict())
+    assert isinstance(head.dropout, nn.Dropout)
+    assert head.dropout.p == 0.5
+    head.dropout = HalfDropped()
+    losses, expected = head.loss((x,), samples), plain.loss((x,), samples)
+    contrasts = [name for name in losses if name != 'loss_cls']
+    assert contrasts
+    for name in contrasts:
+        torch.testing.assert_close(losses[name], expected[name])
+    dropped = plain.classify(HalfDropped()(x))
+    torch.testing.assert_close(head((x,)), dropped)
+    torch.testing.assert_close(
+        losses['loss_cls'], plain.classification_loss(dropped, TARGETS)
+    )
+    assert torch.equal(head.pre_logits((x,)), x)
+
+
+@pytest.mark.parametrize('kind', REGULARISED)
+def test_dropout_is_for_training(kind):
+    head, x, _ = regularised(kind, dropout=0.5)
+    plain, *_ = regularised(kind)
+    plain.load_state_dict(head.state_dict())
+    assert not torch.equal(head((x,)), head((x,)))
+    assert torch.equal(head.eval()((x,)), plain.eval()((x,)))
+
+
+@pytest.mark.parametrize('kind', REGULARISED)
+def test_no_dropout_by_default(kind):
+    """It draws no random number either, so that older runs repeat."""
+    head, x, _ = regularised(kind)
+    state = torch.get_rng_state()
+    assert torch.equal(head((x,)), head.eval()((x,)))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize('kind', REGULARISED)
+@pytest.mark.parametrize('dropout', [-0.1, 1, True, None])
+def test_dropout_out_of_range(kind, dropout):
+    with pytest.raises(ValueError, match='dropout must be from 0 to below 1, got '):
+        regularised(kind, dropout=dropout)
+
+
+@pytest.mark.parametrize('kind', REGULARISED)
+def test_smoothing_of_known_entries(kind):
+    """Unknown labels get no gradient, and contrast sees the targets as they are."""
+    loss = dict(type='BinaryCrossEntropyLoss', label_smoothing=0.2)
+    head, x, samples = regularised(kind, loss=loss)
+    plain, *_ = regularised(kind)
+    plain.load_state_dict(head.state_dict())
+    losses, expected = head.loss((x,), samples), plain.loss((x,), samples)
+    for name in losses:
+        if name != 'loss_cls':
+            torch.testing.assert_close(losses[name], expected[name])
+
+    logits = head((x,)).detach().double().requires_grad_()
+    probabilities = logits.sigmoid()
+    total, number = 0, 0
+    for image, row in enumerate(TARGETS.tolist()):
+        for label, target in enumerate(row):
+            if target < 0:
+                continue
+            y = {1: 0.9, 0: 0.1}[target]
+            p = probabilities[image, label]
+            total = total - y * p.log() - (1 - y) * (1 - p).log()
+            number += 1
+    torch.testing.assert_close(losses['loss_cls'].double(), total / number)
+    head.classification_loss(logits, TARGETS).backward()
+    assert torch.equal(logits.grad == 0, TARGETS == -1)
 
 
 # --- losses ---------------------------------------------------------------------

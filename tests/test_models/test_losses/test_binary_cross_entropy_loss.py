@@ -106,3 +106,62 @@ def test_errors(batch):
         loss(*batch, reduction_override='median')
     with pytest.raises(ValueError, match='size'):
         loss(batch[0], batch[1][:, :2])
+
+
+@pytest.mark.parametrize('smoothing', [0.1, 0.5])
+@pytest.mark.parametrize('pos_weight', [None, [2.0, 0.5, 3.0]])
+def test_label_smoothing(batch, smoothing, pos_weight):
+    """Each target moves towards one half, entry by entry."""
+    smooth = [[(1 - smoothing) * y + smoothing / 2 for y in ys] for ys in TARGETS]
+    expected = torch.tensor(
+        oracle(LOGITS, smooth, pos_weight or (1, 1, 1)), dtype=torch.float64
+    )
+    loss = BinaryCrossEntropyLoss(0.3, pos_weight, label_smoothing=smoothing)
+    none = loss(*batch, reduction_override='none')
+    torch.testing.assert_close(none, 0.3 * expected, rtol=1e-12, atol=0)
+
+
+def test_label_smoothing_is_that_of_torch(batch):
+    """That of a softmax over the classes absent and present."""
+    logits, targets = batch
+    hard = (targets > 0.5).double()
+    two_classes = torch.stack([torch.zeros_like(logits), logits]).flatten(1).T
+    expected = torch.nn.functional.cross_entropy(
+        two_classes, hard.flatten().long(), label_smoothing=0.2
+    )
+    result = BinaryCrossEntropyLoss(label_smoothing=0.2)(logits, hard)
+    torch.testing.assert_close(result, expected, rtol=1e-12, atol=0)
+
+
+def test_label_smoothing_against_mmpretrain(batch):
+    logits, targets = (t.float() for t in batch)
+    targets = (targets > 0.5).float()
+    theirs = MODELS.build(
+        dict(
+            type='LabelSmoothLoss',
+            label_smooth_val=0.05,
+            mode='multi_label',
+            use_sigmoid=True,
+        )
+    )
+    ours = BinaryCrossEntropyLoss(label_smoothing=0.1)
+    torch.testing.assert_close(ours(logits, targets), theirs(logits, targets))
+
+
+def test_smoothed_gradient(batch):
+    """It vanishes at the logit of the smoothed target."""
+    loss = BinaryCrossEntropyLoss(label_smoothing=0.1)
+    logit = torch.tensor([[math.log(0.95 / 0.05)]], dtype=torch.float64)
+    logit.requires_grad_()
+    loss(logit, torch.ones_like(logit)).backward()
+    assert logit.grad.abs().item() < 1e-15
+    assert torch.autograd.gradcheck(
+        loss, (batch[0].requires_grad_(), batch[1]), fast_mode=False
+    )
+
+
+@pytest.mark.parametrize('value', [-0.1, 1, math.nan, '0.1', True, None])
+def test_label_smoothing_out_of_range(value):
+    message = f'label_smoothing must be from 0 to below 1, got {value!r}'
+    with pytest.raises(ValueError, match=message):
+        BinaryCrossEntropyLoss(label_smoothing=value)
