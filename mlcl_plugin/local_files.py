@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import PurePath
 from urllib.parse import unquote, urlsplit
 
-from mmengine.fileio import get_file_backend
+from mmengine.fileio.backends import prefix_to_backends
 
 KINDS = (
     (stat.S_ISFIFO, 'a named pipe'),
@@ -38,14 +38,20 @@ def to_path(path: str) -> str:
         if parts.netloc not in ('', 'localhost'):
             raise ValueError(f'{path!r} names the machine {parts.netloc!r}, not this.')
         return unquote(path[7 + len(parts.netloc) :])
-    try:
-        get_file_backend(path)
-    except KeyError as error:
-        scheme = path.partition('://')[0]
+    prefix, _, rest = path.partition('://')
+    # A prefix may begin with the name of a cluster, as cluster:s3://.
+    scheme = prefix.rpartition(':')[2]
+    # The backend itself is not made: reading needs its packages, computing a path not.
+    if scheme not in prefix_to_backends:
         raise ValueError(
             f'{path!r:.200} begins with {scheme!r:.40}, which cannot be read. Expected '
             'a local path, file://, http:// or https://.'
-        ) from error
+        )
+    if '://' in rest:
+        raise ValueError(
+            f"{path!r:.200} has '://' more than once, which MMEngine cannot read. "
+            "Write '%3A//' for the later ones."
+        )
     return path
 
 

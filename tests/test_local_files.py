@@ -18,6 +18,9 @@ from mlcl_plugin.local_files import check_regular, describe_namesake, to_path
         ('file:///a#1?.jpg', '/a#1?.jpg'),
         ('http://host/a.jpg', 'http://host/a.jpg'),
         ('https://host/a.jpg', 'https://host/a.jpg'),
+        # The package that reads them need not be installed.
+        ('s3://bucket/a.jpg', 's3://bucket/a.jpg'),
+        ('cluster:s3://bucket/a.jpg', 'cluster:s3://bucket/a.jpg'),
     ],
 )
 def test_to_path(path, expected):
@@ -29,6 +32,8 @@ def test_urls_that_nothing_reads():
         ValueError, match="begins with 'ftp', which .* Expected a local"
     ):
         to_path('ftp://host/a.jpg')
+    with pytest.raises(ValueError, match="has '://' more than once"):
+        to_path('http://host/?of=http://other/a.jpg')
     with pytest.raises(ValueError, match="the machine 'host', not this"):
         to_path('file://host/a.jpg')
 

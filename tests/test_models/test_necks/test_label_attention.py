@@ -320,4 +320,5 @@ def test_bad_features(shape):
     with pytest.raises(ValueError, match=r'\(B, 8, H, W\)') as error:
         build()(torch.zeros(shape))
     assert f'got {shape}' in str(error.value)
-    assert 'without pooling' in str(error.value)
+    remedy = 'channels last' if shape == (3, 2, 4, 8) else 'without pooling'
+    assert remedy in str(error.value)
