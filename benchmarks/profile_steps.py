@@ -58,7 +58,8 @@ def profile_steps(
     MMLogger.get_current_instance().setLevel('WARNING')
     init_default_scope('mmpretrain')
     cfg = Config.fromfile(config)
-    for key in ('steps', 'runner_type', 'val_dataloader', 'val_cfg', 'val_evaluator'):
+    # A plain runner takes the config without its steps.
+    for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg.pop(key, None)
     cfg.train_dataloader.dataset.data_root = data_root
     if amp:

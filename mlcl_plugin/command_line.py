@@ -3,15 +3,21 @@
 
 import argparse
 import math
+import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+
+from mmengine.config import DictAction
 
 from .plain_text import printable
 
-USER_ERRORS = (OSError, ValueError, ImportError)
+DEBUG = 'MLCL_DEBUG'
+"""The environment variable that shows the traceback of every error."""
+USER_ERRORS = (OSError, ValueError, ImportError, FloatingPointError)
 """Errors that a user can mend; others are bugs and keep their traceback."""
 LONGEST_ERROR = 4000
 """Characters of an error that are shown; names in files may be endless."""
@@ -99,6 +105,9 @@ def one_line_errors(
 ) -> Iterator[None]:
     """End a tool with one line on stderr and exit code 2 where its input is wrong.
 
+    With the environment variable :data:`DEBUG` the traceback precedes the line. In a
+    run of several processes the line names the rank.
+
     Args:
         tool (str): The tool's name; the line starts with it.
         flags (Mapping[str, str], optional): The flags of the library's arguments, see
@@ -111,11 +120,43 @@ def one_line_errors(
     try:
         yield
     except errors as error:
-        text = printable(to_flags(' '.join(str(error).split()), flags or {}))
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        text = printable(to_flags(_message(error), flags or {}))
         if len(text) > LONGEST_ERROR:
             text = f'{text[:LONGEST_ERROR]}... ({len(text):,} characters)'
-        print(f'{tool}: {text}', file=sys.stderr)
+        if not os.environ.get(DEBUG) and _needs_traceback(error):
+            text += f' ({DEBUG}=1 shows where)'
+        print(f'{tool}{_rank()}: {text}', file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def _message(error: Exception) -> str:
+    """The message of an error in one line, never empty."""
+    text = str(error)
+    if 'Original Traceback (most recent call last)' in text:
+        # A worker of a dataloader has sent its whole traceback as the message.
+        name = re.escape(type(error).__name__)
+        text = re.split(rf'^(?:\w+\.)*{name}: ', text, flags=re.MULTILINE)[-1]
+    return ' '.join(text.split()) or type(error).__name__
+
+
+def _needs_traceback(error: Exception) -> bool:
+    """Whether the message may not say what is wrong: it was not written here.
+
+    Messages of the operating system name the file.
+    """
+    if isinstance(error, OSError):
+        return False
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get('__name__', '').partition('.')[0] != 'mlcl_plugin'
+
+
+def _rank() -> str:
+    """The process in a run of several, as the launchers tell it."""
+    if int(os.environ.get('WORLD_SIZE') or 1) > 1:
+        return f' (rank {os.environ.get("RANK", "?")})'
+    return ''
 
 
 class _FlagWriter:
@@ -157,3 +198,37 @@ def add_trust_options(parser: argparse.ArgumentParser, labels: bool = True) -> N
             action='store_true',
             help='go on where the checkpoint names other labels, or in another order',
         )
+
+
+class _CfgOptions(DictAction):
+    """MMEngine's action, with an error of the parser for what it cannot read."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence | None,
+        option_string: str | None = None,
+    ) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        # MMEngine asserts that brackets are in pairs.
+        except (ValueError, AssertionError):
+            parser.error(f'{option_string}: expected KEY=VALUE ..., got {values}')
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, as MMPretrain's tools have it.
+
+    Args:
+        parser (argparse.ArgumentParser): Gets the option. Its value is a dict by dotted
+            key, or None.
+    """
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=_CfgOptions,
+        metavar='KEY=VALUE',
+        help='settings to override in the config, also nested (a.b=1) and in lists: '
+        'key="[a,b]" or key="[(a,b),(c,d)]", quoted and without spaces',
+    )

@@ -20,14 +20,3 @@ class OtherLabelsError(ValueError):
 
 class FolderInUseError(ValueError):
     """Another run writes into the folder."""
-
-
-FAULTS = (
-    CheckpointError,
-    MissingCheckpointError,
-    SaveError,
-    OtherLabelsError,
-    FolderInUseError,
-    FloatingPointError,
-)
-"""Errors that training and testing end with in one line; others are shown in full."""

@@ -16,11 +16,17 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import RUNNERS
 from mmpretrain.registry import HOOKS
 
 from mlcl_plugin.apis import build_loader, build_model, embed, measure_embeddings
-from mlcl_plugin.engine import CheckedRunner, keep_memory, step_config, step_names
+from mlcl_plugin.engine import (
+    CheckedRunner,
+    build_runner,
+    keep_memory,
+    step_changes,
+    step_config,
+    step_names,
+)
 from mlcl_plugin.engine.pointers import FINISHED, LAST, read_pointer
 
 RECORDS = 'records.jsonl'
@@ -82,7 +88,7 @@ def add_record_hooks(cfg: Config, folder: Path) -> None:
 
     names = step_names(cfg)
     for name in names:
-        cfg.steps[name].custom_hooks = hooks(step_config(cfg, name), name)
+        step_changes(cfg, name).custom_hooks = hooks(step_config(cfg, name), name)
     if not names:
         cfg.custom_hooks = hooks(cfg, 'train')
 
@@ -120,8 +126,7 @@ def complete(cfg: Config, folder: Path, embeddings: dict | None) -> None:
             measure embeddings.
     """
     if not is_trained(cfg, folder):
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else None
-        (runner or CheckedRunner.from_cfg(cfg)).train()
+        build_runner(cfg).train()
     if step_names(cfg):
         cfg = step_config(cfg, step_names(cfg)[-1])
     if read_records(folder) is None:

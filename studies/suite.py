@@ -13,10 +13,11 @@ from mmpretrain.registry import DATASETS
 from mlcl_plugin.apis import freeze_backbone
 from mlcl_plugin.engine import (
     changes_everywhere,
-    check_step_options,
     enable_amp,
+    end_after,
     innermost_dataset,
-    step_names,
+    load_config,
+    merge_options,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,12 +88,9 @@ def method_config(suite: ConfigDict, name: str, seed: int) -> Config:
         Config: With all options of suite and method.
     """
     method = suite.methods[name]
-    cfg = Config.fromfile(ROOT / method.config)
+    cfg = load_config(ROOT / method.config)
     for options in (suite.get('options'), method.get('options')):
-        if options:
-            options = deepcopy(dict(options))
-            check_step_options(cfg.get('steps'), options)
-            cfg.merge_from_dict(options)
+        merge_options(cfg, deepcopy(dict(options or {})))
     if suite.get('frozen'):
         cfg = freeze_backbone(cfg, suite.frozen.folder, suite.get('num_tuning', 0))
     elif suite.get('num_tuning'):
@@ -100,9 +98,7 @@ def method_config(suite: ConfigDict, name: str, seed: int) -> Config:
     if method.get('hide_labels'):
         hide_labels(cfg, method.hide_labels)
     if method.get('until') is not None:
-        names = step_names(cfg)
-        for step in names[names.index(method.until) + 1 :]:
-            cfg.steps.pop(step)
+        end_after(cfg, method.until)
     if suite.get('amp'):
         enable_amp(cfg, train=True)
     cfg.randomness = dict(seed=seed)

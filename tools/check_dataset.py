@@ -7,12 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-
-from mlcl_plugin.command_line import number, one_line_errors, to_flags
+from mlcl_plugin.command_line import add_cfg_options, number, one_line_errors, to_flags
 from mlcl_plugin.data_check import DatasetReport, check_datasets
 from mlcl_plugin.data_check.pictures import save_pictures
-from mlcl_plugin.engine import check_step_options
+from mlcl_plugin.engine import load_config
 
 # The flags of the library's arguments.
 FLAGS = {'workers': '--workers'}
@@ -57,31 +55,8 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='images on the sample sheet of a split, taken at equal distances '
         '(default: 24)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override in the config, as xxx=yyy, also nested and in '
-        'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
-    )
+    add_cfg_options(parser)
     return parser.parse_args(args)
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """Read the config and merge the options of the command line."""
-    try:
-        cfg = Config.fromfile(args.config)
-    except (FileNotFoundError, ValueError):
-        raise
-    # A config is code, which may raise anything.
-    except Exception as error:
-        raise ValueError(
-            f'{args.config} cannot be read: {type(error).__name__}: {error}'
-        ) from error
-    if args.cfg_options is not None:
-        check_step_options(cfg.get('steps'), args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
-    return cfg
 
 
 def name_flags(report: DatasetReport) -> DatasetReport:
@@ -102,7 +77,7 @@ def main(args: list[str] | None = None) -> int:
     args = parse_args(args)
     out = args.out or Path('work_dirs/check_dataset') / Path(args.config).stem
     with one_line_errors('check_dataset', FLAGS):
-        cfg = load_config(args)
+        cfg = load_config(args.config, args.cfg_options)
         out.mkdir(parents=True, exist_ok=True)
         report = check_datasets(cfg, args.workers, not args.skip_images, progress=True)
     report = name_flags(report)

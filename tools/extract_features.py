@@ -3,16 +3,15 @@
 
 import argparse
 
-from mmengine.config import Config, DictAction
-
 from mlcl_plugin.apis import extract_features
 from mlcl_plugin.command_line import (
     TRUST_FLAGS,
+    add_cfg_options,
     add_trust_options,
     number,
     one_line_errors,
 )
-from mlcl_plugin.engine import allow_unsafe_checkpoints, keep_memory
+from mlcl_plugin.engine import allow_unsafe_checkpoints, keep_memory, load_step_config
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -37,12 +36,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         default=0,
         help='seed of the views (default: 0)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override in the config, as xxx=yyy',
-    )
+    add_cfg_options(parser)
     add_trust_options(parser, labels=False)
     return parser.parse_args(args)
 
@@ -52,9 +46,7 @@ def main(args: list[str] | None = None) -> None:
     keep_memory()
     allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
     with one_line_errors('extract_features', TRUST_FLAGS | {'num_views': '--views'}):
-        cfg = Config.fromfile(args.config)
-        if args.cfg_options is not None:
-            cfg.merge_from_dict(args.cfg_options)
+        cfg = load_step_config(args.config, args.cfg_options)
         extract_features(cfg, args.out, args.views, args.checkpoint, args.seed)
 
 

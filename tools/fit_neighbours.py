@@ -3,11 +3,14 @@
 
 import argparse
 
-from mmengine.config import Config, DictAction
-
 from mlcl_plugin.apis import fit_neighbours
-from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
-from mlcl_plugin.engine import keep_memory, step_config
+from mlcl_plugin.command_line import (
+    USER_ERRORS,
+    add_cfg_options,
+    number,
+    one_line_errors,
+)
+from mlcl_plugin.engine import keep_memory, load_step_config
 from mlcl_plugin.inference.fit_neighbours import find_neighbours
 
 KINDS = {'label': 'LabelNeighbours', 'image': 'ImageNeighbours'}
@@ -96,13 +99,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         '--step', help='the step whose model to take, in a config with steps'
     )
     parser.add_argument('--device', help='device (default: a GPU, if there is one)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override in the config, as xxx=yyy, also nested and in '
-        'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
-    )
+    add_cfg_options(parser)
     return parser.parse_args(args)
 
 
@@ -125,11 +122,7 @@ def main(args: list[str] | None = None) -> None:
     keep_memory()
     # torch raises RuntimeError for a device that does not exist.
     with one_line_errors('fit_neighbours', FLAGS, (*USER_ERRORS, RuntimeError)):
-        cfg = Config.fromfile(args.config)
-        if args.cfg_options is not None:
-            cfg.merge_from_dict(args.cfg_options)
-        if args.step is not None:
-            cfg = step_config(cfg, args.step)
+        cfg = load_step_config(args.config, args.cfg_options, args.step)
         if args.neighbours is None:
             neighbours = find_neighbours(cfg)
         else:

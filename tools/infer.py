@@ -10,18 +10,21 @@ from typing import TextIO
 
 # MMPretrain prints when it is imported, but stdout is for results only.
 with redirect_stdout(sys.stderr):
-    from mmengine.config import DictAction
-
     from mlcl_plugin.apis import MultiLabelInferencer
     from mlcl_plugin.command_line import (
         TRUST_FLAGS,
         USER_ERRORS,
+        add_cfg_options,
         add_trust_options,
         number,
         one_line_errors,
     )
     from mlcl_plugin.datasets.transforms.load_image import MAX_PIXELS
-    from mlcl_plugin.engine import allow_unsafe_checkpoints, keep_memory
+    from mlcl_plugin.engine import (
+        allow_unsafe_checkpoints,
+        keep_memory,
+        merge_options,
+    )
     from mlcl_plugin.inference import load_model_config
     from mlcl_plugin.inference.made_with import made_with
     from mlcl_plugin.inference.result_lines import ResultFile, Summary, write_results
@@ -142,13 +145,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='exit with 1 if any image cannot be read, not only if none can',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override in the config, as xxx=yyy, also nested and in '
-        'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
-    )
+    add_cfg_options(parser)
     add_trust_options(parser)
     # So that options may stand between the images and the config.
     args = parser.parse_intermixed_args(args)
@@ -163,8 +160,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
     if args.out is not None:
         file = ResultFile(args.out, args.overwrite, args.resume)
     cfg, _ = load_model_config(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options, used_steps=())
     classes = 'numbers' if args.number_classes else None
     if args.classes is not None:
         classes = read_names(args.classes)

@@ -5,11 +5,12 @@ import argparse
 import os
 
 import mmengine
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mlcl_plugin.command_line import (
     TRUST_FLAGS,
+    add_cfg_options,
     add_launcher,
     add_trust_options,
     one_line_errors,
@@ -20,13 +21,14 @@ from mlcl_plugin.engine import (
     check_checkpoint,
     enable_amp,
     keep_memory,
+    load_config,
+    merge_options,
     set_default_dataloader_cfg,
     setup_cpu_distributed,
 )
 from mlcl_plugin.engine.evaluator_config import add_metric, use_decisions
 from mlcl_plugin.engine.tool_config import build_runner, set_work_dir
 from mlcl_plugin.engine.tta import add_tta
-from mlcl_plugin.errors import FAULTS
 from mlcl_plugin.evaluation.score_dump import SUFFIXES
 
 
@@ -51,13 +53,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         'MultiLabelRecognitionMetric uses its temperatures and thresholds of each '
         'label instead of its own threshold. --out saves scores as they are',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override in the config, as xxx=yyy, also nested and in '
-        'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
-    )
+    add_cfg_options(parser)
     parser.add_argument(
         '--amp',
         action='store_true',
@@ -113,8 +109,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
             interval=args.interval,
         )
     # The rest changes what the options may set: model, evaluator, workers.
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options, used_steps=())
     if args.allow_other_labels:
         cfg.allow_other_labels = True
     if args.tta:
@@ -128,7 +123,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 
 
 def test(args: argparse.Namespace) -> None:
-    cfg = merge_args(Config.fromfile(args.config), args)
+    cfg = merge_args(load_config(args.config), args)
     setup_cpu_distributed(cfg)
     runner = build_runner(cfg)
     runner.register_hook(CheckpointCheckHook())
@@ -143,7 +138,7 @@ def main() -> None:
     args = parse_args()
     keep_memory()
     allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
-    with one_line_errors('test', TRUST_FLAGS, FAULTS):
+    with one_line_errors('test', TRUST_FLAGS):
         test(args)
 
 

@@ -4,10 +4,11 @@
 import argparse
 import os
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mlcl_plugin.command_line import (
     TRUST_FLAGS,
+    add_cfg_options,
     add_launcher,
     add_trust_options,
     one_line_errors,
@@ -15,16 +16,16 @@ from mlcl_plugin.command_line import (
 from mlcl_plugin.engine import (
     allow_unsafe_checkpoints,
     build_runner,
-    check_step_options,
     enable_amp,
     keep_memory,
+    load_config,
+    merge_options,
     set_default_dataloader_cfg,
     set_resume,
     set_work_dir,
     setup_cpu_distributed,
     skip_validation,
 )
-from mlcl_plugin.errors import FAULTS
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -60,13 +61,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='no persistent_workers in dataloaders',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override in the config, as xxx=yyy, also nested and in '
-        'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without spaces',
-    )
+    add_cfg_options(parser)
     add_trust_options(parser)
     add_launcher(parser)
     args = parser.parse_args(args)
@@ -85,9 +80,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.auto_scale_lr:
         cfg.auto_scale_lr.enable = True
     # The rest depends on what the options may set: weights to load, workers.
-    if args.cfg_options is not None:
-        check_step_options(cfg.get('steps'), args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options)
     if args.allow_other_labels:
         cfg.allow_other_labels = True
     set_resume(cfg, args.resume)
@@ -101,8 +94,8 @@ def main() -> None:
     args = parse_args()
     keep_memory()
     allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
-    with one_line_errors('train', TRUST_FLAGS, FAULTS):
-        cfg = merge_args(Config.fromfile(args.config), args)
+    with one_line_errors('train', TRUST_FLAGS):
+        cfg = merge_args(load_config(args.config), args)
         setup_cpu_distributed(cfg)
         build_runner(cfg).train()
 

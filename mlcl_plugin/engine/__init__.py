@@ -26,12 +26,22 @@ from .steps import (
     changes_everywhere,
     check_step_options,
     check_steps,
+    end_after,
     innermost_dataset,
+    step_changes,
     step_config,
     step_dir,
     step_names,
 )
-from .tool_config import build_runner, set_resume, set_work_dir, skip_validation
+from .tool_config import (
+    build_runner,
+    load_config,
+    load_step_config,
+    merge_options,
+    set_resume,
+    set_work_dir,
+    skip_validation,
+)
 from .unwrap import unwrap_model
 
 __all__ = [
@@ -56,6 +66,7 @@ __all__ = [
     'check_step_options',
     'check_steps',
     'enable_amp',
+    'end_after',
     'fill_neighbours',
     'find_start',
     'fit_checkpoint',
@@ -63,6 +74,9 @@ __all__ = [
     'innermost_dataset',
     'iterate_images',
     'keep_memory',
+    'load_config',
+    'load_step_config',
+    'merge_options',
     'run_has_begun',
     'save_filled',
     'set_default_dataloader_cfg',
@@ -70,6 +84,7 @@ __all__ = [
     'set_work_dir',
     'setup_cpu_distributed',
     'skip_validation',
+    'step_changes',
     'step_config',
     'step_dir',
     'step_names',

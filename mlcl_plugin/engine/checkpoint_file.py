@@ -1,23 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check the file of a checkpoint before it is read."""
 
-import os.path as osp
+import stat
+from os import PathLike
+from pathlib import Path
+from typing import TypeVar
 
-from ..errors import MissingCheckpointError
+from ..errors import CheckpointError, MissingCheckpointError
+
+PathT = TypeVar('PathT', bound=str | PathLike)
+
+_KINDS = {
+    stat.S_IFDIR: 'a folder',
+    stat.S_IFIFO: 'a pipe',
+    stat.S_IFCHR: 'a device',
+    stat.S_IFBLK: 'a device',
+    stat.S_IFSOCK: 'a socket',
+}
 
 
-def check_checkpoint(path: str) -> str:
-    """Check that a checkpoint exists.
+def check_checkpoint(path: PathT) -> PathT:
+    """Check that a checkpoint exists and is a file.
 
     Args:
-        path (str): A file. A URL is not checked.
+        path (str | PathLike): A file; ``~`` is the home folder. A URL is not checked.
 
     Returns:
-        str: The path.
+        str | PathLike: The path as it was given.
 
     Raises:
         MissingCheckpointError: If there is no such file.
+        CheckpointError: If it is something else, such as a folder, or its folder must
+            not be read.
     """
-    if '://' not in str(path) and not osp.isfile(path):
-        raise MissingCheckpointError(f'Checkpoint {path} does not exist.')
+    if '://' in str(path):
+        return path
+    try:
+        mode = Path(path).expanduser().stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingCheckpointError(f'Checkpoint {path} does not exist.') from error
+    except OSError as error:
+        raise CheckpointError(
+            f'{path} cannot be used as a checkpoint: {error.strerror}.'
+        ) from error
+    if not stat.S_ISREG(mode):
+        raise CheckpointError(
+            f'{path} cannot be used as a checkpoint: expected a file, got '
+            f'{_KINDS.get(stat.S_IFMT(mode), "something else")}.'
+        )
     return path

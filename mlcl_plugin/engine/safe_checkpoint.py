@@ -14,7 +14,6 @@ with ``weights_only=True``.
 import io
 import os
 import pickletools
-import stat
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -26,7 +25,8 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-from ..errors import CheckpointError, MissingCheckpointError
+from ..errors import CheckpointError
+from .checkpoint_file import check_checkpoint
 
 MAX_PICKLE_BYTES = 2**28
 """Size of the largest pickle that is read; weights are stored outside of it."""
@@ -155,20 +155,7 @@ def read_checkpoint(
             is not in :data:`ALLOWED`, declares more data than it holds, or holds no
             dict.
     """
-    path = Path(path).expanduser()
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingCheckpointError(f'Checkpoint {path} does not exist.') from error
-    except OSError as error:
-        raise CheckpointError(
-            f'{path} cannot be used as a checkpoint: {error.strerror}.'
-        ) from error
-    if not stat.S_ISREG(mode):
-        raise CheckpointError(
-            f'{path} cannot be used as a checkpoint: expected a file, got '
-            f'{_kind(mode)}.'
-        )
+    path = check_checkpoint(Path(path).expanduser())
     try:
         with path.open('rb') as file:
             if allow_unsafe:
@@ -211,17 +198,6 @@ _EXPECTED = (
     torch.serialization.pickle.UnpicklingError,
     zipfile.BadZipFile,
 )
-
-
-def _kind(mode: int) -> str:
-    kinds = {
-        stat.S_IFDIR: 'a folder',
-        stat.S_IFIFO: 'a pipe',
-        stat.S_IFCHR: 'a device',
-        stat.S_IFBLK: 'a device',
-        stat.S_IFSOCK: 'a socket',
-    }
-    return kinds.get(stat.S_IFMT(mode), 'something else')
 
 
 def _inspect(file: BinaryIO) -> list[bytes]:

@@ -9,7 +9,7 @@ other module knows how changes become the config of a step.
 import copy
 import logging
 import os.path as osp
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -45,6 +45,23 @@ def check_steps(cfg: Config) -> None:
 def step_names(cfg: Config) -> list[str]:
     """Names of the steps of a config in their order; none without steps."""
     return list(cfg.get('steps') or {})
+
+
+def step_changes(cfg: Config, name: str) -> ConfigDict:
+    """The changes of a step, not a copy."""
+    return cfg.steps[name]
+
+
+def end_after(cfg: Config, name: str) -> None:
+    """Remove the steps after a step.
+
+    Args:
+        cfg (Config): A config with steps, changed in place.
+        name (str): The last step to keep.
+    """
+    names = step_names(cfg)
+    for later in names[names.index(name) + 1 :]:
+        cfg.steps.pop(later)
 
 
 def step_dir(cfg: Config, name: str) -> str:
@@ -83,7 +100,7 @@ def step_config(cfg: Config, name: str) -> Config:
         raise ValueError(
             f"The config has no step '{name}', expected one of {step_names(cfg)}."
         )
-    changes = copy.deepcopy(cfg.steps[name])
+    changes = copy.deepcopy(step_changes(cfg, name))
     for field in START_FIELDS:
         changes.pop(field, None)
     merged = base_config(cfg)
@@ -125,18 +142,26 @@ def innermost_dataset(dataset: dict) -> dict:
     return dataset
 
 
-def check_step_options(steps: Mapping | None, options: Mapping[str, Any]) -> None:
+def check_step_options(
+    steps: Mapping | None,
+    options: Mapping[str, Any],
+    used: Collection[str] | None = None,
+) -> None:
     """Refuse options of steps that do not exist, and warn of options without effect.
 
     Args:
         steps (dict, optional): ``steps`` of the config, before the options are merged.
         options (dict): Values by dotted key, as ``Config.merge_from_dict`` takes them.
+        used (Collection[str], optional): The steps whose changes are used. Defaults to
+            all.
 
     Raises:
         ValueError: If ``steps.NAME...`` names no step of the config. Merged into the
             config, it would be trained as one more step.
     """
-    steps = steps or {}
+    if steps is None or options.get('steps', steps) is None:
+        steps = {}
+    used = [name for name in steps if used is None or name in used]
     for key in options:
         first, *rest = key.split('.')
         if first == 'steps':
@@ -145,15 +170,19 @@ def check_step_options(steps: Mapping | None, options: Mapping[str, Any]) -> Non
                     f"Option {key}: the config has no step '{rest[0]}', expected one "
                     f'of {list(steps)}.'
                 )
+            if rest and rest[0] not in used:
+                _warn(f'{key} has no effect here: step {rest[0]} is not used.')
             continue
-        for name, changes in steps.items():
+        for name in used:
             own = f'steps.{name}.{key}'
-            if own not in options and _is_set(changes, [first, *rest]):
-                print_log(
-                    f'{key} has no effect on {name}, which sets it itself. Use {own}.',
-                    'current',
-                    logging.WARNING,
+            if own not in options and _is_set(steps[name], [first, *rest]):
+                _warn(
+                    f'{key} has no effect on {name}, which sets it itself. Use {own}.'
                 )
+
+
+def _warn(message: str) -> None:
+    print_log(message, 'current', logging.WARNING)
 
 
 def _is_set(changes: Any, keys: list[str]) -> bool:

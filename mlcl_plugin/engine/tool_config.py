@@ -2,12 +2,105 @@
 """Settings of a run that the tools merge into its config, and its runner."""
 
 import os.path as osp
+from collections.abc import Collection, Mapping
+from os import PathLike
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .runner import CheckedRunner, StepwiseRunner, run_has_begun
+from .steps import check_step_options, step_config
+
+
+def load_config(
+    path: str | PathLike, options: Mapping[str, Any] | None = None
+) -> Config:
+    """Read a config for a training, with all its steps.
+
+    Args:
+        path (str | PathLike): The file.
+        options (dict, optional): Values by dotted key that replace those of the file.
+            Defaults to none.
+
+    Returns:
+        Config: The config.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read, or an option does not fit the config.
+    """
+    cfg = _read(path)
+    merge_options(cfg, options)
+    return cfg
+
+
+def load_step_config(
+    path: str | PathLike,
+    options: Mapping[str, Any] | None = None,
+    step: str | None = None,
+) -> Config:
+    """Read a config for a model that is not trained, with the changes of one step.
+
+    Args:
+        path (str | PathLike): The file.
+        options (dict, optional): Values by dotted key that replace those of the file.
+            Defaults to none.
+        step (str, optional): The step. Defaults to none: the config without the changes
+            of its steps.
+
+    Returns:
+        Config: The config. Steps in it have no effect.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read, an option does not fit the config, or
+            there is no such step.
+    """
+    cfg = _read(path)
+    merge_options(cfg, options, [] if step is None else [step])
+    return cfg if step is None else step_config(cfg, step)
+
+
+def _read(path: str | PathLike) -> Config:
+    try:
+        return Config.fromfile(path)
+    except (OSError, ValueError):
+        raise
+    # A config is code, which may raise anything.
+    except Exception as error:
+        raise ValueError(
+            f'{path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
+
+
+def merge_options(
+    cfg: Config,
+    options: Mapping[str, Any] | None,
+    used_steps: Collection[str] | None = None,
+) -> None:
+    """Merge options into a config, with the checks of :func:`check_step_options`.
+
+    Args:
+        cfg (Config): The config, changed in place.
+        options (dict, optional): Values by dotted key; None changes nothing.
+        used_steps (Collection[str], optional): The steps whose changes are used.
+            Defaults to all.
+
+    Raises:
+        ValueError: If an option names a step that does not exist, or its key leads
+            through a value that has no keys.
+    """
+    if not options:
+        return
+    check_step_options(cfg.get('steps'), options, used_steps)
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'The options {", ".join(options)} do not fit the config: {error.args[0]}'
+        ) from error
 
 
 def set_work_dir(cfg: Config, config_path: str, work_dir: str | None = None) -> None:

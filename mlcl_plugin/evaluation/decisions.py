@@ -31,7 +31,7 @@ class Decisions:
     """Which labels an image gets, given its scores.
 
     A label is predicted where its calibrated score is at least its threshold, see
-    :meth:`predict`. ``tools/analysis_tools/thresholds.py`` writes decisions to a file.
+    :meth:`predict`. :meth:`save` writes decisions to a file.
 
     Args:
         classes (Sequence[str]): L different names.
@@ -158,8 +158,7 @@ class Decisions:
             content = json.loads(get_text(path).removeprefix('\ufeff'))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(
-                f'There is no decision file {path}. '
-                'tools/analysis_tools/thresholds.py writes one.'
+                f'There is no decision file {path}. Decisions.save writes one.'
             ) from error
         except (ValueError, RecursionError) as error:
             raise ValueError(f'{path} is no decision file: {error}.') from error

@@ -117,8 +117,7 @@ class ScoreDump:
             raise ValueError(
                 'It holds no names of labels, like the files that MMPretrain writes. '
                 'Pass classes=FILE, a text file with one name per line, or write the '
-                "dump with mlcl_plugin's tools/test.py and a dataset with 'classes' in "
-                'its metainfo.'
+                "dump with DumpScores and a dataset with 'classes' in its metainfo."
             )
         scores, targets = read_samples(samples, len(classes))
         return cls(
@@ -161,7 +160,7 @@ class ScoreDump:
             content = get(path)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(
-                f'There is no score dump {path}. tools/test.py writes one.'
+                f'There is no score dump {path}. The metric DumpScores writes one.'
             ) from error
         try:
             if path.endswith('.pkl'):

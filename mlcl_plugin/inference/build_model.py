@@ -8,12 +8,12 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from ..engine import check_checkpoint, fit_checkpoint
+from ..engine import fit_checkpoint
 from .label_names import read_dataset_meta
 
 
 def load_weights(model: nn.Module, path: str, optional: Sequence[str] = ()) -> dict:
-    """Load a checkpoint under the same conditions as ``tools/test.py``.
+    """Load a checkpoint under the same conditions as a test of the runner.
 
     Weights that the model does not have, such as those of the projector of a
     contrastive loss, are left out.
@@ -32,7 +32,6 @@ def load_weights(model: nn.Module, path: str, optional: Sequence[str] = ()) -> d
         CheckpointError: If the file cannot be used as a checkpoint, or lacks weights of
             the model.
     """
-    check_checkpoint(path)
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     fit_checkpoint(model, checkpoint, path, optional)
     model.load_state_dict(checkpoint['state_dict'], strict=False)

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import ModelHub
 
-from ..engine import innermost_dataset
+from ..engine import innermost_dataset, load_config
 from .model_index import register_models
 
 
@@ -26,13 +26,13 @@ def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | Non
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If there is no such name.
+        ValueError: If there is no such name, or the file cannot be read.
     """
     if isinstance(model, Config):
         return copy.deepcopy(model), None
     path = Path(model)
     if path.is_file():
-        return Config.fromfile(path), None
+        return load_config(path), None
     if path.suffix in ('.py', '.json', '.yml', '.yaml'):
         raise FileNotFoundError(f'There is no config file {model}.')
     register_models()

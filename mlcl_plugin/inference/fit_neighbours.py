@@ -132,8 +132,8 @@ def fit_neighbours(
     """Fill the memories of a trained model, and write it with its config.
 
     The training images of the config pass the model by the test pipeline. The result is
-    an ordinary checkpoint, with a config beside it, for ``tools/test.py``,
-    ``tools/infer.py`` and :class:`MultiLabelInferencer`.
+    an ordinary checkpoint, with a config beside it, for tests and for
+    :class:`MultiLabelInferencer`.
 
     Logits of training images are too good to choose the weights of the blend: they
     would get too much. So weights are given, or chosen on images that were not trained

@@ -48,17 +48,17 @@ class MultiLabelInferencer(BaseInferencer):
         print(inferencer('photo.jpg')[0]['labels'])
         # [{'label': 'dog', 'score': 0.98, 'threshold': 0.5}, ...]
 
-    Images pass the config's own test pipeline, so that scores are those of
-    ``tools/test.py``. Only ``LabelsToTargets`` is left out, as there are no labels. As
-    in ``tools/test.py``, the model of a config with steps is that of the config without
-    their changes.
+    Images pass the config's own test pipeline, so that scores are those of a test by
+    the runner. Only ``LabelsToTargets`` is left out, as there are no labels. As in such
+    a test, the model of a config with steps is that of the config without their
+    changes.
 
     The scores of an image do not depend on the others in its batch. Images that the
     pipeline leaves in different sizes are never padded to a common one. With the same
     batch size the scores are equal to the bit. With another one the network may run
     other kernels, which round differently: scores of EfficientNet-Lite0 on a CPU in
     float32 differ by up to 2e-6, and in bfloat16 and float16 by the steps of these
-    types. By default the batch size is that of ``tools/test.py``.
+    types. By default the batch size is that of the config's test dataloader.
 
     Args:
         model (str | PathLike | Config | BaseModel): A config or the path to one, the
@@ -70,15 +70,15 @@ class MultiLabelInferencer(BaseInferencer):
         device (str | torch.device, optional): Where to run. None takes a GPU, if there
             is one, and leaves a model that is given where it is. Defaults to None.
         precision (str): ``'float32'``, or autocast to ``'bfloat16'`` or ``'float16'``;
-            ``'amp'`` is bfloat16 on CPUs and float16 elsewhere, as ``--amp`` of
-            ``tools/test.py``. Defaults to ``'float32'``.
+            ``'amp'`` is bfloat16 on CPUs and float16 elsewhere. Defaults to
+            ``'float32'``.
         thr (float | Sequence[float] | Mapping[str, float], optional): Score from which
             on a label is found: one number, L numbers, or one for each name. None takes
             what the model's head predicts by: its ``thr``, which is 0.5 unless the
             config says otherwise, or its ``topk``. Defaults to None.
         decisions (Decisions | str | PathLike, optional): Thresholds, perhaps with
-            temperatures, from ``tools/analysis_tools/thresholds.py``, instead of
-            ``thr``. With temperatures all scores are calibrated. Defaults to None.
+            temperatures, or their file, instead of ``thr``. With temperatures all
+            scores are calibrated. Defaults to None.
         top_k (int, optional): Find at most the k labels with the highest scores; with
             ``thr=0``, exactly these. Defaults to None.
         classes (Sequence[str] | str, optional): Names of the labels. None takes those

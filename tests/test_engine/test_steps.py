@@ -10,7 +10,9 @@ from mlcl_plugin.engine import (
     changes_everywhere,
     check_step_options,
     check_steps,
+    end_after,
     innermost_dataset,
+    step_changes,
     step_config,
     step_dir,
     step_names,
@@ -238,6 +240,35 @@ def test_without_effect(warnings, key, step):
     assert level == 30
     assert text.startswith(f'{key} has no effect on {step}')
     assert text.endswith(f'Use steps.{step}.{key}.')
+
+
+@pytest.mark.parametrize(
+    ('key', 'used', 'expected'),
+    [
+        # step1 sets it itself
+        ('train_cfg.max_epochs', ['step2'], None),
+        ('train_cfg.max_epochs', [], None),
+        ('train_cfg.max_epochs', ['step1'], 'has no effect on step1'),
+        ('steps.step1.train_cfg.max_epochs', ['step1'], None),
+        ('steps.step1.train_cfg.max_epochs', [], 'here: step step1 is not used'),
+    ],
+)
+def test_used_steps(warnings, key, used, expected):
+    check_step_options(STEPS, {key: 1}, used)
+    assert [expected in text for text, _ in warnings] == [True] * bool(expected)
+
+
+def test_steps_that_an_option_removes(warnings):
+    check_step_options(STEPS, {'train_cfg.max_epochs': 1, 'steps': None})
+    assert warnings == []
+
+
+def test_end_after():
+    cfg = Config(dict(steps=dict(a=dict(x=1), b={}, c={})))
+    end_after(cfg, 'b')
+    assert step_names(cfg) == ['a', 'b']
+    step_changes(cfg, 'a').x = 2
+    assert cfg.steps.a.x == 2
 
 
 @pytest.mark.parametrize('key', ['train_cfg.max_epochs', 'optim_wrapper.optimizer.lr'])

@@ -8,10 +8,75 @@ from mlcl_plugin.engine import (
     CheckedRunner,
     StepwiseRunner,
     build_runner,
+    load_config,
+    load_step_config,
+    merge_options,
     set_resume,
     set_work_dir,
     skip_validation,
 )
+
+CONFIG = """
+lr = 1
+optimizer = dict(lr=1)
+values = [1]
+steps = dict(step1=dict(), step2=dict(lr=2))
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / 'recipe.py'
+    path.write_text(CONFIG)
+    return path
+
+
+def test_load_config(path):
+    assert load_config(path, {'optimizer.lr': 3}).optimizer.lr == 3
+    assert load_config(path, {'steps.step2.lr': 3}).steps.step2.lr == 3
+
+
+def test_load_step_config(path):
+    assert [load_step_config(path, step=s).lr for s in (None, 'step1', 'step2')] == [
+        1,
+        1,
+        2,
+    ]
+    assert load_step_config(path, {'steps.step2.lr': 3}, 'step2').lr == 3
+    with pytest.raises(ValueError, match="no step 'step3'"):
+        load_step_config(path, {'lr': 3}, 'step3')
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('steps.step3.lr', "no step 'step3'"),
+        ('values.7', 'values.7 do not fit the config: Index 7 exceeds the length'),
+        ('lr.x', 'lr.x do not fit the config: .* is of type'),
+        ('values.x', 'values.x do not fit the config'),
+    ],
+)
+def test_options_that_do_not_fit(path, option, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(path, {option: 1})
+
+
+def test_no_options():
+    cfg = Config(dict(a=1))
+    merge_options(cfg, None)
+    merge_options(cfg, {})
+    assert cfg.to_dict() == dict(a=1)
+
+
+def test_configs_that_cannot_be_read(path):
+    with pytest.raises(FileNotFoundError, match='gone.py'):
+        load_config(path.with_name('gone.py'))
+    path.write_text('a = b')
+    with pytest.raises(ValueError, match='recipe.py cannot be read: NameError: .*b'):
+        load_config(path)
+    path.write_text('a = (')
+    with pytest.raises(ValueError, match='recipe.py cannot be read: SyntaxError'):
+        load_step_config(path)
 
 
 @pytest.mark.parametrize(

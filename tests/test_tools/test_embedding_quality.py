@@ -58,7 +58,7 @@ def call(write_config, tmp_path):
             for parameter in model.parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
         torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
-        out = tmp_path / 'new folder' / 'figures.json'
+        out = tmp_path / 'new folder' / 'values.json'
         args = [config, tmp_path / 'model.pth', '--out', out, *options]
         tool.main(list(map(str, args)))
         return model.eval(), json.loads(out.read_text())
@@ -87,7 +87,7 @@ def images_and_targets(root, split='val'):
     return (images - 127.5) / 64, torch.tensor(targets)
 
 
-def expected_figures(values, targets):
+def expected_values(values, targets):
     """From embeddings (N, L, D): what needs no classifier."""
     values = F.normalize(values, dim=-1)
     images, labels = torch.ones_like(targets).nonzero().T
@@ -106,16 +106,16 @@ def expected_figures(values, targets):
     }
 
 
-def assert_figures(content, values, targets):
-    for key, value in expected_figures(values, targets).items():
-        assert content['figures'][key] == pytest.approx(value, abs=2e-3), key
+def assert_values(content, values, targets):
+    for key, value in expected_values(values, targets).items():
+        assert content['values'][key] == pytest.approx(value, abs=2e-3), key
 
 
 @torch.no_grad()
 def test_label_wise_embeddings(call, tiny_coco, capsys):
     model, content = call('--shots', '1', '2')
     images, targets = images_and_targets(tiny_coco)
-    assert_figures(content, model.extract_feat(images)[0], targets)
+    assert_values(content, model.extract_feat(images)[0], targets)
     assert (content['num_images'], content['num_labels']) == (7, 3)
     assert (content['dimensions'], content['projected']) == (16, False)
     assert list(content['classwise']) == ['cat', 'dog', 'owl']
@@ -123,13 +123,13 @@ def test_label_wise_embeddings(call, tiny_coco, capsys):
     # the mean of the labels that have a figure, and nothing that JSON does not know
     keys = ['within/P@1', 'within/mAP@R', 'linear_probe/mAP', '1-shot/mAP']
     for key in [*keys, '2-shot/mAP']:
-        values = [figures[key] for figures in content['classwise'].values()]
+        values = [of_label[key] for of_label in content['classwise'].values()]
         values = [value for value in values if value is not None]
         mean = np.mean(values) if values else None
-        assert content['figures'][key] == pytest.approx(mean, abs=1e-3)
+        assert content['values'][key] == pytest.approx(mean, abs=1e-3)
     printed = capsys.readouterr().out
     assert '7 test images, 3 labels, 16 dimensions\n' in printed
-    for key, value in content['figures'].items():
+    for key, value in content['values'].items():
         text = 'nan' if value is None else f'{value:.3f}'
         assert any(line.split() == [key, text] for line in printed.splitlines()), key
 
@@ -139,7 +139,7 @@ def test_projected(call, tiny_coco, capsys):
     model, content = call('--projected', changes=CONTRAST)
     images, targets = images_and_targets(tiny_coco)
     values = model.head.projector(model.extract_feat(images)[0])
-    assert_figures(content, values, targets)
+    assert_values(content, values, targets)
     assert (content['dimensions'], content['projected']) == (5, True)
     assert '5 dimensions, projected' in capsys.readouterr().out
 
@@ -155,7 +155,7 @@ def test_groups(call, tiny_coco, projected):
     values = groups[:, [0, 0, 1]]
     if projected:
         values = model.head.projector(values * model.head.label_scale.weight)
-    assert_figures(content, values, targets)
+    assert_values(content, values, targets)
 
 
 @torch.no_grad()
@@ -165,7 +165,7 @@ def test_one_feature_an_image(call, tiny_coco):
     images, targets = images_and_targets(tiny_coco)
     features = model.extract_feat(images)[0]
     assert features.shape == (7, 16)
-    assert_figures(content, features[:, None].expand(-1, 3, -1), targets)
+    assert_values(content, features[:, None].expand(-1, 3, -1), targets)
 
 
 @torch.no_grad()
@@ -180,7 +180,7 @@ def test_projected_feature_of_an_image(call, tiny_coco):
     images, targets = images_and_targets(tiny_coco)
     features = model.head.projector(model.extract_feat(images)[0])
     assert features.shape == (7, 5)
-    assert_figures(content, features[:, None].expand(-1, 3, -1), targets)
+    assert_values(content, features[:, None].expand(-1, 3, -1), targets)
 
 
 @torch.no_grad()
@@ -189,7 +189,7 @@ def test_feature_map(call, tiny_coco):
     model, content = call(changes={**GAP, 'model.neck': None})
     images, targets = images_and_targets(tiny_coco)
     features = model.extract_feat(images)[0].mean(dim=(2, 3))
-    assert_figures(content, features[:, None].expand(-1, 3, -1), targets)
+    assert_values(content, features[:, None].expand(-1, 3, -1), targets)
 
 
 @torch.no_grad()
@@ -203,7 +203,7 @@ def test_split_number_and_options(call, tiny_coco):
     images, targets = images_and_targets(tiny_coco, 'train')
     chosen = [0, 2, 4]
     assert content['num_images'] == 3
-    assert_figures(content, model.extract_feat(images[chosen])[0], targets[chosen])
+    assert_values(content, model.extract_feat(images[chosen])[0], targets[chosen])
 
 
 @torch.no_grad()
@@ -218,7 +218,7 @@ def test_wrapped_training_set(call, tiny_coco):
         [hidden.get_data_info(i)['gt_score'].tolist() for i in range(len(hidden))]
     )
     assert (targets == -1).any()
-    assert_figures(content, model.extract_feat(images)[0], targets)
+    assert_values(content, model.extract_feat(images)[0], targets)
 
 
 def dataset(root):
@@ -232,7 +232,7 @@ def dataset(root):
 
 
 def test_seed(call):
-    contents = [call('--seed', seed)[1]['figures'] for seed in (0, 0, 3)]
+    contents = [call('--seed', seed)[1]['values'] for seed in (0, 0, 3)]
     assert contents[0] == contents[1] != contents[2]
     for key in ('within/mAP@R', 'uniformity'):
         assert contents[0][key] == contents[2][key]

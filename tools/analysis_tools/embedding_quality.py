@@ -2,27 +2,18 @@
 """Measure the embeddings that a model gives to labels, without its classifier."""
 
 import argparse
-import json
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
-
-from mlcl_plugin.apis import (
-    build_loader,
-    build_model,
-    embed,
-    measure_embeddings,
-)
 from mlcl_plugin.command_line import (
     TRUST_FLAGS,
     USER_ERRORS,
+    add_cfg_options,
     add_trust_options,
     number,
     one_line_errors,
 )
-from mlcl_plugin.engine import allow_unsafe_checkpoints, step_config
-from mlcl_plugin.inference.embedding_measures import format_values, values_for_json
+from mlcl_plugin.engine import allow_unsafe_checkpoints, load_step_config
+from mlcl_plugin.inference.embedding_report import measure_checkpoint
 
 FLAGS = TRUST_FLAGS | {'projected': '--projected', 'step': '--step'}
 
@@ -80,58 +71,30 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='seed of the split and draws (default: 0)',
     )
     parser.add_argument('--device', default='cpu', help='device (default: cpu)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override in the config, as xxx=yyy, also nested and in '
-        'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
-    )
+    add_cfg_options(parser)
     add_trust_options(parser)
     return parser.parse_args(args)
 
 
 def measure(args: argparse.Namespace) -> None:
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.step is not None:
-        cfg = step_config(cfg, args.step)
-    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
-
-    model = build_model(cfg, args.checkpoint, args.device)
-    loader, metainfo = build_loader(cfg, args.split, args.num_images)
-    embeddings = embed(model, loader, args.projected, args.allow_other_labels)
-    overall, classwise = measure_embeddings(
-        embeddings, args.shots, args.repeats, args.seed
+    """Print the measures, and write them to --out."""
+    cfg = load_step_config(args.config, args.cfg_options, args.step)
+    report = measure_checkpoint(
+        cfg,
+        args.checkpoint,
+        args.split,
+        args.num_images,
+        projected=args.projected,
+        shots=args.shots,
+        repeats=args.repeats,
+        seed=args.seed,
+        device=args.device,
+        allow_other_labels=args.allow_other_labels,
     )
-
-    num_images, num_labels = embeddings.targets.shape
-    print(
-        f'{num_images} {args.split} images, {num_labels} labels, '
-        f'{embeddings.values.size(2)} dimensions'
-        + (', projected' if args.projected else '')
-    )
-    print(format_values(overall))
+    print(report.to_text())
     if args.out is not None:
-        names = metainfo.get('classes') or [str(i) for i in range(num_labels)]
-        content = dict(
-            config=args.config,
-            checkpoint=args.checkpoint,
-            split=args.split,
-            num_images=num_images,
-            num_labels=num_labels,
-            dimensions=embeddings.values.size(2),
-            projected=args.projected,
-            seed=args.seed,
-            repeats=args.repeats,
-            figures=values_for_json(overall),
-            classwise={
-                name: values_for_json(values) for name, values in zip(names, classwise)
-            },
-        )
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(content, indent=2) + '\n')
+        args.out.write_text(report.to_json(config=args.config) + '\n')
 
 
 def main(args: list[str] | None = None) -> None:

@@ -8,14 +8,15 @@ step 2 from::
         --tag ema_epoch_15 --ann-file data/coco/annotations/instances_val2014.json
     python tools/test.py configs/mlcl_r101_coco.py mulcon.pth
 
-``mlcl_plugin/engine/released_weights.py`` describes the released files.
+``mlcl_plugin/converters/mulcon_weights.py`` describes the released files.
 
 The files number the labels but do not name them. The labels of the checkpoint must have
 the order of the dataset that it is used with. ``CocoMultiLabel`` orders them by their
 category id; ``--ann-file``, a COCO annotation file, gives that order.
 
-The order in the files is **assumed** to be alphabetical, see
-``mlcl_plugin/engine/released_label_order.py``. An mAP near chance means that it is not.
+The order in the files is **assumed** to be alphabetical
+(``mlcl_plugin/converters/mulcon_label_order.py``). An mAP near chance means that it is
+not.
 It can be given as ``--categories``, a JSON file ``{name: index}`` such as the
 ``category.json`` of the lists that the weights were trained with.
 """
@@ -28,7 +29,7 @@ from pathlib import Path
 import torch
 
 from mlcl_plugin.command_line import one_line_errors
-from mlcl_plugin.engine.released_weights import convert
+from mlcl_plugin.converters.mulcon_weights import convert
 
 
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:

@@ -4,18 +4,18 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from mlcl_plugin.apis import build_model
 from mlcl_plugin.command_line import (
     TRUST_FLAGS,
     USER_ERRORS,
+    add_cfg_options,
     add_trust_options,
     number,
     one_line_errors,
 )
-from mlcl_plugin.engine import allow_unsafe_checkpoints
+from mlcl_plugin.engine import allow_unsafe_checkpoints, load_step_config
 from mlcl_plugin.inference.attention_sheet import attend
 from mlcl_plugin.visualization import prediction_sheet
 
@@ -55,21 +55,13 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         help='the greatest number of labels shown for an image (default: 6)',
     )
     parser.add_argument('--device', default='cpu', help='device (default: cpu)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override in the config, as xxx=yyy, also nested and in '
-        'lists: key="[a,b]" or key="[(a,b),(c,d)]", quoted and without blanks',
-    )
+    add_cfg_options(parser)
     add_trust_options(parser)
     return parser.parse_args(args)
 
 
 def draw(args: argparse.Namespace) -> None:
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = load_step_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
 
     model = build_model(cfg, args.checkpoint, args.device)

@@ -20,7 +20,7 @@ def _open(path: str) -> np.ndarray:
 class LoadFeatureMap(BaseTransform):
     """Read features of one or several views of an image from a file of arrays.
 
-    The file is made by ``tools/extract_features.py``: an array ``(N, V, ...)`` with
+    ``mlcl_plugin.apis.extract_features`` makes the file: an array ``(N, V, ...)`` with
     the features of V views of each of N images, in float16 or float32. The views are
     drawn at random without repeats, or are the first ones.
 
@@ -52,7 +52,7 @@ class LoadFeatureMap(BaseTransform):
         if not osp.isfile(path):
             raise FileNotFoundError(
                 f"There is no file of features '{path}'. Make it with "
-                'tools/extract_features.py.'
+                'mlcl_plugin.apis.extract_features.'
             )
         if num_views is not None and num_views < 1:
             raise ValueError(f'num_views must be positive, got {num_views}.')
@@ -81,7 +81,7 @@ class LoadFeatureMap(BaseTransform):
             raise ValueError(
                 f"'feature_index' is {index}, expected a place from 0 to "
                 f'{len(features) - 1} in {self.path}. Use the annotation file that '
-                'tools/extract_features.py wrote beside it.'
+                'extract_features wrote beside it.'
             )
         number = self.num_views or 1
         views = np.arange(number)

@@ -21,9 +21,9 @@ class FillNeighboursHook(Hook):
 
     It embeds the training images by the test pipeline, with the averaged weights if an
     ``EMAHook`` keeps any, fills the memories and writes a checkpoint with them into the
-    folder of the run (or of the step). ``tools/test.py`` and ``tools/infer.py`` take it
-    with the config of the run. ``tools/fit_neighbours.py`` does the same for a model
-    that is already trained.
+    folder of the run (or of the step). It fits the config
+    of the run. ``mlcl_plugin.apis.fit_neighbours`` does the same for a model that is
+    already trained.
 
     Training itself starts with empty memories, also if the weights to start from have
     them: embeddings change.

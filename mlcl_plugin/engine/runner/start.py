@@ -16,7 +16,7 @@ from ..pointers import (
     has_pointer,
     read_pointer,
 )
-from ..steps import step_dir, step_names
+from ..steps import step_changes, step_dir, step_names
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def weights_for_step(cfg: Config, name: str) -> str | None:
         return None
     previous = step_names(cfg)[position - 1]
     folder = step_dir(cfg, previous)
-    chosen = cfg.steps[name].get('init_from')
+    chosen = step_changes(cfg, name).get('init_from')
     if chosen is not None:
         return check_checkpoint(osp.join(folder, chosen))
     latest = read_pointer(folder, LAST)

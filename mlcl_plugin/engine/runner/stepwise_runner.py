@@ -24,7 +24,14 @@ from ..pointers import (
     remove_pointers,
     write_pointer,
 )
-from ..steps import base_config, check_steps, step_config, step_dir, step_names
+from ..steps import (
+    base_config,
+    check_steps,
+    step_changes,
+    step_config,
+    step_dir,
+    step_names,
+)
 from ..unwrap import unwrap_model
 from ..work_folder import hold_folder
 from .checked_runner import CheckedRunner
@@ -200,7 +207,7 @@ class StepwiseRunner:
         if not cfg.resume:
             runner.register_hook(StartHook(start.weights))
             if start.step != names[0]:
-                fresh_parts = self.steps[start.step].get('fresh_parts', ())
+                fresh_parts = step_changes(self.cfg, start.step).get('fresh_parts', ())
                 runner.register_hook(
                     CheckpointCheckHook(fresh_parts, training_parts=True)
                 )

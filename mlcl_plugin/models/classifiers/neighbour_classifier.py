@@ -36,8 +36,8 @@ class NeighbourClassifier(ImageClassifier):
     test-time augmentation work as with any classifier.
 
     Backbone, neck and head are trained as in ``ImageClassifier``. The memories are
-    filled after training, by ``tools/fit_neighbours.py`` or
-    :class:`FillNeighboursHook`, and are part of the checkpoint. As long as they are
+    filled after training, by ``mlcl_plugin.apis.fit_neighbours``
+    or :class:`FillNeighboursHook`, and are part of the checkpoint. As long as they are
     empty, scores are those of the head.
 
     Args:
@@ -160,7 +160,7 @@ class NeighbourClassifier(ImageClassifier):
                 print_log(
                     'The memory of neighbours is empty: scores are those of the '
                     'head alone. Fill it with FillNeighboursHook or '
-                    'tools/fit_neighbours.py.',
+                    'mlcl_plugin.apis.fit_neighbours.',
                     'current',
                     logging.WARNING,
                 )

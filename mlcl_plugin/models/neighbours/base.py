@@ -391,7 +391,7 @@ class Neighbours(BaseModule):
         if not self.is_filled:
             raise ValueError(
                 f'The memory of {type(self).__name__} is empty. Fill it with '
-                'tools/fit_neighbours.py.'
+                'mlcl_plugin.apis.fit_neighbours.'
             )
         groups, width = len(self.keys), self.keys.shape[2]
         if self.kind == 'image':

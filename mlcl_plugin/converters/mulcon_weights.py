@@ -20,12 +20,11 @@ import torch
 from mmpretrain.models import ResNet
 from torch import Tensor, nn
 
-from mlcl_plugin.models import LabelAttentionNeck
-from mlcl_plugin.models.utils import ContrastiveProjector
-
+from ..engine.safe_checkpoint import read_checkpoint
 from ..errors import CheckpointError
-from .released_label_order import read_order
-from .safe_checkpoint import read_checkpoint
+from ..models import LabelAttentionNeck
+from ..models.utils import ContrastiveProjector
+from .mulcon_label_order import read_order
 
 ATTENTION = {
     'query_proj': 'fc_q',
