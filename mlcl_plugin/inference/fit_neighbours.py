@@ -13,6 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmpretrain.registry import MODELS
+from torch import nn
 
 from ..engine import (
     base_config,
@@ -24,7 +25,7 @@ from ..engine import (
     save_filled,
 )
 from ..evaluation.blend_weights import choose_weights
-from ..models import LabelWiseClsHead, NeighbourClassifier
+from ..models import LabelWiseClsHead, NeighbourClassifier, NeighbourVoteLoss
 from ..models.utils import collect_targets
 from .build_model import load_weights
 from .config import config_scope
@@ -56,7 +57,8 @@ def find_neighbours(cfg: Config) -> list[dict]:
     Returns:
         list[dict]: Copies of the configs that the model has; without any, one
         :class:`LabelNeighbours` for a head with embeddings of labels, else one
-        :class:`ImageNeighbours`.
+        :class:`ImageNeighbours`. For a head that is trained by
+        :class:`NeighbourVoteLoss`, with its temperature and what it compares.
 
     Raises:
         ValueError: If the model has no head.
@@ -71,8 +73,20 @@ def find_neighbours(cfg: Config) -> list[dict]:
         )
     with config_scope(cfg):
         head = MODELS.get(model['head']['type'])
-    label_wise = isinstance(head, type) and issubclass(head, LabelWiseClsHead)
-    return [dict(type='LabelNeighbours' if label_wise else 'ImageNeighbours')]
+        if not isinstance(head, type) or not issubclass(head, LabelWiseClsHead):
+            return [dict(type='ImageNeighbours')]
+        contrast = model['head'].get('loss_contrastive')
+        if contrast is not None and not isinstance(contrast, nn.Module):
+            contrast = MODELS.build(contrast)
+    if isinstance(contrast, NeighbourVoteLoss):
+        return [
+            dict(
+                type='LabelNeighbours',
+                source='projections',
+                temperature=contrast.temperature,
+            )
+        ]
+    return [dict(type='LabelNeighbours')]
 
 
 def neighbour_config(

@@ -11,7 +11,8 @@ from torch import nn
 
 from ..losses.base import ContrastiveLoss
 from ..losses.contrast_inputs import ContrastInputs, Projections
-from ..utils import ContrastiveProjector, build_loss, check_share
+from ..utils import ContrastiveProjector, UnitVectors, build_loss, check_share
+from ..utils.targets import collect_image_numbers
 from ..utils.training_only import TrainingOnlyParts
 from .partial_label_head import PartialLabelHead
 
@@ -43,7 +44,7 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
     min_contrast_size: int = 0
     """Number of embeddings up to which absent labels fill the denominators."""
 
-    projector: ContrastiveProjector | None
+    projector: ContrastiveProjector | UnitVectors | None
     contrastive_module: ContrastiveLoss | None
 
     def __init__(self, *args, dropout: float = 0.0, **kwargs):
@@ -55,7 +56,7 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
         self,
         loss_contrastive: dict | nn.Module | None,
         in_channels: int,
-        projector: dict,
+        projector: dict | None,
     ) -> None:
         """Build the contrastive loss and its projector.
 
@@ -63,7 +64,9 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
             loss_contrastive (dict | nn.Module, optional): The loss, or its config.
                 With None there is neither loss nor projector.
             in_channels (int): Width of what is projected.
-            projector (dict): Other arguments of :class:`ContrastiveProjector`.
+            projector (dict, optional): Other arguments of
+                :class:`ContrastiveProjector`. With None embeddings themselves, at unit
+                length, enter the loss.
 
         Raises:
             ValueError: If the loss is none that the head takes.
@@ -88,7 +91,10 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
                 f'{self.accepts.__name__}, or LabelWiseClsHead, which takes all kinds.'
             )
         self.contrastive_module = loss
-        self.projector = ContrastiveProjector(in_channels, **projector)
+        if projector is None:
+            self.projector = UnitVectors()
+        else:
+            self.projector = ContrastiveProjector(in_channels, **projector)
 
     @property
     def takes_keys(self) -> bool:
@@ -196,7 +202,13 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
         targets = self.collect_targets(data_samples, logits)
         return dict(
             loss_cls=self.classification_loss(logits, targets, **kwargs),
-            **self.contrast_losses(embeddings, logits, targets, keys),
+            **self.contrast_losses(
+                embeddings,
+                logits,
+                targets,
+                keys,
+                collect_image_numbers(data_samples, logits.device),
+            ),
         )
 
     def contrast_losses(
@@ -205,6 +217,7 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
         logits: torch.Tensor,
         targets: torch.Tensor,
         keys: Projections | None = None,
+        images: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Compute the losses of contrast.
 
@@ -213,6 +226,8 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
             logits (Tensor): ``(B, L)``.
             targets (Tensor): ``(B, L)``.
             keys (Projections, optional): Of a momentum encoder. Defaults to None.
+            images (Tensor, optional): ``(B,)`` the number of the image that each row
+                shows; views of an image share it. Defaults to None.
 
         Returns:
             dict[str, Tensor]: ``loss_contrastive``; nothing without contrast.
@@ -220,6 +235,11 @@ class ContrastiveHead(TrainingOnlyParts, PartialLabelHead):
         if self.contrastive_module is None:
             return {}
         inputs = ContrastInputs(
-            targets, logits, self.projections(embeddings), keys, self.min_contrast_size
+            targets,
+            logits,
+            self.projections(embeddings),
+            keys,
+            self.min_contrast_size,
+            images,
         )
         return dict(loss_contrastive=self.contrastive_module.contrast(inputs))

@@ -40,9 +40,9 @@ class ImageLevelClsHead(ContrastiveHead):
         loss_contrastive (dict | nn.Module, optional): The contrastive loss, or its
             config: :class:`ImageLevelContrastiveLoss`. None trains with the
             classification loss only and has no projector. Defaults to None.
-        projector (dict): Arguments of the projector: ``hidden_channels`` (None:
-            ``in_channels``) and ``out_channels``. Defaults to
-            ``dict(out_channels=128)``.
+        projector (dict, optional): Arguments of the projector: ``hidden_channels``
+            (None: ``in_channels``) and ``out_channels``. None contrasts the features
+            themselves. Defaults to ``dict(out_channels=128)``.
         thr (float, optional): Score from which on a label is predicted.
         topk (int, optional): Predict the k labels with the highest scores.
             ``thr`` has priority over it; without both, ``thr`` is 0.5.
@@ -65,7 +65,7 @@ class ImageLevelClsHead(ContrastiveHead):
         loss: dict | nn.Module = dict(type='BinaryCrossEntropyLoss'),  # noqa: B006
         loss_reduction: str = 'mean',
         loss_contrastive: dict | nn.Module | None = None,
-        projector: dict = dict(out_channels=128),  # noqa: B006
+        projector: dict | None = dict(out_channels=128),  # noqa: B006
         thr: float | None = None,
         topk: int | None = None,
         dropout: float = 0.0,

@@ -18,8 +18,9 @@ class LabelWiseClsHead(ContrastiveHead):
     Logits are :math:`s_{bl} = w_l \cdot g_{bl} + b_l`. With a contrastive loss, the
     embeddings that it consumes pass through a shared projector into it; every view in
     the batch takes part. :class:`LabelWiseContrastiveLoss` consumes the embeddings of
-    present labels, :class:`WithinLabelContrastiveLoss` those of known labels, and
-    :class:`ImageLevelContrastiveLoss` the mean of all label embeddings of each image.
+    present labels, :class:`WithinLabelContrastiveLoss` and :class:`NeighbourVoteLoss`
+    those of known labels, and :class:`ImageLevelContrastiveLoss` the mean of all label
+    embeddings of each image.
 
     Unknown labels (-1) take part in no loss: they get no gradient, do not count
     in the mean, and are neither anchors nor in any denominator.
@@ -53,9 +54,9 @@ class LabelWiseClsHead(ContrastiveHead):
         loss_contrastive (dict | nn.Module, optional): The contrastive loss, or its
             config: any :class:`ContrastiveLoss`. None trains with the classification
             loss only and has no projector. Defaults to None.
-        projector (dict): Arguments of the projector: ``hidden_channels`` (None:
-            ``in_channels``) and ``out_channels``. Defaults to MulCon's
-            ``dict(out_channels=128)``.
+        projector (dict, optional): Arguments of the projector: ``hidden_channels``
+            (None: ``in_channels``) and ``out_channels``. None contrasts the embeddings
+            themselves. Defaults to MulCon's ``dict(out_channels=128)``.
         min_contrast_size (int): If fewer labels are present in the batch, the
             embeddings of the absent labels with the largest logits (hardest
             negatives) fill the denominators of the contrastive loss up to this number.
@@ -86,7 +87,7 @@ class LabelWiseClsHead(ContrastiveHead):
         loss: dict = dict(type='BinaryCrossEntropyLoss'),  # noqa: B006
         loss_reduction: str = 'mean',
         loss_contrastive: dict | nn.Module | None = None,
-        projector: dict = dict(out_channels=128),  # noqa: B006
+        projector: dict | None = dict(out_channels=128),  # noqa: B006
         min_contrast_size: int = 0,
         thr: float | None = None,
         topk: int | None = None,

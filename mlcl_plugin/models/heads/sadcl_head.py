@@ -68,9 +68,9 @@ class SADCLHead(LabelWiseClsHead):
             within each process.
         loss_prototype (dict): Config of the contrast with prototypes. Defaults to
             :class:`PrototypeContrastiveLoss` at temperature 0.07 with the weight 0.05.
-        projector (dict): Arguments of the projector: ``hidden_channels`` (None:
-            ``in_channels``) and ``out_channels``. Defaults to
-            ``dict(out_channels=1024)``.
+        projector (dict, optional): Arguments of the projector: ``hidden_channels``
+            (None: ``in_channels``) and ``out_channels``. None contrasts the embeddings
+            themselves. Defaults to ``dict(out_channels=1024)``.
         num_slots (int): Slots of the memory: the images that a process has in a batch,
             all views counted. Defaults to 32.
         memory_thr (float): Score above which an embedding is remembered.
@@ -113,7 +113,7 @@ class SADCLHead(LabelWiseClsHead):
         loss_prototype: dict = dict(  # noqa: B006
             type='PrototypeContrastiveLoss', temperature=0.07, loss_weight=0.05
         ),
-        projector: dict = dict(out_channels=1024),  # noqa: B006
+        projector: dict | None = dict(out_channels=1024),  # noqa: B006
         num_slots: int = 32,
         memory_thr: float = 0.8,
         thr: float | None = None,
@@ -191,6 +191,7 @@ class SADCLHead(LabelWiseClsHead):
         logits: torch.Tensor,
         targets: torch.Tensor,
         keys: Projections | None = None,
+        images: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Compute the losses of contrast and, in training, remember the batch.
 
@@ -199,6 +200,7 @@ class SADCLHead(LabelWiseClsHead):
             logits (Tensor): ``(B, L)``.
             targets (Tensor): ``(B, L)``.
             keys (None): The head has no use for them.
+            images (None): Neither for these.
 
         Returns:
             dict[str, Tensor]: ``loss_contrastive`` and ``loss_prototype``, already

@@ -22,6 +22,7 @@ from .kernel_reconstruction_loss import (
     KernelReconstructionLoss,
     kernel_reconstruction_loss,
 )
+from .known_label_memory import KnownLabelMemory
 from .label_embedding_contrastive_loss import (
     LabelEmbeddingContrastiveLoss,
     label_embedding_contrastive_loss,
@@ -30,6 +31,7 @@ from .label_wise_contrastive_loss import (
     LabelWiseContrastiveLoss,
     label_wise_contrastive_loss,
 )
+from .neighbour_vote_loss import NeighbourVoteLoss, neighbour_vote_loss
 from .pairwise_logsumexp import pairwise_logsumexp
 from .prototype_contrastive_loss import (
     PrototypeContrastiveLoss,
@@ -52,9 +54,11 @@ __all__ = [
     'KernelContrastiveLoss',
     'KernelReconstructionLoss',
     'KnownLabelContrast',
+    'KnownLabelMemory',
     'LabelEmbeddingContrastiveLoss',
     'LabelWiseContrastiveLoss',
     'Memory',
+    'NeighbourVoteLoss',
     'PresentLabelContrast',
     'Projections',
     'PrototypeContrastiveLoss',
@@ -68,6 +72,7 @@ __all__ = [
     'kernel_reconstruction_loss',
     'label_embedding_contrastive_loss',
     'label_wise_contrastive_loss',
+    'neighbour_vote_loss',
     'pairwise_logsumexp',
     'prototype_contrastive_loss',
     'within_label_contrastive_loss',

@@ -9,7 +9,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
-from ...targets import is_known, is_present
+from ...targets import is_absent, is_present
 from .contrast_inputs import ContrastInputs
 
 
@@ -229,23 +229,28 @@ class KnownLabelContrast(ContrastiveLoss):
     embeddings. ``keys``, ``(N, P)`` unit vectors of the same labels from a momentum
     encoder, come too if the loss has a memory and the model is a
     :class:`MomentumClassifier`. There are no ``negatives``, since absent labels are
-    among the known ones.
+    among the known ones. Soft targets, as Mixup makes, are neither present nor absent:
+    such entries are not selected.
     """
 
     consumes = 'the embeddings of known labels'
     compute_arguments = 'embeddings, labels, present'
     passes_negatives = False
 
+    takes_images = False
+    """Whether :meth:`compute` takes ``images``, ``(N,)`` int64: the number of the image
+    of each embedding, which views of an image share."""
+
     def select(self, targets: Tensor) -> Tensor:
         """Choose the embeddings to contrast: by default those of all known labels.
 
         Args:
-            targets (Tensor): ``(B, L)`` in {1, 0, -1}.
+            targets (Tensor): ``(B, L)`` in {1, 0, -1}, or soft.
 
         Returns:
             Tensor: ``(B, L)`` bool.
         """
-        return is_known(targets)
+        return is_present(targets) | is_absent(targets)
 
     def contrast(self, inputs: ContrastInputs) -> Tensor:
         """Weighted loss of the selected labels of a batch, a scalar."""
@@ -253,6 +258,8 @@ class KnownLabelContrast(ContrastiveLoss):
         present = is_present(inputs.targets[images, labels])
         keys = inputs.label_keys(images, labels)
         extra = {} if keys is None else dict(keys=keys)
+        if self.takes_images:
+            extra['images'] = inputs.image_numbers()[images]
         return self(inputs.projections.labels(images, labels), labels, present, **extra)
 
 

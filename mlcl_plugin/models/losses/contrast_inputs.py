@@ -38,6 +38,8 @@ class ContrastInputs:
             Defaults to None.
         min_size (int): The number of embeddings up to which the hardest absent labels
             fill the denominators (``min_contrast_size`` of the head). Defaults to 0.
+        images (Tensor, optional): ``(B,)`` int64, the number of the image that each
+            row shows. None if each row shows another one. Defaults to None.
     """
 
     targets: Tensor
@@ -45,6 +47,13 @@ class ContrastInputs:
     projections: Projections
     keys: Projections | None = None
     min_size: int = 0
+    images: Tensor | None = None
+
+    def image_numbers(self) -> Tensor:
+        """The number ``(B,)`` of the image that each row shows."""
+        if self.images is None:
+            return torch.arange(len(self.targets), device=self.targets.device)
+        return self.images
 
     @torch.no_grad()
     def image_keys(self) -> Tensor | None:

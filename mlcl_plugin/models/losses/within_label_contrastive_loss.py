@@ -7,9 +7,10 @@ import torch
 from mmengine.dist import all_reduce, is_distributed
 from mmpretrain.registry import MODELS
 
-from ...targets import is_known, is_present
+from ...targets import is_present
 from ..utils.gather import RaggedGather, scale_gradient
 from .base import KnownLabelContrast, at_least_float32, check_temperature
+from .rows_of_labels import RowsOfLabels
 
 
 def within_label_contrastive_loss(
@@ -73,7 +74,10 @@ def within_label_contrastive_loss(
             present = torch.cat([present, gather(present)])
         if not len(z):
             return embeddings.sum() * 0
-        rows, known, present = _by_label(z, labels, present)
+        names, index = labels.unique(return_inverse=True)
+        arrange = RowsOfLabels(index, len(names))
+        rows, known = arrange(z), arrange(torch.ones_like(present))
+        present = arrange(present)
         similarities = rows @ rows.transpose(1, 2) / temperature
         itself = torch.eye(rows.size(1), dtype=torch.bool, device=z.device)
         positives = present[:, :, None] & present[:, None] & ~itself
@@ -89,24 +93,6 @@ def within_label_contrastive_loss(
         pulls = (similarities * positives).sum(dim=2)[active] / numbers[active]
         loss = (log_sums - pulls).sum() / active.sum().clamp(min=1)
         return scale_gradient(loss, world_size)
-
-
-def _by_label(
-    z: torch.Tensor, labels: torch.Tensor, present: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Put rows of one label together: ``(C, M, D)``, with masks ``(C, M)``."""
-    index = labels.unique(return_inverse=True)[1]
-    counts = index.bincount()
-    order = index.argsort(stable=True)
-    index = index[order]
-    slots = torch.arange(len(z), device=z.device) - (counts.cumsum(0) - counts)[index]
-    shape = (len(counts), int(counts.max()))
-    rows = z.new_zeros(*shape, z.size(1)).index_put((index, slots), z[order])
-    known = torch.zeros(shape, dtype=torch.bool, device=z.device)
-    known[index, slots] = True
-    is_present = torch.zeros_like(known)
-    is_present[index, slots] = present[order]
-    return rows, known, is_present
 
 
 @MODELS.register_module()
@@ -138,7 +124,7 @@ class WithinLabelContrastiveLoss(KnownLabelContrast):
         """Choose the known embeddings of all labels that have a pair.
 
         Args:
-            targets (Tensor): ``(B, L)`` in {1, 0, -1}.
+            targets (Tensor): ``(B, L)`` in {1, 0, -1}, or soft.
 
         Returns:
             Tensor: ``(B, L)`` bool.
@@ -146,7 +132,7 @@ class WithinLabelContrastiveLoss(KnownLabelContrast):
         numbers = is_present(targets).sum(dim=0)
         if self.across_processes:
             all_reduce(numbers)
-        return is_known(targets) & (numbers > 1)
+        return super().select(targets) & (numbers > 1)
 
     def compute(
         self, embeddings: torch.Tensor, labels: torch.Tensor, present: torch.Tensor

@@ -9,6 +9,8 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..heads.label_wise_cls_head import LabelWiseClsHead
+from ..losses.neighbour_vote_loss import NeighbourVoteLoss
+from ..utils import UnitVectors
 from .base import Neighbours, Outputs
 
 
@@ -64,8 +66,32 @@ class LabelNeighbours(Neighbours):
         )
 
     def check_head(self, head: MultiLabelClsHead) -> None:
-        """Raise a ValueError if a head has no embedding for every label."""
-        self._checked(head)
+        """Check that a head gives the vectors, and is trained for this kernel.
+
+        Raises:
+            ValueError: If the head has no embedding for every label, or is trained for
+                the votes of neighbours (:class:`NeighbourVoteLoss`) at another
+                temperature.
+        """
+        head = self._checked(head)
+        contrast = head.contrastive_module
+        if (
+            isinstance(contrast, NeighbourVoteLoss)
+            and self._compares_what_is_contrasted(head)
+            and self.temperature != contrast.temperature
+        ):
+            raise ValueError(
+                'NeighbourVoteLoss trains embeddings for the votes of LabelNeighbours, '
+                f'but LabelNeighbours has temperature={self.temperature} and the loss '
+                f'temperature={contrast.temperature}. Set both to the same value. (To '
+                'try another one on a trained model, set it in loss_contrastive of the '
+                'head, too, which has no effect on scores.)'
+            )
+
+    def _compares_what_is_contrasted(self, head: LabelWiseClsHead) -> bool:
+        """Whether the contrastive loss of a head sees the vectors of this memory."""
+        own = isinstance(head.projector, UnitVectors) and head.label_scale is None
+        return self.source == 'projections' or own
 
     def _checked(self, head: MultiLabelClsHead) -> LabelWiseClsHead:
         if not isinstance(head, LabelWiseClsHead):

@@ -6,10 +6,10 @@ from .efficientnet_lite0_init import EfficientNetLite0Init
 from .label_groups import labels_per_group
 from .label_wise_linear import LabelWiseLinear
 from .label_wise_scale import LabelWiseScale
-from .projector import ContrastiveProjector
+from .projector import ContrastiveProjector, UnitVectors
 from .set_attention import MultiheadAttentionBlock, SetAttentionBlock
 from .sine_position_code import sine_position_code
-from .targets import collect_targets
+from .targets import collect_image_numbers, collect_targets
 from .tokens import to_tokens
 from .transformer_layer import ResidualAttention, TransformerLayer
 from .vectors import to_vectors
@@ -24,8 +24,10 @@ __all__ = [
     'ResidualAttention',
     'SetAttentionBlock',
     'TransformerLayer',
+    'UnitVectors',
     'build_loss',
     'check_share',
+    'collect_image_numbers',
     'collect_targets',
     'labels_per_group',
     'sine_position_code',

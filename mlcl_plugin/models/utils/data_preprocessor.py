@@ -15,8 +15,9 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
     MMPretrain's ``MultiView`` transform gives V views of every image. Here they
     are joined on the batch axis, view by view: row ``v * B + b`` is view v of
     image b. The data samples are repeated in the same order: what follows gets a
-    batch of ``V * B`` labelled images. Input of one view, at training or test time,
-    is treated as in :class:`ClsDataPreprocessor`.
+    batch of ``V * B`` labelled images, with ``image_number`` b in their samples. Input
+    of one view, at training or test time, is treated as in
+    :class:`ClsDataPreprocessor`.
 
     Args:
         num_views (int, optional): The number of views that training input must
@@ -79,6 +80,8 @@ class MultiViewDataPreprocessor(ClsDataPreprocessor):
                 )
             samples = data.get('data_samples')
             if samples is not None:
+                for number, sample in enumerate(samples):
+                    sample.set_metainfo(dict(image_number=number))
                 # Copies, since preprocessing writes targets into each of them.
                 samples = list(samples) + [
                     sample.clone() for _ in views[1:] for sample in samples

@@ -35,9 +35,26 @@ class ContrastiveProjector(BaseModule):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``(..., in_channels)`` to unit vectors ``(..., out_channels)``."""
-        x = self.fc2(F.relu(self.fc1(x)))
-        # In half precision the norm of a projection is too coarse for a loss that
-        # divides cosines by a small temperature.
-        if x.dtype in (torch.float16, torch.bfloat16):
-            x = x.float()
-        return F.normalize(x, dim=-1)
+        return _to_sphere(self.fc2(F.relu(self.fc1(x))))
+
+
+class UnitVectors(nn.Module):
+    """No projector: embeddings themselves, scaled to the unit sphere.
+
+    It has no weights, and takes checkpoints with those of a projector.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(..., D)`` to unit vectors ``(..., D)``."""
+        return _to_sphere(x)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        """Load nothing, and leave the weights of a projector unused."""
+
+
+def _to_sphere(x: torch.Tensor) -> torch.Tensor:
+    # In half precision the norm of a projection is too coarse for a loss that divides
+    # cosines by a small temperature.
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
+    return F.normalize(x, dim=-1)

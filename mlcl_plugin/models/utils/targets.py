@@ -67,3 +67,21 @@ def collect_targets(
         where=lambda place: f' for label {place[1]}{_where(data_samples[place[0]])}',
     )
     return targets
+
+
+def collect_image_numbers(
+    data_samples: Sequence[DataSample], device: torch.device | str | None = None
+) -> torch.Tensor | None:
+    """Gather which image each sample of a batch shows.
+
+    Args:
+        data_samples (Sequence[DataSample]): The B samples.
+            :class:`MultiViewDataPreprocessor` gives the views of an image the same
+            ``image_number``.
+        device (torch.device | str, optional): Where to put the numbers.
+
+    Returns:
+        Tensor, optional: ``(B,)`` int64; None if each sample shows another image.
+    """
+    numbers = [sample.get('image_number') for sample in data_samples]
+    return None if None in numbers else torch.tensor(numbers, device=device)

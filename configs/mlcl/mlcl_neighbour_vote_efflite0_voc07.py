@@ -1,0 +1,21 @@
+# Label attention trained for the votes of neighbours, which then join its scores (this
+# project).
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
+#     python tools/train.py configs/mlcl/mlcl_neighbour_vote_efflite0_voc07.py
+_base_ = ['./mlcl_bce_efflite0_voc07.py', '../_base_/methods/neighbour_vote.py']
+_base_.update(_base_.pop('method'))  # merges the method in
+
+steps = dict(
+    step2=dict(
+        custom_hooks=[
+            dict(
+                type='EMAHook',
+                momentum=0.02,
+                update_buffers=True,
+                priority='ABOVE_NORMAL',
+            ),
+            # writes step2/neighbours.pth
+            dict(type='FillNeighboursHook'),
+        ]
+    )
+)

@@ -1,0 +1,23 @@
+# Label attention trained for the votes of neighbours, which then join its scores (this
+# project).
+# Data: MS-COCO 2014, with ResNet-101 at 448 px.
+#     python tools/train.py configs/mlcl/mlcl_neighbour_vote_r101_coco.py
+_base_ = ['./mlcl_bce_r101_coco.py', '../_base_/methods/neighbour_vote.py']
+_base_.update(_base_.pop('method'))  # merges the method in
+
+# Embeddings of all images would take 13 GB.
+model = dict(neighbours=[dict(type='LabelNeighbours', temperature=0.05, dims=32)])
+steps = dict(
+    step2=dict(
+        custom_hooks=[
+            dict(
+                type='EMAHook',
+                momentum=0.0003,
+                update_buffers=True,
+                priority='ABOVE_NORMAL',
+            ),
+            # writes step2/neighbours.pth
+            dict(type='FillNeighboursHook'),
+        ]
+    )
+)
