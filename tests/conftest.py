@@ -86,8 +86,8 @@ def run_processes(tmp_path_factory):
     and the arguments of the call.
     """
 
-    # The processes are forks of a server that has imported what all of them import, which
-    # takes longer than what they do.
+    # The processes are forks of a server that has imported what all of them import.
+    # That takes longer than what they do.
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['mlcl_plugin.apis', 'yapf.yapflib.yapf_api'])
 
