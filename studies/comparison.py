@@ -256,6 +256,14 @@ class Comparison:
                     waiting.remove(run)
                     running[run] = self.start(*run)
             if not running:
+                for name, seed in waiting:
+                    folder = self.folder(self.start_of(name), seed)
+                    print(
+                        f'{self.key(name, seed)} cannot start: there is no checkpoint '
+                        f'of a finished run in {folder}',
+                        flush=True,
+                    )
+                failed.update(waiting)
                 break
             multiprocessing.connection.wait([p.sentinel for p in running.values()])
             for run, process in list(running.items()):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 from mmpretrain.datasets import VOC
@@ -19,6 +21,30 @@ def make_runner(load_config):
         return CheckedRunner.from_cfg(cfg)
 
     return make
+
+
+def test_short_runs_share_nothing(load_config, tmp_path, monkeypatch):
+    """Of one config, started within a second: each keeps its checkpoints."""
+    cfg = load_config(
+        {
+            'train_cfg.max_epochs': 2,
+            'default_hooks.checkpoint.max_keep_ckpts': 2,
+            'experiment_name': 'short',
+        }
+    )
+    cfg.pop('steps'), cfg.pop('runner_type')
+    now = time.time()
+    frozen = SimpleNamespace(**vars(time) | dict(time=lambda: now))
+    monkeypatch.setattr('mmengine.runner.runner.time', frozen)
+    runners = []
+    for name in ('first', 'second'):
+        cfg.work_dir = str(tmp_path / name)
+        runners.append(CheckedRunner.from_cfg(cfg))
+        runners[-1].train()
+        assert len(list((tmp_path / name).glob('epoch_*.pth'))) == 2
+    first, second = runners
+    assert first.timestamp < second.timestamp
+    assert first.message_hub is not second.message_hub
 
 
 def build(**dataset):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a runner says of a checkpoint before it uses it."""
 
+import copy
+
 import pytest
 import torch
 
@@ -29,8 +31,8 @@ def content(load_config, record, tmp_path_factory):
         cfg.work_dir = str(tmp_path_factory.mktemp('trained') / 'work')
         StepwiseRunner(cfg).train()
         record.events.clear()
-        kept.append(f'{cfg.work_dir}/step1/epoch_1.pth')
-    return read_checkpoint(kept[0])
+        kept.append(read_checkpoint(f'{cfg.work_dir}/step1/epoch_1.pth'))
+    return copy.deepcopy(kept[0])
 
 
 @pytest.fixture

@@ -215,6 +215,14 @@ def test_embeddings(run, suite, tmp_path, capsys):
     assert other['runs']['contrast/0'] == result['runs']['contrast/0']
 
 
+def test_a_start_that_leaves_no_checkpoint(compare, run, monkeypatch, capsys):
+    monkeypatch.setattr(compare, 'last_checkpoint', lambda folder: None)
+    with pytest.raises(SystemExit, match='2 runs failed'):
+        run('--seeds', '0')
+    out = capsys.readouterr().out
+    assert re.search('plain/0 cannot start: there is no checkpoint .*/first/', out)
+
+
 @pytest.mark.parametrize('options', [('--seeds', '7'), ('--methods', 'nothing')])
 def test_unknown_choice(run, options, capsys):
     with pytest.raises(SystemExit):

@@ -2,6 +2,7 @@
 import importlib.util
 import json
 import pickle
+import shutil
 import sys
 from pathlib import Path
 
@@ -25,13 +26,22 @@ spec.loader.exec_module(tool)
 PREFIX = 'multi-label/'
 
 
+kept = []
+
+
 @pytest.fixture
-def trained(load_config):
-    """Folder of a plain run of one epoch: checkpoint ``epoch_1.pth`` and log."""
-    cfg = load_config({'train_cfg.max_epochs': 1})
-    cfg.pop('steps'), cfg.pop('runner_type')
-    Runner.from_cfg(cfg).train()
-    return Path(cfg.work_dir)
+def trained(load_config, tmp_path, tmp_path_factory):
+    """Folder of a plain run of one epoch: checkpoint ``epoch_1.pth`` and log.
+
+    The run is made once, and copied for each test.
+    """
+    if not kept:
+        cfg = load_config({'train_cfg.max_epochs': 1})
+        cfg.pop('steps'), cfg.pop('runner_type')
+        cfg.work_dir = str(tmp_path_factory.mktemp('trained') / 'work')
+        Runner.from_cfg(cfg).train()
+        kept.append(cfg.work_dir)
+    return Path(shutil.copytree(kept[0], tmp_path / 'work'))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 import copy
 import os
 import os.path as osp
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -45,7 +46,8 @@ class CheckedRunner(Runner):
       (:class:`CounterSeedHook`, :class:`SeededSamples`,
       :class:`PendingValidationHook`).
     - Losses and gradients that are not finite stop the run (:class:`NonFiniteHook`).
-    - Two runs do not write into one folder (:func:`hold_folder`).
+    - Two runs do not write into one folder (:func:`hold_folder`), and two runs of a
+      process share no memory of scores and checkpoints.
 
     Config fields of its own: ``allow_other_labels=True`` goes on with a warning where
     labels differ. Defaults to False.
@@ -56,6 +58,8 @@ class CheckedRunner(Runner):
     _load_from: str | None
     _train_dataloader: Any
     _has_warned = False
+    _timestamp: str
+    _last_start = 0.0
 
     def register_hooks(
         self, default_hooks: dict | None = None, custom_hooks: list | None = None
@@ -75,6 +79,19 @@ class CheckedRunner(Runner):
         self.register_hook(PendingValidationHook())
         if not any(isinstance(hook, NonFiniteHook) for hook in self.hooks):
             self.register_hook(NonFiniteHook())
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up processes and libraries, and give the run a second of its own.
+
+        MMEngine names what it remembers of a run by config and second of the start. Two
+        short runs of a process would share it, and the second one would remove its
+        checkpoints as outdated ones of the first.
+        """
+        super().setup_env(env_cfg)
+        form = '%Y%m%d_%H%M%S'
+        start = time.mktime(time.strptime(self._timestamp, form))
+        CheckedRunner._last_start = max(start, CheckedRunner._last_start + 1)
+        self._timestamp = time.strftime(form, time.localtime(self._last_start))
 
     def train(self) -> nn.Module:
         """Train, see :meth:`mmengine.runner.Runner.train`.
