@@ -66,7 +66,7 @@ BENCHMARKS ?= contrastive_loss label_axis train_step metric annotations pipeline
 	neighbours \
 	$(if $(wildcard data/VOCdevkit/VOC2007/ImageSets),training_loop)
 
-bench: setup ## measure speed, and write docs/benchmarks.md
+bench: setup ## measure speed, and write the tables in docs
 	@"$(BIN)/python" -c 'import pytorch_metric_learning' 2>/dev/null \
 		|| "$(BIN)/python" -m pip install -qq --disable-pip-version-check \
 			--constraint constraints.txt --editable '.[bench]'

@@ -1,5 +1,5 @@
-# MulCon (arXiv 2107.11626), both steps, for two CPU cores. How its rates and the weight
-# of the contrast were chosen: docs/methods.md.
+# MulCon (arXiv 2107.11626), both steps, for two CPU cores. How its rates were chosen:
+# docs/results.md; rates and weights of the contrast: docs/methods_tables.md.
 # Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
 #     python tools/train.py configs/mlcl_efflite0_voc07.py
 _base_ = ['./_base_/settings/efflite0_voc07.py', './_base_/methods/mulcon.py']

@@ -5,10 +5,19 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from mmengine.logging import print_log
+from torch.utils.data import Dataset, Subset
 
 from .errors import OtherLabelsError
 
 MAX_NAMED = 5
+
+
+def dataset_labels(dataset: Dataset) -> Sequence[str] | None:
+    """The names that a dataset has for its labels, if any, also in torch's wrappers."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    # Datasets of torch have no metainfo, those of MMEngine have it.
+    return (getattr(dataset, 'metainfo', None) or {}).get('classes')
 
 
 def check_labels(

@@ -10,6 +10,7 @@ from mlcl_plugin.datasets.forms import (
     FORMS,
     ImageLabels,
     WriteOptions,
+    config_text,
     form_to_write,
     prepare_files,
     read_labels,
@@ -202,8 +203,7 @@ def convert(args: argparse.Namespace) -> None:
     print(f'To read it{"" if args.image_root else ", IMAGES being the image folder"}:')
     for name, path in paths.items():
         config = form.dataset_config(path, WriteOptions(split=name, **options))
-        fields = [f'{key}={value!r}' for key, value in config.items()]
-        print(f'dict({", ".join(fields)})')
+        print(config_text(config))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -11,8 +11,8 @@ model = dict(
     head=dict(in_channels=512),
 )
 
-# The best rate on a split of train (docs/methods.md). The backbone keeps the rate of
-# this setting.
+# The best rate on a split of train (docs/methods_tables.md). The backbone keeps the
+# rate of this setting.
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3),
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.4)}),

@@ -12,7 +12,7 @@ model = dict(
 )
 
 # The best rate on a split of train: the 4e-3 of this setting is too high for a
-# transformer (docs/methods.md). The backbone keeps about the rate it has there.
+# transformer (docs/methods_tables.md). The backbone keeps about the rate it has there.
 optim_wrapper = dict(
     optimizer=dict(lr=3e-4),
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=1.0)}),

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..datasets.label_spelling import near_same, show_group
+from ..label_names import dataset_labels
 from .findings import MAX_NAMED, Finding, count_text
 from .split_report import SplitReport
 from .splits import SplitConfig, configs_of_steps, transforms_of
@@ -29,8 +30,7 @@ def find_classes(
         tuple[str, ...], optional: The names, 'label 0', 'label 1', ... where only their
         number is known. None if neither is.
     """
-    # Foreign datasets may lack metainfo; MMEngine's runner allows that, too.
-    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    classes = dataset_labels(dataset)
     if classes is not None:
         return tuple(map(str, classes))
     expected = [number for _, number in _expected_numbers(cfg, split.pipelines)]

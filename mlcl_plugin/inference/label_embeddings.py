@@ -10,10 +10,11 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ..label_names import dataset_labels
 from ..models.heads import ContrastiveHead, LabelWiseClsHead
 from ..models.utils import collect_targets, labels_per_group
 from ..targets import is_present
-from .label_names import check_model_labels, dataset_labels
+from .label_names import check_model_labels
 from .model_parts import head_of
 
 

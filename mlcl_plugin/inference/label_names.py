@@ -10,7 +10,6 @@ from mmengine.model import BaseModel
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import DATASETS
 from torch import nn
-from torch.utils.data import Dataset, Subset
 
 from ..label_names import check_labels, labels_of_meta
 from .config import config_of_test_dataset, config_scope
@@ -28,14 +27,6 @@ def labels_of_model(model: nn.Module) -> tuple[str, ...] | None:
     """The names in the checkpoint that a model was loaded from, if it has any."""
     # MMPretrain's get_model sets it if it loads a checkpoint, and so do we.
     return labels_of_meta(dict(dataset_meta=getattr(model, '_dataset_meta', None)))
-
-
-def dataset_labels(dataset: Dataset) -> Sequence[str] | None:
-    """The names that a dataset has for its labels, if any, also in torch's wrappers."""
-    while isinstance(dataset, Subset):
-        dataset = dataset.dataset
-    # Datasets of torch have no metainfo, those of MMEngine have it.
-    return getattr(dataset, 'metainfo', {}).get('classes')
 
 
 def check_model_labels(

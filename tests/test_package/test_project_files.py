@@ -72,14 +72,20 @@ def test_make_targets_are_listed():
     assert set(line.split()) == targets()
 
 
-def test_ci_runs_on_supported_pythons():
-    workflow = yaml.safe_load(read('.github/workflows/ci.yml'))
-    jobs = workflow['jobs']['test']['strategy']['matrix']['include']
+def test_no_job_of_ci_may_fail():
+    jobs = yaml.safe_load(read('.github/workflows/ci.yml'))['jobs']
+    for job in jobs.values():
+        assert all('continue-on-error' not in part for part in (job, *job['steps']))
+
+
+def test_ci_runs_on_a_supported_python():
+    text = read('.github/workflows/ci.yml')
     parser = configparser.ConfigParser()
     parser.read(ROOT / 'setup.cfg')
-    extras = parser['options.extras_require']
-    for job in jobs:
-        assert job['family'] in extras
-        assert not job['constraints'] or (ROOT / job['constraints']).is_file()
-    assert {job['python'] for job in jobs} == {'3.11', '3.12', '3.13', '3.14'}
-    assert {job['family'] for job in jobs} == {'onedl', 'openmmlab'}
+    versions = set(re.findall(r"'(3\.\d+)'", text))
+    assert versions
+    for version in versions:
+        name = f'Programming Language :: Python :: {version}'
+        assert name in parser['metadata']['classifiers']
+    for constraints in re.findall(r'CONSTRAINTS=([\w./]+)', text):
+        assert (ROOT / constraints).is_file()

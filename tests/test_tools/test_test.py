@@ -141,7 +141,7 @@ def test_decisions(evaluate, trained, tmp_path):
 def test_decisions_that_do_not_fit(evaluate, trained, tmp_path, ends_with_line):
     path = tmp_path / 'decisions.json'
     checkpoint = trained / 'epoch_1.pth'
-    with pytest.raises(FileNotFoundError, match='no decision file .*decisions.json'):
+    with ends_with_line('^test: .*no decision file .*decisions.json'):
         evaluate(checkpoint, '--decisions', path)
     Decisions(['owl', 'dog', 'cat'], [0.5] * 3).save(path)
     with ends_with_line(
@@ -149,7 +149,7 @@ def test_decisions_that_do_not_fit(evaluate, trained, tmp_path, ends_with_line):
     ):
         evaluate(checkpoint, '--decisions', path)
     changes = {'test_evaluator': dict(type='MultiLabelMetric', _delete_=True)}
-    with pytest.raises(ValueError, match='needs a MultiLabelRecognitionMetric in'):
+    with ends_with_line('^test: .*needs a MultiLabelRecognitionMetric in'):
         evaluate(checkpoint, '--decisions', path, changes=changes)
 
 

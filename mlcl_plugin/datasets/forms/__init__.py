@@ -15,7 +15,7 @@ from .convert import (
     write_labels,
 )
 from .files import write_files
-from .form import Files, Form, ReadOptions, WriteOptions
+from .form import Files, Form, ReadOptions, WriteOptions, config_text
 from .image_labels import ImageLabels
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     'ImageLabels',
     'ReadOptions',
     'WriteOptions',
+    'config_text',
     'form_to_write',
     'guess_form',
     'prepare_files',

@@ -55,7 +55,7 @@ class CocoForm(Form):
             type='CocoMultiLabel',
             ann_file=path,
             keep_unlabelled=True,
-            data_prefix=options.image_folder,
+            data_prefix=dict(img_path=options.image_folder),
         )
 
 

@@ -155,3 +155,17 @@ class Form(abc.ABC):
     @abc.abstractmethod
     def dataset_config(self, path: str, options: WriteOptions) -> dict:
         """The config of the dataset that reads what :meth:`prepare` made."""
+
+
+def config_text(config: dict) -> str:
+    """Write a config as the recipes do.
+
+    Examples:
+        >>> config_text(dict(type='VOC', data_prefix=dict(img_path='a')))
+        "dict(type='VOC', data_prefix=dict(img_path='a'))"
+    """
+    fields = [
+        f'{key}={config_text(value) if isinstance(value, dict) else repr(value)}'
+        for key, value in config.items()
+    ]
+    return f'dict({", ".join(fields)})'

@@ -57,7 +57,9 @@ class MMPretrainForm(Form):
     def dataset_config(self, path: str, options: WriteOptions) -> dict:
         """The config of a ``MultiLabelDataset``."""
         return dict(
-            type='MultiLabelDataset', ann_file=path, data_prefix=options.image_folder
+            type='MultiLabelDataset',
+            ann_file=path,
+            data_prefix=dict(img_path=options.image_folder),
         )
 
 

@@ -87,7 +87,7 @@ class TableForm(Form):
                 config['label_column'] = options.label_column
             if options.separator != ';':
                 config['separator'] = options.separator
-        return config | dict(data_prefix=options.image_folder)
+        return config | dict(data_prefix=dict(img_path=options.image_folder))
 
 
 def _classes_file(table: Path) -> Path:

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check the datasets against the model before any work is done."""
 
-from collections.abc import Sequence
-
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
-from torch.utils.data import Dataset
 
-from ...label_names import check_labels
+from ...label_names import check_labels, dataset_labels
 from ..unwrap import unwrap_model
 
 
@@ -49,7 +46,7 @@ class DatasetCheckHook(Hook):
                 f'{split}_dataloader.dataset in the config: data_root, annotation '
                 'file or image list.'
             )
-        classes = _class_names(dataset)
+        classes = dataset_labels(dataset)
         if classes is None:
             return
         model = unwrap_model(runner.model)
@@ -68,8 +65,8 @@ class DatasetCheckHook(Hook):
     @staticmethod
     def _compare(runner) -> None:
         """Compare the classes of the validation set with those of the training set."""
-        train_names = _class_names(runner.train_dataloader.dataset)
-        val_names = _class_names(runner.val_dataloader.dataset)
+        train_names = dataset_labels(runner.train_dataloader.dataset)
+        val_names = dataset_labels(runner.val_dataloader.dataset)
         if train_names is None or val_names is None:
             return
         check_labels(
@@ -79,9 +76,3 @@ class DatasetCheckHook(Hook):
             'the training dataset',
             runner.cfg.get('allow_other_labels', False),
         )
-
-
-def _class_names(dataset: Dataset) -> Sequence[str] | None:
-    """Names of the classes of a dataset, if it tells them."""
-    # Foreign datasets: those of torch have no metainfo, those of MMEngine have it.
-    return getattr(dataset, 'metainfo', {}).get('classes')

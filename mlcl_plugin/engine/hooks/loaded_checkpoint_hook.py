@@ -8,7 +8,12 @@ from mmengine.runner.base_loop import BaseLoop
 from mmpretrain.registry import HOOKS
 
 from ...errors import CheckpointError
-from ...label_names import check_labels, describe_difference, labels_of_meta
+from ...label_names import (
+    check_labels,
+    dataset_labels,
+    describe_difference,
+    labels_of_meta,
+)
 from ..checkpoint_content import flatten, non_finite
 from ..checkpoint_fit import PREFIX, check_some_fit, check_values, fit_checkpoint
 from ..last_checkpoint import NEEDED
@@ -95,8 +100,7 @@ class LoadedCheckpointHook(Hook):
         loop = next((loop for loop in loops if isinstance(loop, BaseLoop)), None)
         if loop is None:
             return
-        # Foreign datasets: those of torch have no metainfo, those of MMEngine have it.
-        expected = getattr(loop.dataloader.dataset, 'metainfo', {}).get('classes')
+        expected = dataset_labels(loop.dataloader.dataset)
         meta = checkpoint.get('meta')
         found = labels_of_meta(meta if isinstance(meta, dict) else {})
         if expected is None or found is None:

@@ -43,7 +43,9 @@ class Lines(Form):
         return lambda: [(path, '\n'.join(lines).encode())]
 
     def dataset_config(self, path, options):
-        return dict(type='Lines', ann_file=path, data_prefix=options.image_folder)
+        return dict(
+            type='Lines', ann_file=path, data_prefix=dict(img_path=options.image_folder)
+        )
 
 
 def test_new_form(tmp_path, monkeypatch):
