@@ -202,6 +202,10 @@ def shrink(cfg, images, tmp_path):
             cfg[f'{field}_{part}'] = None
     # would be gigabytes
     cfg.default_hooks.checkpoint = None
+    # fills memories by the test pipeline
+    cfg.custom_hooks = [
+        hook for hook in cfg.custom_hooks if hook.type != 'FillNeighboursHook'
+    ]
     cfg.model.backbone.init_cfg = None
     cfg.randomness = dict(seed=0)
     cfg.work_dir = str(tmp_path / 'work')

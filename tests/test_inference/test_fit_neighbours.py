@@ -230,6 +230,16 @@ class TestConfig:
     def test_default_memories(self, load_config):
         assert find_neighbours(load_config()) == [LABEL]
         assert find_neighbours(load_config(GAP)) == [IMAGE]
+        assert find_neighbours(load_config(CONTRAST)) == [LABEL]
+        votes = {
+            **CONTRAST,
+            'model.head.loss_contrastive': dict(
+                type='NeighbourVoteLoss', temperature=0.2
+            ),
+        }
+        assert find_neighbours(load_config(votes)) == [
+            dict(LABEL, source='projections', temperature=0.2)
+        ]
         given = [dict(IMAGE, dims=4)]
         assert find_neighbours(load_config({'model.neighbours': given})) == given
         with pytest.raises(ValueError, match='has no model.head'):

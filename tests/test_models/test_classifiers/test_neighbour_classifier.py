@@ -190,3 +190,42 @@ class TestErrors:
     def test_weights(self):
         with pytest.raises(ValueError, match='weights must have 2 entries'):
             build(weights=(0.2, 0.5, 0.3))
+
+
+VOTES = dict(type='NeighbourVoteLoss', temperature=0.1)
+
+
+def trained_for_votes(neighbours, **head):
+    parts = dict(LABEL_WISE)
+    parts['head'] = dict(parts['head'], loss_contrastive=VOTES, **head)
+    return build(parts, neighbours=[neighbours])
+
+
+@pytest.mark.parametrize('source', ['embeddings', 'projections'])
+def test_temperatures_of_training_and_inference_are_tied(source):
+    memory = dict(LABEL, temperature=0.1, source=source)
+    assert trained_for_votes(memory, projector=None).memories[0].temperature == 0.1
+    message = r'LabelNeighbours has temperature=0.05 and the loss temperature=0.1\. Set'
+    with pytest.raises(ValueError, match=message):
+        trained_for_votes(dict(LABEL, source=source), projector=None)
+
+
+def test_temperatures_of_other_vectors_are_not_tied():
+    """The loss sees projections, the memory embeddings."""
+    trained_for_votes(LABEL)
+    with pytest.raises(ValueError, match='temperature=0.05 and the loss temp'):
+        trained_for_votes(dict(LABEL, source='projections'))
+    trained_for_votes(dict(IMAGE))
+
+
+@torch.no_grad()
+def test_memory_holds_what_the_loss_compares():
+    model = trained_for_votes(dict(LABEL, temperature=0.1), projector=None)
+    images, targets = fill(model)
+    feats = model.extract_feat(images)
+    pairs = torch.ones(len(images), 3).nonzero()
+    seen = model.head.project(feats[-1], *pairs.T).unflatten(0, (-1, 3))
+    (vectors,) = model.vectors(images)
+    torch.testing.assert_close(
+        torch.nn.functional.normalize(vectors, dim=-1), seen, rtol=0, atol=1e-6
+    )

@@ -43,7 +43,8 @@ REGULARISED = dict(
 def regularised(kind, **kwargs):
     shape, contrast = REGULARISED[kind]
     torch.manual_seed(0)
-    head = build(kind, loss_contrastive=CONTRASTS[contrast], **kwargs)
+    loss = dict(CONTRASTS[contrast], memory=None)
+    head = build(kind, loss_contrastive=loss, **kwargs)
     head.init_weights()
     features = torch.randn(shape, requires_grad=True)
     samples = [DataSample().set_gt_score(row) for row in TARGETS]
@@ -298,3 +299,29 @@ def test_declared_parts(source):
     for key in model.state_dict():
         declared = any(key == p or key.startswith(f'{p}.') for p in prefixes)
         assert declared == (key not in plain), key
+
+
+# --- no projector ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind', REGULARISED)
+def test_without_a_projector(kind):
+    """The loss gets embeddings at unit length, also from the encoder of keys."""
+    head, x, samples = regularised(kind, projector=None)
+    expected = x / x.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(head.to_sphere(x), expected)
+    assert head.to_sphere(x.bfloat16()).dtype == torch.float32
+    torch.testing.assert_close(head.encoder().to_sphere(x), expected)
+    losses = head.loss((x,), samples)
+    gradient = torch.autograd.grad(losses['loss_contrastive'], x)[0]
+    assert gradient.isfinite().all()
+    assert (gradient != 0).any()
+
+
+@pytest.mark.parametrize('kind', REGULARISED)
+def test_a_head_without_projector_takes_checkpoints_of_one_with_it(kind):
+    source, *_ = regularised(kind)
+    head, *_ = regularised(kind, projector=None)
+    head.load_state_dict(source.state_dict())
+    for key, value in head.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key])

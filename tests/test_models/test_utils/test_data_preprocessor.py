@@ -8,6 +8,7 @@ from mmpretrain.registry import MODELS, TRANSFORMS
 from mmpretrain.structures import DataSample
 
 from mlcl_plugin.models import MultiViewDataPreprocessor
+from mlcl_plugin.models.utils import collect_image_numbers
 
 NORM = dict(mean=[10.0, 20.0, 30.0], std=[2.0, 4.0, 8.0], to_rgb=True)
 COLLATE = [default_collate, pseudo_collate]
@@ -275,3 +276,16 @@ def test_with_transforms_of_mmpretrain(collate):
         assert torch.equal(data['inputs'][b], image(0, b).float())
         assert torch.equal(data['inputs'][3 + b], image(0, b).float().flip(-1))
     assert [s.gt_label.tolist() for s in data['data_samples']] == [[0], [1], [2]] * 2
+
+
+@pytest.mark.parametrize('collate', COLLATE)
+@pytest.mark.parametrize('num_views', [1, 2, 3])
+def test_views_of_an_image_share_its_number(collate, num_views):
+    preprocessor = MultiViewDataPreprocessor(num_views=num_views)
+    data = preprocessor(multi_view_batch(collate, num_views, 4), True)
+    numbers = collect_image_numbers(data['data_samples'])
+    if num_views == 1:
+        assert numbers is None
+    else:
+        assert numbers.tolist() == [0, 1, 2, 3] * num_views
+        assert numbers.dtype == torch.int64
