@@ -77,13 +77,20 @@ def _name_of_path(argument: str) -> str:
     return Path(argument).name if Path(argument).is_absolute() else argument
 
 
-def parse_args(description: str, args: Sequence[str] | None = None, **options):
+def parse_args(
+    description: str,
+    args: Sequence[str] | None = None,
+    positional: dict[str, dict] | None = None,
+    **options,
+):
     """Parse the options that all benchmarks have, and further ones.
 
     Args:
         description (str): What is measured.
         args (Sequence[str], optional): The command line. Defaults to
             ``sys.argv``.
+        positional (dict[str, dict], optional): Arguments without a flag, as
+            ``options``. Defaults to none.
         **options: Names of further options, each with a dict of the arguments of
             ``add_argument``.
 
@@ -91,6 +98,8 @@ def parse_args(description: str, args: Sequence[str] | None = None, **options):
         argparse.Namespace: ``quick``, ``out`` and the further options.
     """
     parser = argparse.ArgumentParser(description=description)
+    for name, arguments in (positional or {}).items():
+        parser.add_argument(name, **arguments)
     parser.add_argument(
         '--quick',
         action='store_true',

@@ -123,25 +123,42 @@ def read_label_indices(
             or, without ``repeats``, comes twice, as it does in a vector with one entry
             per label.
     """
-    indices = _to_tensor(labels)
-    if indices is not None and indices.ndim == 0:
-        indices = indices.reshape(1)
-    if indices is not None and indices.numel() == 0:
-        return indices.new_zeros(0, dtype=torch.int64)
-    if (
-        indices is None
-        or indices.ndim != 1
-        or indices.is_floating_point()
-        or indices.is_complex()
-        or indices.dtype == torch.bool
-    ):
-        raise ValueError(
-            f'{name} is {_shorten(labels)}{where}, expected a flat list of integers, '
-            'the indices of the present labels. Put a vector of 1 / 0 / -1 into '
-            'gt_score instead.'
-        )
-    # A Python list: torch is slow for so few numbers, and a GPU synchronizes once.
-    numbers = indices.tolist()
+    numbers = list_label_indices(labels, num_classes, name, where, repeats)
+    if isinstance(labels, Tensor):
+        return labels.reshape(-1).long()
+    return torch.tensor(numbers, dtype=torch.int64)
+
+
+def list_label_indices(
+    labels: Any,
+    num_classes: int,
+    name: str = 'gt_label',
+    where: str = '',
+    repeats: bool = False,
+) -> list[int]:
+    """Read a list of label indices as Python numbers.
+
+    torch and NumPy are slow for so few numbers. A tensor on a GPU costs one
+    synchronization.
+
+    Args:
+        labels (array_like): As in :func:`read_label_indices`, as are all others.
+        num_classes (int): Number of labels L.
+        name (str): The name of the field. Defaults to 'gt_label'.
+        where (str): Appended to the name. Defaults to ''.
+        repeats (bool): Accept an index that comes twice. Defaults to False.
+
+    Returns:
+        list[int]: N numbers.
+
+    Raises:
+        ValueError: As in :func:`read_label_indices`.
+    """
+    # What most data sets give needs no conversion.
+    is_plain = type(labels) is list and {*map(type, labels)} <= {int}
+    numbers = labels if is_plain else _to_numbers(labels, name, where)
+    if not numbers:
+        return []
     low, high = min(numbers), max(numbers)
     if low < 0 or high >= num_classes:
         raise ValueError(
@@ -161,7 +178,29 @@ def read_label_indices(
             'indices of the present labels, each once; put a vector of 1 / 0 / -1 into '
             'gt_score instead.'
         )
-    return indices.long()
+    return numbers
+
+
+def _to_numbers(labels: Any, name: str, where: str) -> list[int]:
+    """Convert an array-like to a list; raise unless it holds integers in a row."""
+    indices = _to_tensor(labels)
+    if indices is not None and indices.ndim == 0:
+        indices = indices.reshape(1)
+    if indices is not None and indices.numel() == 0:
+        return []
+    if (
+        indices is None
+        or indices.ndim != 1
+        or indices.is_floating_point()
+        or indices.is_complex()
+        or indices.dtype == torch.bool
+    ):
+        raise ValueError(
+            f'{name} is {_shorten(labels)}{where}, expected a flat list of integers, '
+            'the indices of the present labels. Put a vector of 1 / 0 / -1 into '
+            'gt_score instead.'
+        )
+    return indices.tolist()
 
 
 def read_target_vector(
@@ -241,6 +280,27 @@ def indices_to_targets(
     return targets.index_fill_(0, present, PRESENT)
 
 
+def numbers_to_targets(
+    present: list[int], num_classes: int, unknown: Sequence[list[int]] = ()
+) -> np.ndarray:
+    """Make a target vector from checked label indices that are Python numbers.
+
+    Args:
+        present (list[int]): See :func:`list_label_indices`.
+        num_classes (int): Number of labels L.
+        unknown (Sequence[list[int]]): As in :func:`indices_to_targets`. Defaults to
+            none.
+
+    Returns:
+        np.ndarray: ``(L,)`` float32 in {1, 0, -1}.
+    """
+    targets = np.zeros(num_classes, dtype=np.float32)
+    for indices in unknown:
+        targets[indices] = UNKNOWN
+    targets[present] = PRESENT
+    return targets
+
+
 def read_label_lists(labels: Sequence[Tensor], num_classes: int) -> Tensor | None:
     """Make targets of a batch from the label indices of each image, at once.
 
@@ -253,21 +313,46 @@ def read_label_lists(labels: Sequence[Tensor], num_classes: int) -> Tensor | Non
         :func:`read_label_indices` says what is wrong with it.
     """
     targets = torch.zeros(len(labels), num_classes, dtype=torch.int8)
-    # Joined lists of other types would become indices.
-    if any(
-        x.ndim != 1 or x.is_floating_point() or x.dtype == torch.bool for x in labels
+    try:
+        joined = torch.cat(list(labels)) if labels else torch.zeros(0, dtype=torch.long)
+    except (TypeError, RuntimeError):
+        # Something else than tensors, of other shapes or on several devices.
+        return None
+    # Joined with others, booleans would become indices.
+    if (
+        joined.ndim != 1
+        or joined.is_floating_point()
+        or joined.is_complex()
+        or any(label.dtype == torch.bool for label in labels)
     ):
         return None
-    joined = torch.cat(list(labels)) if labels else torch.zeros(0, dtype=torch.int64)
+    joined = joined.detach().cpu()
     if len(joined) == 0:
         return targets
     if joined.min() < 0 or joined.max() >= num_classes:
         return None
-    lengths = torch.tensor([len(label) for label in labels])
+    # len() of a tensor takes longer.
+    lengths = torch.tensor([label.shape[0] for label in labels])
     rows = torch.arange(len(labels)).repeat_interleave(lengths)
     targets[rows, joined.long()] = PRESENT
     # Fewer entries than indices if a list names a label twice.
     return targets if int(targets.sum()) == len(joined) else None
+
+
+def read_target_matrix(values: Tensor) -> Tensor | None:
+    """Convert targets of a batch, with few operations: these are small tensors.
+
+    Args:
+        values (Tensor): ``(B, L)`` of any type.
+
+    Returns:
+        Tensor, optional: ``(B, L)`` int8, a copy or ``values``. None if a value is not 1,
+        0 or -1: then :func:`read_target_vector` says which.
+    """
+    targets = values.to(torch.int8)
+    # Whole numbers between the smallest and the largest target are targets.
+    same = targets.clamp(UNKNOWN, PRESENT) == values
+    return targets if same.all() else None
 
 
 def _to_tensor(values: Any) -> Tensor | None:

@@ -14,12 +14,15 @@ from mlcl_plugin.targets import (
     check_target_shape,
     check_targets,
     indices_to_targets,
+    list_label_indices,
+    numbers_to_targets,
     is_absent,
     is_known,
     is_present,
     is_unknown,
     read_label_indices,
     read_label_lists,
+    read_target_matrix,
     read_target_vector,
 )
 
@@ -366,6 +369,45 @@ def test_repeats_do_not_allow_other_mistakes():
         read_label_indices([[0], [0]], 4, 'difficult', repeats=True)
 
 
+@pytest.mark.parametrize('as_type', [list, tuple, np.array, torch.tensor])
+@pytest.mark.parametrize('unknown', [[], [[]], [[1, 1, 3]], [[0], [3, 2]]])
+@pytest.mark.parametrize('present', [[], [1], [3, 0]])
+def test_numbers_to_targets_agrees_with_tensors(as_type, present, unknown):
+    lists = [
+        list_label_indices(as_type(x), 4, repeats=True) for x in (present, *unknown)
+    ]
+    assert all(type(number) is int for numbers in lists for number in numbers)
+    targets = numbers_to_targets(lists[0], 4, lists[1:])
+    expected = indices_to_targets(
+        torch.tensor(present, dtype=torch.int64),
+        4,
+        [torch.tensor(x, dtype=torch.int64) for x in unknown],
+    )
+    assert targets.dtype == np.float32 and targets.tolist() == expected.tolist()
+
+
+# --- read_target_matrix ----------------------------------------------------------
+
+
+@pytest.mark.parametrize('dtype', ['int8', 'int64', 'float16', 'float64'])
+def test_target_matrix(dtype):
+    values = torch.tensor([[1, 0, -1], [0, 0, 1]], dtype=getattr(torch, dtype))
+    targets = read_target_matrix(values)
+    assert targets.dtype == torch.int8 and targets.tolist() == values.tolist()
+
+
+@pytest.mark.parametrize('wrong', [2, -2, 0.5, -0.5, math.nan, math.inf, 256, 257, 255])
+def test_target_matrix_with_a_wrong_value(wrong):
+    assert read_target_matrix(torch.tensor([[1, 0], [wrong, 1]])) is None
+
+
+def test_255_is_no_target():
+    """-1 and 255 have the same bits."""
+    assert read_target_matrix(torch.tensor([[255, 1]], dtype=torch.uint8)) is None
+    targets = read_target_matrix(torch.tensor([[True, False]]))
+    assert targets.tolist() == [[1, 0]]
+
+
 # --- read_label_lists -----------------------------------------------------------
 
 
@@ -395,6 +437,9 @@ def test_label_lists_of_no_labels():
         torch.tensor([True]),
         torch.tensor(1),
         torch.tensor([[1]]),
+        torch.tensor([1j]),
+        [1],
+        None,
     ],
 )
 def test_label_lists_with_a_wrong_one(wrong):

@@ -9,11 +9,9 @@ from torch import Tensor
 
 from ..targets import (
     indices_to_targets,
-    is_absent,
-    is_present,
-    is_unknown,
     read_label_indices,
     read_label_lists,
+    read_target_matrix,
     read_target_vector,
 )
 from .functional.inputs import as_scores, check_nan
@@ -97,17 +95,12 @@ def _read_batch(
     _check_width(width, num_classes, earlier, _where(data_samples[0], 0))
 
     if raw is None:
-        if not all(isinstance(value, Tensor) for value in given):
-            return None
-        from_lists = read_label_lists(given, width)
-        return None if from_lists is None else (scores, from_lists)
-    raw = raw.detach().cpu()
-    # Small integers are fast to compare.
-    targets = raw.to(torch.int8)
-    valid = is_present(targets) | is_absent(targets) | is_unknown(targets)
-    if raw.shape != scores.shape or not (valid & (targets == raw)).all():
+        targets = read_label_lists(given, width)
+    elif raw.shape == scores.shape:
+        targets = read_target_matrix(raw.detach().cpu())
+    else:
         return None
-    return scores, targets
+    return None if targets is None else (scores, targets)
 
 
 def _read_sample(

@@ -7,7 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 
-from ...targets import indices_to_targets, read_label_indices, read_target_vector
+from ...targets import list_label_indices, numbers_to_targets, read_target_vector
 
 
 @TRANSFORMS.register_module()
@@ -83,14 +83,13 @@ class LabelsToTargets(BaseTransform):
                 'the dataset give labels? Leave LabelsToTargets out of pipelines for '
                 'images without annotation.'
             )
-        present = read_label_indices(results['gt_label'], self.num_classes, where=where)
+        present = list_label_indices(results['gt_label'], self.num_classes, where=where)
         unknown = [
-            read_label_indices(results[key], self.num_classes, key, where, repeats=True)
+            list_label_indices(results[key], self.num_classes, key, where, repeats=True)
             for key in self.unknown_keys
             if results.get(key) is not None
         ]
-        targets = indices_to_targets(present, self.num_classes, unknown)
-        results['gt_score'] = targets.numpy()
+        results['gt_score'] = numbers_to_targets(present, self.num_classes, unknown)
         return results
 
     def __repr__(self) -> str:

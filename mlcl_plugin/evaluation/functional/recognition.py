@@ -170,10 +170,13 @@ def _chunks(pieces: Sequence[Tensor], num_rows: int) -> Iterator[Tensor]:
     waiting: list[Tensor] = []
     num_waiting = 0
     for piece in pieces:
-        for part in piece.split(num_rows):
-            if num_waiting + len(part) > num_rows:
+        # Most pieces are small. len() of a tensor and split() take longer.
+        parts = [piece] if piece.shape[0] <= num_rows else piece.split(num_rows)
+        for part in parts:
+            rows = part.shape[0]
+            if num_waiting + rows > num_rows:
                 yield torch.cat(waiting)
                 waiting, num_waiting = [], 0
             waiting.append(part)
-            num_waiting += len(part)
+            num_waiting += rows
     yield torch.cat(waiting)
