@@ -7,6 +7,7 @@ import os.path as osp
 from contextlib import suppress
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.dist import get_world_size, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
@@ -18,10 +19,13 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from ...errors import CheckpointError, OtherLabelsError, SaveError
 from ..checkpoint_fit import check_optimizer
+from ..config_text import FormattedConfig
 from ..counter_seeds import CounterSeedHook, SeededSamples
 from ..durable_files import PART, publish
+from ..epoch_loop import ResumableEpochLoop
 from ..hooks import (
     DurableCheckpointHook,
+    EpochPositionHook,
     LoadedCheckpointHook,
     NonFiniteHook,
     PendingValidationHook,
@@ -41,8 +45,9 @@ class CheckedRunner(Runner):
     - A checkpoint that is loaded must have weights that the model can use, and the
       labels of the data set (:class:`LoadedCheckpointHook`).
     - A resume takes the latest checkpoint that can be read.
-    - With an epoch-based loop, a run that resumes continues bit for bit
-      (:class:`CounterSeedHook`, :class:`SeededSamples`,
+    - With an epoch-based loop, a run that resumes continues bit for bit, also inside
+      an epoch (:class:`CounterSeedHook`, :class:`SeededSamples`,
+      :class:`ResumableEpochLoop`, :class:`EpochPositionHook`,
       :class:`PendingValidationHook`).
     - Losses and gradients that are not finite stop the run (:class:`NonFiniteHook`).
     - Two runs do not write into one folder (:func:`hold_folder`).
@@ -56,6 +61,11 @@ class CheckedRunner(Runner):
     _load_from: str | None
     _train_dataloader: Any
     _has_warned = False
+
+    def __init__(self, *args: Any, cfg: Config | dict | None = None, **kwargs: Any):
+        if isinstance(cfg, Config):
+            cfg = FormattedConfig.of(cfg)
+        super().__init__(*args, cfg=cfg, **kwargs)
 
     def register_hooks(
         self, default_hooks: dict | None = None, custom_hooks: list | None = None
@@ -72,6 +82,7 @@ class CheckedRunner(Runner):
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(LoadedCheckpointHook())
         self.register_hook(CounterSeedHook())
+        self.register_hook(EpochPositionHook())
         self.register_hook(PendingValidationHook())
         if not any(isinstance(hook, NonFiniteHook) for hook in self.hooks):
             self.register_hook(NonFiniteHook())
@@ -201,6 +212,10 @@ class CheckedRunner(Runner):
         """
         if isinstance(loop, dict) and _is_epoch_based(loop):
             self._train_dataloader = self._seed_samples(self._train_dataloader)
+            # A config with both keys gets MMEngine's error.
+            if not {'type', 'by_epoch'} <= set(loop):
+                options = {k: v for k, v in loop.items() if k != 'by_epoch'}
+                loop = dict(options, type=ResumableEpochLoop)
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         # DatasetCheckHook raises for a dataset without images.
@@ -226,13 +241,20 @@ class CheckedRunner(Runner):
             except ValueError as error:
                 _explain_empty(error, dataloader)
                 raise
-        return {**dataloader, 'dataset': SeededSamples(dataset, self.seed)}
+        samples = SeededSamples(dataset, self.seed)
+        for hook in self.hooks:
+            if isinstance(hook, CounterSeedHook):
+                hook.samples = samples
+        return {**dataloader, 'dataset': samples}
 
 
 def _is_epoch_based(loop: dict) -> bool:
     return loop.get('by_epoch', False) or loop.get('type') in (
         'EpochBasedTrainLoop',
+        'mmengine.EpochBasedTrainLoop',
         EpochBasedTrainLoop,
+        'ResumableEpochLoop',
+        ResumableEpochLoop,
     )
 
 
