@@ -22,12 +22,22 @@ class FolderInUseError(ValueError):
     """Another run writes into the folder."""
 
 
+class RestartError(ValueError):
+    """A run that is started again would begin anew."""
+
+
+class LostProcessError(RuntimeError):
+    """Another process of the run does not answer."""
+
+
 FAULTS = (
     CheckpointError,
     MissingCheckpointError,
     SaveError,
     OtherLabelsError,
     FolderInUseError,
+    RestartError,
+    LostProcessError,
     FloatingPointError,
 )
 """Errors that training and testing end with in one line; others are shown in full."""

@@ -26,7 +26,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -150,27 +150,21 @@ class Command:
         self.processes = processes
         self.fork = fork
 
-    def run(self, work_dir: Path, log: Path, kill_after: float | None) -> bool:
-        """Run a training, and kill it some seconds after it has begun to train.
+    def run(self, work_dir: Path, log: Path, life: 'Life | None') -> bool:
+        """Run a training, and kill it after a while.
 
         Returns:
             bool: Whether it came to its end.
         """
-        before = count_logs(work_dir)
+        before = progress(work_dir)
         with log.open('ab') as file:
             process = self._start(work_dir, file)
-            started = None
             while process.poll() is None:
-                if kill_after is not None:
-                    if (
-                        started is None
-                        and len(list(work_dir.glob('*/*/*.log'))) > before
-                    ):
-                        started = time.monotonic()
-                    if started is not None and time.monotonic() - started > kill_after:
-                        os.killpg(process.pid, signal.SIGKILL)
-                        process.wait()
-                        return False
+                if life is not None and progress(work_dir) - before >= life.events:
+                    time.sleep(life.seconds)
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+                    return False
                 time.sleep(0.02)
         if process.returncode:
             sys.exit(f'The training failed, see {log}:\n{log.read_text()[-3000:]}')
@@ -229,9 +223,23 @@ class Fork:
         os.waitpid(self.pid, 0)
 
 
-def count_logs(work_dir: Path) -> int:
-    """Number of times that a step has begun."""
-    return len(list(work_dir.glob('*/*/*.log')))
+class Life(NamedTuple):
+    """When a run is killed: after starts of steps and iterations, and seconds."""
+
+    events: int
+    seconds: float
+
+    @classmethod
+    def draw(cls, generator: random.Random, longest: int) -> 'Life':
+        """Draw it from nothing to ``longest`` iterations."""
+        return cls(1 + generator.randint(0, longest), generator.uniform(0, 1))
+
+
+def progress(work_dir: Path) -> int:
+    """Count starts of steps, iterations and validations, of all lives."""
+    files = work_dir.glob('*/*/vis_data/scalars.json')
+    logs = len(list(work_dir.glob('*/*/*.log')))
+    return logs + sum(file.read_text().count('\n') for file in files)
 
 
 def describe(work_dir: Path) -> str:
@@ -317,7 +325,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--epochs', type=int, default=4)
     parser.add_argument('--images', type=int, default=60)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--longest', type=float, default=4.0, help='seconds of a life')
+    parser.add_argument('--longest', type=int, default=12, help='iterations of a life')
     parser.add_argument(
         '--fork', action='store_true', help='start runs as forks, without imports'
     )
@@ -350,12 +358,14 @@ def main() -> int:
             state_file.write_text(json.dumps(state))
             draw = random.Random(f'{args.seed} {state["kills"]}')
             living = state['kills'] < args.kills
-            after = draw.uniform(0, args.longest) if living else None
-            ended = start.run(target, folder / 'resumed.log', after)
+            life = Life.draw(draw, args.longest) if living else None
+            ended = start.run(target, folder / 'resumed.log', life)
             if not ended:
                 state['kills'] += 1
                 where = describe(target)
-                print(f'kill {state["kills"]}: {after:.2f} s, {where}', flush=True)
+                print(f'kill {state["kills"]}: {life}, {where}', flush=True)
+                # Killed on its way out: a resume would say that nothing is left.
+                ended = (target / 'step2/finished_checkpoint').exists()
         found = compare(whole, target)
         if found:
             print('\n'.join(found[:20]))

@@ -19,6 +19,7 @@ from mlcl_plugin.engine import (
     allow_unsafe_checkpoints,
     check_checkpoint,
     enable_amp,
+    end_with_launcher,
     keep_memory,
     set_default_dataloader_cfg,
     setup_cpu_distributed,
@@ -129,6 +130,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 
 def test(args: argparse.Namespace) -> None:
     cfg = merge_args(Config.fromfile(args.config), args)
+    end_with_launcher(cfg)
     setup_cpu_distributed(cfg)
     runner = build_runner(cfg)
     runner.register_hook(CheckpointCheckHook())

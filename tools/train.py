@@ -15,8 +15,10 @@ from mlcl_plugin.command_line import (
 from mlcl_plugin.engine import (
     allow_unsafe_checkpoints,
     build_runner,
+    check_restart,
     check_step_options,
     enable_amp,
+    end_with_launcher,
     keep_memory,
     set_default_dataloader_cfg,
     set_resume,
@@ -103,6 +105,8 @@ def main() -> None:
     allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
     with one_line_errors('train', TRUST_FLAGS, FAULTS):
         cfg = merge_args(Config.fromfile(args.config), args)
+        end_with_launcher(cfg)
+        check_restart(cfg, resume=args.resume is not None)
         setup_cpu_distributed(cfg)
         build_runner(cfg).train()
 

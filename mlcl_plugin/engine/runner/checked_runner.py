@@ -31,6 +31,7 @@ from ..hooks import (
     PendingValidationHook,
 )
 from ..last_checkpoint import find_last_checkpoint
+from ..lost_processes import named_losses
 from ..safe_checkpoint import names_not_allowed
 from ..work_folder import hold_folder
 
@@ -92,9 +93,19 @@ class CheckedRunner(Runner):
 
         Raises:
             FolderInUseError: If another run writes into ``work_dir``.
+            LostProcessError: If another process of the run does not answer.
         """
-        with hold_folder(self.work_dir):
+        with named_losses(), hold_folder(self.work_dir):
             return super().train()
+
+    def test(self) -> dict:
+        """Test, see :meth:`mmengine.runner.Runner.test`.
+
+        Raises:
+            LostProcessError: If another process of the run does not answer.
+        """
+        with named_losses():
+            return super().test()
 
     def load_or_resume(self) -> None:
         """Load a checkpoint; a resume without one takes the latest that can be read."""
