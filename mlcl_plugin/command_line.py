@@ -13,11 +13,18 @@ from contextlib import contextmanager
 
 from mmengine.config import DictAction
 
+from .errors import LostProcessError
 from .plain_text import printable
 
 DEBUG = 'MLCL_DEBUG'
 """The environment variable that shows the traceback of every error."""
-USER_ERRORS = (OSError, ValueError, ImportError, FloatingPointError)
+USER_ERRORS = (
+    OSError,
+    ValueError,
+    ImportError,
+    FloatingPointError,
+    LostProcessError,
+)
 """Errors that a user can mend; others are bugs and keep their traceback."""
 LONGEST_ERROR = 4000
 """Characters of an error that are shown; names in files may be endless."""

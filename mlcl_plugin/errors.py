@@ -20,3 +20,11 @@ class OtherLabelsError(ValueError):
 
 class FolderInUseError(ValueError):
     """Another run writes into the folder."""
+
+
+class RestartError(ValueError):
+    """A run that is started again would begin anew."""
+
+
+class LostProcessError(RuntimeError):
+    """Another process of the run does not answer."""

@@ -332,11 +332,11 @@ def tool(name: str, *args: object) -> None:
 
 def python_api(place: Place, path: Path) -> None:
     from mlcl_plugin.apis import MultiLabelInferencer
-    from mlcl_plugin.errors import FAULTS
+    from mlcl_plugin.errors import CheckpointError, MissingCheckpointError
 
     try:
         MultiLabelInferencer(str(place.plain), str(path), device='cpu')
-    except FAULTS as error:
+    except (CheckpointError, MissingCheckpointError) as error:
         print(f'api: {error}', file=sys.stderr)
         sys.exit(2)
 

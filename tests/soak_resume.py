@@ -3,24 +3,30 @@
 
     python tests/soak_resume.py --kills 30 --workers 2
     python tests/soak_resume.py --kills 10 --processes 2
+    python tests/soak_resume.py --kills 30 --save-every 1 --method sadcl --fork
 
-A small model trains two steps with EMA, a memory of embeddings, random augmentations
-and dropout. Its processes get SIGKILL, and the same command starts again. At the end
-all checkpoints, optimizer states and logged values must be equal bit for bit. Prints
-one line per kill and the result, and exits with 1 if anything differs.
+A small model trains two steps with EMA, random augmentations, dropout, and a method in
+the second step: a memory of embeddings (``memory``), SADCL's prototypes and memory
+(``sadcl``), or MILe's teacher (``mile``). Its processes get SIGKILL, and the same
+command starts again. At the end all checkpoints, optimizer states and logged values
+must be equal bit for bit. Prints one line per kill and the result, and exits with 1 if
+anything differs. With ``--keep``, a call that is cut off goes on where it was.
 """
 
 import argparse
 import json
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -61,7 +67,7 @@ optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.003))
 param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=True, T_max={epochs})]
 train_cfg = dict(by_epoch=True, max_epochs={epochs})
 val_cfg = dict()
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=1), checkpoint={checkpoint})
 custom_hooks = [
     dict(type='EMAHook', momentum=0.05, update_buffers=True, priority='ABOVE_NORMAL')]
 randomness = dict(seed={seed})
@@ -69,17 +75,30 @@ runner_type = 'mmpretrain.StepwiseRunner'
 steps = dict(
     step1=dict(),
     step2=dict(
+        custom_hooks=custom_hooks + {hooks},
         data_preprocessor=dict(num_views=2),
-        model=dict(head=dict(
-            loss_contrastive=dict(
-                type='LabelWiseContrastiveLoss',
-                memory=dict(type='EmbeddingMemory', size=16, embed_dims=8)),
-            projector=dict(hidden_channels=16, out_channels=8))),
+        model=dict(head={head}),
         train_dataloader=dict(
             dataset=dict(pipeline=[*pipeline, views, pack])),
         optim_wrapper=dict(
             optimizer=dict(_delete_=True, type='SGD', lr=0.02, momentum=0.9))))
 """
+MEMORY = dict(
+    loss_contrastive=dict(
+        type='LabelWiseContrastiveLoss',
+        memory=dict(type='EmbeddingMemory', size=16, embed_dims=8),
+    ),
+    projector=dict(hidden_channels=16, out_channels=8),
+)
+PROTOTYPES = dict(
+    type='SADCLHead', projector=dict(out_channels=8), num_slots=8, memory_thr=0.3
+)
+METHODS = {
+    'memory': (MEMORY, []),
+    'sadcl': (PROTOTYPES, [dict(type='PrototypeInitHook', thr=0.5)]),
+    'mile': (MEMORY, [dict(type='MILeHook', teacher_iters=7, student_iters=5)]),
+}
+"""Head of the second step, and hooks that it has beside the first step's."""
 
 
 def make_images(root: Path, number: int) -> None:
@@ -99,41 +118,134 @@ def make_images(root: Path, number: int) -> None:
     (root / 'labels.csv').write_text('\n'.join(rows) + '\n')
 
 
-def command(config: Path, work_dir: Path, processes: int) -> list[str]:
-    """Make the command that starts, and starts again."""
-    options = [str(config), '--work-dir', str(work_dir), '--resume']
-    if processes == 1:
-        return [sys.executable, str(ROOT / 'tools/train.py'), *options]
-    start = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    start += [f'--nproc_per_node={processes}', str(ROOT / 'tools/train.py')]
-    return [*start, *options, '--launcher', 'pytorch']
+def write_config(args: argparse.Namespace, folder: Path) -> str:
+    """Write the config of a run."""
+    checkpoint = dict(max_keep_ckpts=1)
+    if args.save_every:
+        checkpoint |= dict(by_epoch=False, interval=args.save_every)
+    head, hooks = METHODS[args.method]
+    return CONFIG.format(
+        base=str(ROOT / 'configs/_base_/default_runtime.py'),
+        root=str(folder / 'data'),
+        workers=args.workers,
+        epochs=args.epochs,
+        seed=args.seed,
+        checkpoint=checkpoint,
+        head=head,
+        hooks=hooks,
+    )
 
 
-def run(call: list[str], log: Path, kill_after: float | None, work_dir: Path) -> bool:
-    """Run a training, and kill it some seconds after it has begun to train.
+class Command:
+    """The command that starts, and starts again.
 
-    Returns:
-        bool: Whether it came to its end.
+    Args:
+        config (Path): The config.
+        processes (int): The number of processes, each with one thread.
+        fork (bool): Run it in a fork of this process, which has imported everything.
     """
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    before = len(list(work_dir.glob('*/*/*.log')))
-    with log.open('ab') as file:
-        process = subprocess.Popen(
-            call, stdout=file, stderr=file, env=environment, start_new_session=True
-        )
-        started = None
-        while process.poll() is None:
-            if kill_after is not None:
-                if started is None and len(list(work_dir.glob('*/*/*.log'))) > before:
-                    started = time.monotonic()
-                if started is not None and time.monotonic() - started > kill_after:
+
+    def __init__(self, config: Path, processes: int, fork: bool) -> None:
+        self.config = config
+        self.processes = processes
+        self.fork = fork
+
+    def run(self, work_dir: Path, log: Path, life: 'Life | None') -> bool:
+        """Run a training, and kill it after a while.
+
+        Returns:
+            bool: Whether it came to its end.
+        """
+        before = progress(work_dir)
+        with log.open('ab') as file:
+            process = self._start(work_dir, file)
+            while process.poll() is None:
+                if life is not None and progress(work_dir) - before >= life.events:
+                    time.sleep(life.seconds)
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
                     return False
-            time.sleep(0.02)
-    if process.returncode:
-        sys.exit(f'The training failed, see {log}:\n{log.read_text()[-3000:]}')
-    return True
+                time.sleep(0.02)
+        if process.returncode:
+            sys.exit(f'The training failed, see {log}:\n{log.read_text()[-3000:]}')
+        return True
+
+    def _start(self, work_dir: Path, file: BinaryIO) -> 'subprocess.Popen | Fork':
+        options = [str(self.config), '--work-dir', str(work_dir), '--resume']
+        tool = str(ROOT / 'tools/train.py')
+        if self.fork:
+            return Fork(tool, options, file)
+        call = [sys.executable, tool, *options]
+        if self.processes > 1:
+            call = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+            call += [f'--nproc_per_node={self.processes}', tool, *options]
+            call += ['--launcher', 'pytorch']
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        return subprocess.Popen(
+            call, stdout=file, stderr=file, env=environment, start_new_session=True
+        )
+
+
+class Fork:
+    """A script that runs in a fork of this process, in a group of its own."""
+
+    def __init__(self, script: str, options: list[str], file: BinaryIO) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                os.setsid()
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+                sys.argv = [script, *options]
+                torch.set_num_threads(1)
+                runpy.run_path(script, run_name='__main__')
+                status = 0
+            except SystemExit as end:
+                status = end.code if isinstance(end.code, int) else 1
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+
+    def poll(self) -> int | None:
+        """The exit status, if the process has ended."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self) -> None:
+        """Wait for the end."""
+        os.waitpid(self.pid, 0)
+
+
+class Life(NamedTuple):
+    """When a run is killed: after starts of steps and iterations, and seconds."""
+
+    events: int
+    seconds: float
+
+    @classmethod
+    def draw(cls, generator: random.Random, longest: int) -> 'Life':
+        """Draw it from nothing to ``longest`` iterations."""
+        return cls(1 + generator.randint(0, longest), generator.uniform(0, 1))
+
+
+def progress(work_dir: Path) -> int:
+    """Count starts of steps, iterations and validations, of all lives."""
+    files = work_dir.glob('*/*/vis_data/scalars.json')
+    logs = len(list(work_dir.glob('*/*/*.log')))
+    return logs + sum(file.read_text().count('\n') for file in files)
+
+
+def describe(work_dir: Path) -> str:
+    """The newest checkpoint of a run."""
+    files = sorted(work_dir.glob('*/*.pth'), key=lambda path: path.stat().st_mtime_ns)
+    return '/'.join(files[-1].parts[-2:]) if files else 'no checkpoint'
 
 
 def last_values(step: Path) -> dict[int, dict]:
@@ -201,52 +313,69 @@ def compare(whole: Path, resumed: Path) -> list[str]:
     return found
 
 
-def main() -> int:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--kills', type=int, default=30)
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--processes', type=int, default=1)
-    parser.add_argument('--epochs', type=int, default=12)
-    parser.add_argument('--images', type=int, default=150)
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--longest', type=float, default=4.0, help='seconds of a life')
-    parser.add_argument('--keep', type=Path, help='keep the folders here')
-    args = parser.parse_args()
-    draw = random.Random(args.seed)
-    folder = args.keep or Path(tempfile.mkdtemp(prefix='soak_'))
-    make_images(folder / 'data', args.images)
-    config = folder / 'soak.py'
-    config.write_text(
-        CONFIG.format(
-            base=str(ROOT / 'configs/_base_/default_runtime.py'),
-            root=str(folder / 'data'),
-            workers=args.workers,
-            epochs=args.epochs,
-            seed=args.seed,
-        )
+    parser.add_argument('--method', choices=METHODS, default='memory')
+    parser.add_argument(
+        '--save-every', type=int, help='iterations; by default an epoch'
     )
-    whole = folder / 'whole'
-    start = time.monotonic()
-    run(command(config, whole, args.processes), folder / 'whole.log', None, whole)
-    print(f'undisturbed: {time.monotonic() - start:.0f} s', flush=True)
-    kills, rounds = 0, 0
-    while kills < args.kills:
-        rounds += 1
-        target = folder / f'resumed{rounds}'
-        call = command(config, target, args.processes)
-        ended = False
+    parser.add_argument('--epochs', type=int, default=4)
+    parser.add_argument('--images', type=int, default=60)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--longest', type=int, default=12, help='iterations of a life')
+    parser.add_argument(
+        '--fork', action='store_true', help='start runs as forks, without imports'
+    )
+    parser.add_argument('--keep', type=Path, help='keep the folders here')
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    folder = args.keep or Path(tempfile.mkdtemp(prefix='soak_'))
+    config = folder / 'soak.py'
+    if not config.exists():
+        make_images(folder / 'data', args.images)
+        config.write_text(write_config(args, folder))
+    whole, state_file = folder / 'whole', folder / 'state.json'
+    state = dict(kills=0, rounds=0, whole=False)
+    if state_file.exists():
+        state = json.loads(state_file.read_text())
+    start = Command(config, args.processes, args.fork)
+    if not state['whole']:
+        shutil.rmtree(whole, ignore_errors=True)
+        begun = time.monotonic()
+        start.run(whole, folder / 'whole.log', None)
+        print(f'undisturbed: {time.monotonic() - begun:.0f} s', flush=True)
+        state['whole'] = True
+    # Runs are killed until there are enough kills; the last one comes to its end.
+    while state['kills'] < args.kills:
+        target, ended = folder / f'resumed{state["rounds"] + 1}', False
         while not ended:
-            after = draw.uniform(0, args.longest) if kills < args.kills else None
-            ended = run(call, folder / 'resumed.log', after, target)
+            state_file.write_text(json.dumps(state))
+            draw = random.Random(f'{args.seed} {state["kills"]}')
+            living = state['kills'] < args.kills
+            life = Life.draw(draw, args.longest) if living else None
+            ended = start.run(target, folder / 'resumed.log', life)
             if not ended:
-                kills += 1
-                print(f'kill {kills}, run {rounds}: {after:.2f} s', flush=True)
+                state['kills'] += 1
+                where = describe(target)
+                print(f'kill {state["kills"]}: {life}, {where}', flush=True)
+                # Killed on its way out: a resume would say that nothing is left.
+                ended = (target / 'step2/finished_checkpoint').exists()
         found = compare(whole, target)
         if found:
             print('\n'.join(found[:20]))
-            print(f'{len(found)} differences after {kills} kills; see {folder}')
+            print(
+                f'{len(found)} differences after {state["kills"]} kills; see {folder}'
+            )
             return 1
-    print(f'equal bit for bit: {rounds} runs, {kills} kills')
+        state['rounds'] += 1
+        state_file.write_text(json.dumps(state))
+    print(f'equal bit for bit: {state["rounds"]} runs, {state["kills"]} kills')
     if args.keep is None:
         shutil.rmtree(folder)
     return 0

@@ -2,6 +2,8 @@
 # Train in several processes: one per GPU, or on the CPUs of a machine without a GPU.
 # Usage: tools/dist_train.sh CONFIG PROCESSES [options of tools/train.py]
 # For several machines, set NNODES, NODE_RANK, MASTER_ADDR and PORT.
+# MAX_RESTARTS=N starts all processes again up to N times if one fails; the run goes on
+# from its latest checkpoint (this implies --resume, also for the first start).
 set -euo pipefail
 
 if [ "$#" -lt 2 ]; then
@@ -11,6 +13,13 @@ fi
 CONFIG=$1
 PROCESSES=$2
 
+MAX_RESTARTS=${MAX_RESTARTS:-0}
+RESUME=()
+case " ${*:3} " in
+    *" --resume "* | *" --resume="*) ;;
+    *) [ "$MAX_RESTARTS" -eq 0 ] || RESUME=(--resume) ;;
+esac
+
 PYTHONPATH="$(dirname "$0")/..${PYTHONPATH:+:$PYTHONPATH}" \
 exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
@@ -18,4 +27,6 @@ exec "${PYTHON:-python}" -m torch.distributed.run \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \
     --master_port="${PORT:-29500}" \
     --nproc_per_node="$PROCESSES" \
-    "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+    --max_restarts="$MAX_RESTARTS" \
+    "$(dirname "$0")/train.py" "$CONFIG" --launcher pytorch \
+    ${RESUME[@]+"${RESUME[@]}"} "${@:3}"

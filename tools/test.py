@@ -20,6 +20,7 @@ from mlcl_plugin.engine import (
     allow_unsafe_checkpoints,
     check_checkpoint,
     enable_amp,
+    end_with_launcher,
     keep_memory,
     load_config,
     merge_options,
@@ -124,6 +125,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 
 def test(args: argparse.Namespace) -> None:
     cfg = merge_args(load_config(args.config), args)
+    end_with_launcher(cfg)
     setup_cpu_distributed(cfg)
     runner = build_runner(cfg)
     runner.register_hook(CheckpointCheckHook())

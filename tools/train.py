@@ -4,8 +4,6 @@
 import argparse
 import os
 
-from mmengine.config import Config
-
 from mlcl_plugin.command_line import (
     TRUST_FLAGS,
     add_cfg_options,
@@ -16,7 +14,9 @@ from mlcl_plugin.command_line import (
 from mlcl_plugin.engine import (
     allow_unsafe_checkpoints,
     build_runner,
+    check_restart,
     enable_amp,
+    end_with_launcher,
     keep_memory,
     load_config,
     merge_options,
@@ -96,6 +96,8 @@ def main() -> None:
     allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
     with one_line_errors('train', TRUST_FLAGS):
         cfg = merge_args(load_config(args.config), args)
+        end_with_launcher(cfg)
+        check_restart(cfg, resume=args.resume is not None)
         setup_cpu_distributed(cfg)
         build_runner(cfg).train()
 

@@ -14,6 +14,7 @@ from .hooks import (
     PrototypeInitHook,
     StartHook,
 )
+from .launcher import check_restart, end_with_launcher
 from .neighbour_filling import fill_neighbours, iterate_images, save_filled
 from .optimizers import AutocastOptimWrapper
 from .pointers import has_begun
@@ -63,10 +64,12 @@ __all__ = [
     'build_split',
     'changes_everywhere',
     'check_checkpoint',
+    'check_restart',
     'check_step_options',
     'check_steps',
     'enable_amp',
     'end_after',
+    'end_with_launcher',
     'fill_neighbours',
     'find_start',
     'fit_checkpoint',

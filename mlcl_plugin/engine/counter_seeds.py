@@ -2,9 +2,10 @@
 """Randomness as a function of counters, so that a resumed run repeats nothing.
 
 Random numbers of a training depend on the seed, the epoch and the index of a sample
-(augmentations), or on the seed, the rank and the iteration (dropout, Mixup, sampling in
-the model). They depend on no state: not on what was drawn before, nor on the number of
-dataloader workers. A run that resumes draws what the uninterrupted run draws.
+(augmentations); on the seed, the rank and the epoch (samplers of torch); or on the
+seed, the rank and the iteration (dropout, Mixup, sampling in the model). They depend on
+no state: not on what was drawn before, nor on the number of dataloader workers. A run
+that resumes draws what the uninterrupted run draws.
 """
 
 import random
@@ -19,8 +20,8 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
-SAMPLES, ITERATIONS = 0, 1
-"""First word of a seed: streams of samples and of iterations differ."""
+SAMPLES, ITERATIONS, EPOCHS = 0, 1, 2
+"""First word of a seed: streams of samples, iterations and epochs differ."""
 
 WORD = 2**64 - 1
 """The largest word of the hash."""
@@ -131,10 +132,13 @@ class CounterSeedHook(Hook):
     # Before every hook that draws random numbers.
     priority = 'VERY_HIGH'
 
+    samples: SeededSamples | None = None
+    """Samples of the training, which other datasets may wrap."""
+
     def before_train(self, runner: Runner) -> None:
         """Let the order of samples follow the seed that a checkpoint resumes."""
-        dataset = runner.train_dataloader.dataset
-        if not isinstance(dataset, SeededSamples):
+        dataset = self.samples
+        if dataset is None:
             return
         sampler = runner.train_dataloader.sampler
         # MMEngine resumes the seed after it has built the sampler. A sampler may have
@@ -144,10 +148,10 @@ class CounterSeedHook(Hook):
         dataset.seed = runner.seed
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed the samples of an epoch."""
-        dataset = runner.train_dataloader.dataset
-        if isinstance(dataset, SeededSamples):
-            dataset.set_epoch(runner.epoch)
+        """Seed the samples of an epoch, and samplers that draw when it begins."""
+        if self.samples is not None:
+            self.samples.set_epoch(runner.epoch)
+        set_seed(EPOCHS, runner.seed, get_rank(), runner.epoch, devices=True)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None

@@ -34,23 +34,28 @@ def publish(part: str | os.PathLike, path: str | os.PathLike) -> None:
     sync(Path(path).parent)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a small file, durably.
+def write_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:
+    """Write a file, durably.
 
     Processes that write the same file at the same time do not disturb each other: one
     of the contents stays.
 
     Args:
         path (str | os.PathLike): The file; its folder exists.
-        text (str): The content.
+        content (bytes): The content.
     """
     path = Path(path)
     part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
     try:
-        part.write_text(text)
+        part.write_bytes(content)
         publish(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a small file of text, see :func:`write_bytes`."""
+    write_bytes(path, text.encode())
 
 
 def remove_parts(folder: str | os.PathLike, pattern: str) -> None:

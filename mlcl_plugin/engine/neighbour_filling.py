@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fill the memories of a NeighbourClassifier with the training images."""
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 
@@ -16,9 +17,11 @@ from mmengine.utils import ProgressBar
 from torch import nn
 from torch.utils.data import Subset
 
+from ..errors import SaveError
 from ..models.classifiers import NeighbourClassifier
 from ..models.utils import collect_targets
 from ..models.utils.gather import RaggedGather
+from .durable_files import write_bytes
 from .split_dataset import build_split
 
 # Of the order in which images are added: principal axes come from the first ones.
@@ -135,16 +138,27 @@ def _name(dataset: BaseDataset, index: int) -> str:
 def save_filled(model: nn.Module, path: str, meta: dict) -> None:
     """Write a checkpoint of a filled model.
 
-    The file is written under another name and then renamed, so that it is complete or
-    not there.
+    The file gets its name when it is complete and on the disk; one of this name stays
+    until then.
 
     Args:
         model (nn.Module): The model.
         path (str): Where to.
         meta (dict): What the checkpoint says about its training, such as
             ``dataset_meta``.
+
+    Raises:
+        SaveError: If it cannot be written.
     """
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    partial = f'{path}.part'
-    torch.save(dict(meta=meta, state_dict=weights_to_cpu(model.state_dict())), partial)
-    os.replace(partial, path)
+    content = io.BytesIO()
+    state = weights_to_cpu(model.state_dict())
+    torch.save(dict(meta=meta, state_dict=state), content)
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        write_bytes(path, content.getbuffer())
+    except OSError as error:
+        raise SaveError(
+            error.errno,
+            f'Cannot save the model with its neighbours as {path}: '
+            f'{error.strerror or error}. Make room or choose another folder',
+        ) from error

@@ -105,6 +105,8 @@ ALLOWED = frozenset(
         *OWN,
         '_codecs.encode',
         'builtins.set',
+        # milestones of MultiStepLR
+        'collections.Counter',
         'collections.OrderedDict',
         'torch.Size',
         'torch.device',

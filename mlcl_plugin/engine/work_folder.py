@@ -14,6 +14,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from ..errors import FolderInUseError
+from .process_table import runs, start_of
 
 LOCK = '.lock'
 """Name of the file that says which process writes into a folder."""
@@ -66,7 +67,7 @@ class _Lock:
     def __init__(self, path: Path):
         self.path = path
         self.owner = dict(
-            pid=os.getpid(), host=socket.gethostname(), started=_start_of(os.getpid())
+            pid=os.getpid(), host=socket.gethostname(), started=start_of(os.getpid())
         )
         self.stop = threading.Event()
         self.taken = False
@@ -150,7 +151,7 @@ class _Lock:
         pid = holder.get('pid')
         here = holder.get('host') == self.owner['host']
         if here and isinstance(pid, int) and os.name == 'posix':
-            return _runs(pid) and holder.get('started') in (None, _start_of(pid))
+            return runs(pid) and holder.get('started') in (None, start_of(pid))
         # Clocks of machines differ, so only a change of the time counts.
         first, end = self._time(), time.monotonic() + SILENCE
         while time.monotonic() < end:
@@ -181,39 +182,3 @@ def _content(path: Path) -> dict | None:
     except ValueError:
         content = {}
     return content if isinstance(content, dict) else {}
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    # A dead process whose parent has not noticed yet.
-    return _state_of(pid) not in ('Z', 'X')
-
-
-def _state_of(pid: int) -> str | None:
-    fields = _stat(pid)
-    return fields[0] if fields else None
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process started, since another one may have its id now; on Linux only."""
-    fields = _stat(pid)
-    try:
-        boot = Path('/proc/sys/kernel/random/boot_id').read_text().strip()
-    except OSError:
-        return None
-    return f'{boot} {fields[19]}' if fields else None
-
-
-def _stat(pid: int) -> list[str] | None:
-    """Fields of a process from its state on."""
-    try:
-        text = Path(f'/proc/{pid}/stat').read_text()
-    except OSError:
-        return None
-    # The name before may hold anything.
-    return text.rpartition(')')[2].split()

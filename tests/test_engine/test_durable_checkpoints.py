@@ -109,7 +109,7 @@ class Fault:
 
     def install(self):
         """Patch this process, which is a child that ends here."""
-        put, remove, text = LocalBackend.put, LocalBackend.remove, Path.write_text
+        put, remove, text = LocalBackend.put, LocalBackend.remove, Path.write_bytes
         replace, fsync = os.replace, os.fsync
 
         def die():
@@ -145,7 +145,7 @@ class Fault:
             fsync(descriptor)
 
         LocalBackend.put, LocalBackend.remove = new_put, new_remove
-        Path.write_text, os.replace, os.fsync = new_text, new_replace, new_fsync
+        Path.write_bytes, os.replace, os.fsync = new_text, new_replace, new_fsync
 
 
 def die_at(fault, runner):

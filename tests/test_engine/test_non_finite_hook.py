@@ -135,7 +135,8 @@ def test_skip(kind, make_runner, monkeypatch):
     )
     runner = make_runner(kind, [1], add_hook(policy='skip'))
     runner.train()
-    (text,) = logged
+    text, end = logged
+    assert end.startswith('1 of 4 steps were skipped')
     assert 'in iteration 2 (epoch 1, from 1)' in text
     assert text.endswith('The step is skipped (1 of at most 10).')
     before, after = runner.fault.states[1:3]
@@ -156,6 +157,19 @@ def test_skip_is_limited(make_runner):
     runner = make_runner('loss', [1], add_hook(policy='skip', max_skips=0), 'other')
     with pytest.raises(FloatingPointError, match='in iteration 2 '):
         runner.train()
+
+
+def test_skips_before_a_resume_count(make_runner, tmp_path):
+    options = add_hook(policy='skip', max_skips=1)
+    with pytest.raises(FloatingPointError, match='in iteration 4 '):
+        make_runner('loss', [0, 3], options).train()
+    latest = read_checkpoint(tmp_path / 'work/epoch_1.pth')
+    assert latest['message_hub']['runtime_info']['skipped_steps'] == 1
+    with pytest.raises(FloatingPointError, match='in iteration 3 '):
+        make_runner('gradient', [2], options, resume=True).train()
+    runner = make_runner(None, [], options, resume=True)
+    runner.train()
+    assert runner.message_hub.get_info('skipped_steps') == 1
 
 
 def test_weights_stay_infinite_when_skipped(make_runner, tmp_path):

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from mlcl_plugin.engine import CheckedRunner, work_folder
+from mlcl_plugin.engine.process_table import state_of
 from mlcl_plugin.engine.work_folder import LOCK, hold_folder
 from mlcl_plugin.errors import FolderInUseError
 
@@ -80,7 +81,7 @@ def test_another_process(tmp_path, other_process):
 def test_process_that_is_not_waited_for(tmp_path, other_process):
     """A dead child still has its number."""
     other_process.kill()
-    while work_folder._state_of(other_process.pid) != 'Z':
+    while state_of(other_process.pid) != 'Z':
         time.sleep(0.01)
     with hold_folder(tmp_path / 'work'):
         pass

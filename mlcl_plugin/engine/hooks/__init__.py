@@ -3,6 +3,7 @@ from .checkpoint_check_hook import CheckpointCheckHook
 from .dataset_check_hook import DatasetCheckHook
 from .durable_checkpoint_hook import DurableCheckpointHook
 from .ema_check_hook import EMACheckHook
+from .epoch_position_hook import EpochPositionHook
 from .fill_neighbours_hook import FillNeighboursHook
 from .loaded_checkpoint_hook import LoadedCheckpointHook
 from .mile_hook import MILeHook
@@ -16,6 +17,7 @@ __all__ = [
     'DatasetCheckHook',
     'DurableCheckpointHook',
     'EMACheckHook',
+    'EpochPositionHook',
     'FillNeighboursHook',
     'LoadedCheckpointHook',
     'MILeHook',

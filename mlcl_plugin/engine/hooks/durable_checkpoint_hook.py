@@ -2,6 +2,8 @@
 """MMEngine's checkpoint hook, which always leaves a complete checkpoint."""
 
 import os.path as osp
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,10 @@ class DurableCheckpointHook(CheckpointHook):
         info = checkpoint['message_hub']['runtime_info']
         for key, value in info.items():
             info[key] = to_plain(value)
+        for state in _states(checkpoint.get('param_schedulers')):
+            # OneCycleLR keeps a method, which readers refuse. It is made anew.
+            for key in [key for key, value in state.items() if callable(value)]:
+                del state[key]
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         # All processes, so that they stop together.
@@ -150,6 +156,13 @@ class _LateRemoval:
         self.outdated.append(path)
 
     rmtree = remove
+
+
+def _states(schedulers: dict[str, list[dict]] | list[dict] | None) -> Iterable[dict]:
+    """States of schedulers; of several optimizers by their names."""
+    if isinstance(schedulers, dict):
+        return chain.from_iterable(schedulers.values())
+    return schedulers or []
 
 
 def _remove(backend: BaseStorageBackend, path: str) -> None:

@@ -16,6 +16,8 @@ from mmpretrain.registry import HOOKS
 from ..unwrap import unwrap_model
 
 MAX_NAMED = 5
+SKIPPED = 'skipped_steps'
+"""Key in the message hub: steps that the run has skipped, also before a resume."""
 LEAST_SCALE = 2.0**-24
 """Loss scale below which float16 gradients are lost; a training starts at 2**16."""
 
@@ -41,7 +43,7 @@ class NonFiniteHook(Hook):
             model's buffers, such as running means and memories of embeddings, since a
             forward pass changes them. Defaults to ``'stop'``.
         max_skips (int): Number of skipped steps after which ``'skip'`` stops too.
-            Defaults to 10.
+            Steps that were skipped before a resume count. Defaults to 10.
 
     Raises:
         ValueError: If an option has a value outside its range.
@@ -70,6 +72,7 @@ class NonFiniteHook(Hook):
         self._names = {id(p): name for name, p in model.named_parameters()}
         for single in _wrappers(runner):
             single.optimizer.register_step_pre_hook(self._check_gradients)
+        self.num_skips = runner.message_hub.runtime_info.get(SKIPPED, 0)
         if self.policy == 'skip':
             self._buffers = list(model.buffers())
             self._copies = [buffer.clone() for buffer in self._buffers]
@@ -147,6 +150,7 @@ class NonFiniteHook(Hook):
             text += ' The images of another process may be the cause.'
         if self.policy == 'skip' and self.num_skips < self.max_skips:
             self.num_skips += 1
+            runner.message_hub.update_info(SKIPPED, self.num_skips)
             with torch.no_grad():
                 for copy, buffer in zip(self._copies, self._buffers):
                     buffer.copy_(copy)
@@ -162,6 +166,16 @@ class NonFiniteHook(Hook):
             'rate, clip gradients (optim_wrapper.clip_grad), train in float32, or skip '
             "such steps: custom_hooks=[dict(type='NonFiniteHook', policy='skip')]."
         )
+
+    def after_train(self, runner: Runner) -> None:
+        """Say how many steps were skipped."""
+        if self.num_skips:
+            print_log(
+                f'{self.num_skips} of {runner.iter} steps were skipped, since their '
+                'losses or gradients were not finite.',
+                'current',
+                logging.WARNING,
+            )
 
     @staticmethod
     def _check_scale(runner: Runner, where: str) -> None:

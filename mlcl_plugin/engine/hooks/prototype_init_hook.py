@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from ...models.heads.sadcl_head import SADCLHead
 from ...targets import is_present
+from ..dataloader import with_order
 
 
 @HOOKS.register_module()
@@ -123,25 +124,13 @@ def _in_order(loader: DataLoader) -> DataLoader:
 
     It has workers of its own.
     """
-    options: dict[str, Any] = {}
-    if loader.num_workers > 0:
-        options = dict(
-            prefetch_factor=loader.prefetch_factor,
-            multiprocessing_context=loader.multiprocessing_context,
-        )
     # A loader with a batch sampler has no batch size itself.
     sampler: Any = loader.batch_sampler
-    return DataLoader(
-        loader.dataset,
+    return with_order(
+        loader,
         batch_size=loader.batch_size or sampler.batch_size,
         # No image twice: it would count twice.
         sampler=DefaultSampler(loader.dataset, shuffle=False, seed=0, round_up=False),
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        **options,
     )
 
 

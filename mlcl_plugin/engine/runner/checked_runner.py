@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.dist import get_world_size, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
@@ -19,15 +20,19 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from ...errors import CheckpointError, OtherLabelsError, SaveError
 from ..checkpoint_fit import check_optimizer
+from ..config_text import FormattedConfig
 from ..counter_seeds import CounterSeedHook, SeededSamples
 from ..durable_files import PART, publish
+from ..epoch_loop import ResumableEpochLoop
 from ..hooks import (
     DurableCheckpointHook,
+    EpochPositionHook,
     LoadedCheckpointHook,
     NonFiniteHook,
     PendingValidationHook,
 )
 from ..last_checkpoint import find_last_checkpoint
+from ..lost_processes import named_losses
 from ..safe_checkpoint import names_not_allowed
 from ..work_folder import hold_folder
 
@@ -42,8 +47,9 @@ class CheckedRunner(Runner):
     - A checkpoint that is loaded must have weights that the model can use, and the
       labels of the data set (:class:`LoadedCheckpointHook`).
     - A resume takes the latest checkpoint that can be read.
-    - With an epoch-based loop, a run that resumes continues bit for bit
-      (:class:`CounterSeedHook`, :class:`SeededSamples`,
+    - With an epoch-based loop, a run that resumes continues bit for bit, also inside
+      an epoch (:class:`CounterSeedHook`, :class:`SeededSamples`,
+      :class:`ResumableEpochLoop`, :class:`EpochPositionHook`,
       :class:`PendingValidationHook`).
     - Losses and gradients that are not finite stop the run (:class:`NonFiniteHook`).
     - Two runs do not write into one folder (:func:`hold_folder`), and two runs of a
@@ -61,6 +67,11 @@ class CheckedRunner(Runner):
     _timestamp: str
     _last_start = 0.0
 
+    def __init__(self, *args: Any, cfg: Config | dict | None = None, **kwargs: Any):
+        if isinstance(cfg, Config):
+            cfg = FormattedConfig.of(cfg)
+        super().__init__(*args, cfg=cfg, **kwargs)
+
     def register_hooks(
         self, default_hooks: dict | None = None, custom_hooks: list | None = None
     ) -> None:
@@ -76,6 +87,7 @@ class CheckedRunner(Runner):
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(LoadedCheckpointHook())
         self.register_hook(CounterSeedHook())
+        self.register_hook(EpochPositionHook())
         self.register_hook(PendingValidationHook())
         if not any(isinstance(hook, NonFiniteHook) for hook in self.hooks):
             self.register_hook(NonFiniteHook())
@@ -98,9 +110,19 @@ class CheckedRunner(Runner):
 
         Raises:
             FolderInUseError: If another run writes into ``work_dir``.
+            LostProcessError: If another process of the run does not answer.
         """
-        with hold_folder(self.work_dir):
+        with named_losses(), hold_folder(self.work_dir):
             return super().train()
+
+    def test(self) -> dict:
+        """Test, see :meth:`mmengine.runner.Runner.test`.
+
+        Raises:
+            LostProcessError: If another process of the run does not answer.
+        """
+        with named_losses():
+            return super().test()
 
     def load_or_resume(self) -> None:
         """Load a checkpoint; a resume without one takes the latest that can be read."""
@@ -218,6 +240,10 @@ class CheckedRunner(Runner):
         """
         if isinstance(loop, dict) and _is_epoch_based(loop):
             self._train_dataloader = self._seed_samples(self._train_dataloader)
+            # A config with both keys gets MMEngine's error.
+            if not {'type', 'by_epoch'} <= set(loop):
+                options = {k: v for k, v in loop.items() if k != 'by_epoch'}
+                loop = dict(options, type=ResumableEpochLoop)
         loop = super().build_train_loop(loop)
         loader = loop.dataloader
         # DatasetCheckHook raises for a dataset without images.
@@ -243,13 +269,20 @@ class CheckedRunner(Runner):
             except ValueError as error:
                 _explain_empty(error, dataloader)
                 raise
-        return {**dataloader, 'dataset': SeededSamples(dataset, self.seed)}
+        samples = SeededSamples(dataset, self.seed)
+        for hook in self.hooks:
+            if isinstance(hook, CounterSeedHook):
+                hook.samples = samples
+        return {**dataloader, 'dataset': samples}
 
 
 def _is_epoch_based(loop: dict) -> bool:
     return loop.get('by_epoch', False) or loop.get('type') in (
         'EpochBasedTrainLoop',
+        'mmengine.EpochBasedTrainLoop',
         EpochBasedTrainLoop,
+        'ResumableEpochLoop',
+        ResumableEpochLoop,
     )
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from ..dist import init_distributed
 from ..hooks import CheckpointCheckHook, StartHook
+from ..lost_processes import named_losses
 from ..pointers import (
     FINISHED,
     LAST,
@@ -132,13 +133,14 @@ class StepwiseRunner:
         Raises:
             FileNotFoundError: If a checkpoint to start from does not exist.
             FolderInUseError: If another run writes into ``work_dir``.
+            LostProcessError: If another process of the run does not answer.
             ValueError: If the step of a checkpoint to resume is unknown, a checkpoint
                 does not fit the model of the step that starts from it, or there is
                 nothing left to train.
         """
         # The processes agree on who holds the folder before they read it.
         init_distributed(self.cfg)
-        with hold_folder(self.work_dir):
+        with named_losses(), hold_folder(self.work_dir):
             return self._train_steps()
 
     def _train_steps(self) -> nn.Module:
