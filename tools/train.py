@@ -4,6 +4,8 @@
 import argparse
 import os
 
+from mmengine.config import Config
+
 from mlcl_plugin.command_line import (
     TRUST_FLAGS,
     add_cfg_options,

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from .allocator import keep_memory
+from .cached_features import (
+    CachedFeatures,
+    FeatureExtraction,
+    extract_features,
+    freeze_backbone,
+)
 from .checkpoint_file import check_checkpoint
 from .checkpoint_fit import fit_checkpoint
 from .checkpoint_loaders import allow_unsafe_checkpoints
@@ -20,7 +26,14 @@ from .optimizers import AutocastOptimWrapper
 from .pointers import has_begun
 from .precision import enable_amp
 from .pretrained_init import CheckedPretrainedInit
-from .runner import CheckedRunner, Start, StepwiseRunner, find_start, run_has_begun
+from .runner import (
+    CachedFeaturesRunner,
+    CheckedRunner,
+    Start,
+    StepwiseRunner,
+    find_start,
+    run_has_begun,
+)
 from .split_dataset import build_split
 from .steps import (
     base_config,
@@ -47,11 +60,14 @@ from .unwrap import unwrap_model
 
 __all__ = [
     'AutocastOptimWrapper',
+    'CachedFeatures',
+    'CachedFeaturesRunner',
     'CheckedPretrainedInit',
     'CheckedRunner',
     'CheckpointCheckHook',
     'DatasetCheckHook',
     'EMACheckHook',
+    'FeatureExtraction',
     'FillNeighboursHook',
     'MILeHook',
     'PrototypeInitHook',
@@ -70,9 +86,11 @@ __all__ = [
     'enable_amp',
     'end_after',
     'end_with_launcher',
+    'extract_features',
     'fill_neighbours',
     'find_start',
     'fit_checkpoint',
+    'freeze_backbone',
     'has_begun',
     'innermost_dataset',
     'iterate_images',

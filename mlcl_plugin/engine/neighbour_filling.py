@@ -136,10 +136,7 @@ def _name(dataset: BaseDataset, index: int) -> str:
 
 
 def save_filled(model: nn.Module, path: str, meta: dict) -> None:
-    """Write a checkpoint of a filled model.
-
-    The file gets its name when it is complete and on the disk; one of this name stays
-    until then.
+    """Write a checkpoint of a filled model, see :func:`save_whole`.
 
     Args:
         model (nn.Module): The model.
@@ -150,9 +147,24 @@ def save_filled(model: nn.Module, path: str, meta: dict) -> None:
     Raises:
         SaveError: If it cannot be written.
     """
+    save_whole(dict(meta=meta, state_dict=weights_to_cpu(model.state_dict())), path)
+
+
+def save_whole(checkpoint: dict, path: str) -> None:
+    """Write a checkpoint of a model with its neighbours.
+
+    The file gets its name when it is complete and on the disk; one of this name stays
+    until then.
+
+    Args:
+        checkpoint (dict): The content.
+        path (str): Where to. The folder is made.
+
+    Raises:
+        SaveError: If it cannot be written.
+    """
     content = io.BytesIO()
-    state = weights_to_cpu(model.state_dict())
-    torch.save(dict(meta=meta, state_dict=state), content)
+    torch.save(checkpoint, content)
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         write_bytes(path, content.getbuffer())

@@ -10,7 +10,12 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from .runner import CheckedRunner, StepwiseRunner, run_has_begun
+from .runner import (
+    CachedFeaturesRunner,
+    CheckedRunner,
+    StepwiseRunner,
+    run_has_begun,
+)
 from .steps import check_step_options, step_config
 
 
@@ -151,16 +156,19 @@ def skip_validation(cfg: Config) -> None:
     cfg.val_evaluator = None
 
 
-def build_runner(cfg: Config) -> Runner | StepwiseRunner:
+def build_runner(cfg: Config) -> Runner | StepwiseRunner | CachedFeaturesRunner:
     """Build the runner of a config.
 
     Args:
         cfg (Config): The config.
 
     Returns:
-        Runner | StepwiseRunner: The one that ``runner_type`` names; without it a
-        :class:`CheckedRunner`.
+        Runner | StepwiseRunner | CachedFeaturesRunner: The one that ``runner_type``
+        names; without it a :class:`CheckedRunner`, or a :class:`CachedFeaturesRunner`
+        if the config has ``cached_features``.
     """
     if cfg.get('runner_type') is not None:
         return RUNNERS.build(cfg)
+    if cfg.get('cached_features') is not None:
+        return CachedFeaturesRunner(cfg)
     return CheckedRunner.from_cfg(cfg)

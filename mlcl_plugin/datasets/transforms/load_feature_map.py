@@ -27,6 +27,7 @@ class LoadFeatureMap(BaseTransform):
     **Required Keys:**
 
     - feature_index (int): The image's place in the file.
+    - test_features (str): The name of the file, if ``path`` is a folder.
 
     **Added Keys:**
 
@@ -34,7 +35,8 @@ class LoadFeatureMap(BaseTransform):
       those of several, as stored. ``PackInputs`` does not change them.
 
     Args:
-        path (str): The ``.npy`` file.
+        path (str): The ``.npy`` file, or the folder of the files that records name. A
+            folder serves for test pipelines, which show images of several splits.
         num_views (int, optional): The number of views, given as a list. Defaults to
             None: the features of one view.
         random (bool): Draw the views at random. Otherwise they are the first ones.
@@ -43,28 +45,49 @@ class LoadFeatureMap(BaseTransform):
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If the file has fewer views than ``num_views``, or
-            ``feature_index`` is missing or not in the file.
+            ``feature_index`` is missing or not in the file, or ``test_features`` is
+            missing.
     """
 
     def __init__(
         self, path: str, num_views: int | None = None, random: bool = True
     ) -> None:
+        if num_views is not None and num_views < 1:
+            raise ValueError(f'num_views must be positive, got {num_views}.')
+        self.path = path
+        self.num_views = num_views
+        self.random = random
+        if not osp.isdir(path):
+            self._features(path)
+
+    def _features(self, path: str) -> np.ndarray:
+        """The features ``(N, V, ...)`` of a file."""
         if not osp.isfile(path):
             raise FileNotFoundError(
                 f"There is no file of features '{path}'. Make it with "
                 'mlcl_plugin.apis.extract_features.'
             )
-        if num_views is not None and num_views < 1:
-            raise ValueError(f'num_views must be positive, got {num_views}.')
         features = _open(path)
-        if features.ndim < 3 or features.shape[1] < (num_views or 1):
+        number = self.num_views or 1
+        if features.ndim < 3 or features.shape[1] < number:
             raise ValueError(
                 f'{path} holds an array of shape {features.shape}, expected (images, '
-                f'views, channels, ...) with at least {num_views or 1} views.'
+                f'views, channels, ...) with at least {number} views.'
             )
-        self.path = path
-        self.num_views = num_views
-        self.random = random
+        return features
+
+    def _path(self, results: dict) -> str:
+        """The file of an image."""
+        if not osp.isdir(self.path):
+            return self.path
+        name = results.get('test_features')
+        if name is None:
+            raise ValueError(
+                f"The record of an image lacks 'test_features', the name of its file "
+                f'in {self.path}. Use the annotation file that '
+                'extract_features wrote there; an old one must be made anew.'
+            )
+        return osp.join(self.path, name)
 
     def transform(self, results: dict) -> dict:
         """Add ``img``.
@@ -75,12 +98,13 @@ class LoadFeatureMap(BaseTransform):
         Returns:
             dict: ``results`` with ``img``.
         """
-        features = _open(self.path)
+        path = self._path(results)
+        features = self._features(path)
         index = results.get('feature_index')
         if index is None or not 0 <= index < len(features):
             raise ValueError(
                 f"'feature_index' is {index}, expected a place from 0 to "
-                f'{len(features) - 1} in {self.path}. Use the annotation file that '
+                f'{len(features) - 1} in {path}. Use the annotation file that '
                 'extract_features wrote beside it.'
             )
         number = self.num_views or 1

@@ -11,6 +11,7 @@ from .non_finite_hook import NonFiniteHook
 from .pending_validation_hook import PendingValidationHook
 from .prototype_init_hook import PrototypeInitHook
 from .start_hook import StartHook
+from .stored_backbone_hook import StoredBackboneHook
 
 __all__ = [
     'CheckpointCheckHook',
@@ -25,4 +26,5 @@ __all__ = [
     'PendingValidationHook',
     'PrototypeInitHook',
     'StartHook',
+    'StoredBackboneHook',
 ]

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
+from mmengine.runner.checkpoint import weights_to_cpu
 from mmpretrain.registry import HOOKS
 from torch import nn
 
 from ...models.classifiers import NeighbourClassifier
-from ..neighbour_filling import fill_neighbours, save_filled
+from ..neighbour_filling import fill_neighbours, save_whole
 from ..unwrap import unwrap_model
+from .stored_backbone_hook import StoredBackboneHook
 
 
 @HOOKS.register_module()
@@ -21,9 +23,9 @@ class FillNeighboursHook(Hook):
 
     It embeds the training images by the test pipeline, with the averaged weights if an
     ``EMAHook`` keeps any, fills the memories and writes a checkpoint with them into the
-    folder of the run (or of the step). It fits the config
-    of the run. ``mlcl_plugin.apis.fit_neighbours`` does the same for a model that is
-    already trained.
+    folder of the run (or of the step), and its config beside it.
+    ``mlcl_plugin.apis.fit_neighbours`` does the same for a model that is already
+    trained.
 
     Training itself starts with empty memories, also if the weights to start from have
     them: embeddings change.
@@ -56,15 +58,24 @@ class FillNeighboursHook(Hook):
             other.neighbours.load_state_dict(model.neighbours.state_dict())
         if is_main_process():
             path = osp.join(runner.work_dir, self.filename)
-            meta = dict(
-                dataset_meta=runner.train_dataloader.dataset.metainfo,
-                cfg=runner.cfg.pretty_text,
-                epoch=runner.epoch,
-                iter=runner.iter,
-                seed=runner.seed,
-                experiment_name=runner.experiment_name,
+            checkpoint = dict(
+                meta=dict(
+                    dataset_meta=runner.train_dataloader.dataset.metainfo,
+                    cfg=runner.cfg.pretty_text,
+                    epoch=runner.epoch,
+                    iter=runner.iter,
+                    seed=runner.seed,
+                    experiment_name=runner.experiment_name,
+                ),
+                state_dict=weights_to_cpu(model.state_dict()),
             )
-            save_filled(model, path, meta)
+            recipe = runner.cfg
+            for hook in runner.hooks:
+                if isinstance(hook, StoredBackboneHook):
+                    hook.complete(checkpoint)
+                    recipe = hook.recipe
+            save_whole(checkpoint, path)
+            recipe.dump(f'{osp.splitext(path)[0]}.py')
             print_log(f'Wrote the model with its neighbours to {path}', 'current')
         # All processes see it.
         barrier()

@@ -111,7 +111,15 @@ class CheckedRunner(Runner):
         Raises:
             FolderInUseError: If another run writes into ``work_dir``.
             LostProcessError: If another process of the run does not answer.
+            ValueError: If the config has ``cached_features``, which this class does not
+                train on.
         """
+        if self.cfg.get('cached_features') is not None:
+            raise ValueError(
+                'cached_features has no effect on the runner '
+                f'{type(self).__name__}. Build it by mlcl_plugin.engine.build_runner, '
+                'or remove the field.'
+            )
         with named_losses(), hold_folder(self.work_dir):
             return super().train()
 

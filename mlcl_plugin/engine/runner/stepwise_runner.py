@@ -36,6 +36,7 @@ from ..steps import (
 from ..unwrap import unwrap_model
 from ..work_folder import hold_folder
 from .checked_runner import CheckedRunner
+from .feature_training import FeatureTraining
 from .start import Start, find_start, weights_for_step
 
 
@@ -83,6 +84,9 @@ class StepwiseRunner:
     resume in MMEngine. A plain Runner on the config without its steps does everything
     but training (``test``, ``val``).
 
+    With ``cached_features`` the steps train on features of the frozen backbone that are
+    computed once, see :class:`FeatureTraining`.
+
     Args:
         cfg (Config): The config.
 
@@ -94,6 +98,7 @@ class StepwiseRunner:
         check_steps(cfg)
         self.cfg = copy.deepcopy(cfg)
         self.work_dir: str = cfg['work_dir']
+        self._features: FeatureTraining | None = None
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'StepwiseRunner':
@@ -138,6 +143,8 @@ class StepwiseRunner:
                 does not fit the model of the step that starts from it, or there is
                 nothing left to train.
         """
+        if self.cfg.get('cached_features') is not None:
+            self._features = FeatureTraining(self.cfg)
         # The processes agree on who holds the folder before they read it.
         init_distributed(self.cfg)
         with named_losses(), hold_folder(self.work_dir):
@@ -205,7 +212,10 @@ class StepwiseRunner:
             cfg.load_from = checkpoint
         cfg.resume = start.resume_from is not None
 
-        runner = CheckedRunner.from_cfg(cfg)
+        if self._features is not None:
+            runner = self._features.make_runner(cfg)
+        else:
+            runner = CheckedRunner.from_cfg(cfg)
         if not cfg.resume:
             runner.register_hook(StartHook(start.weights))
             if start.step != names[0]:

@@ -11,10 +11,13 @@ from mmengine.dataset import Compose
 from mmengine.registry import RUNNERS
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
-from mlcl_plugin.engine import set_default_dataloader_cfg
-from mlcl_plugin.inference import extract_features, freeze_backbone
+from mlcl_plugin.engine import (
+    extract_features,
+    freeze_backbone,
+    set_default_dataloader_cfg,
+)
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -155,7 +158,7 @@ def test_views(features):
         assert item['data_samples'].gt_score.tolist() == [1, 0, 1]
     assert len(drawn) > 1
     single = Compose(frozen.val_dataloader.dataset.pipeline)
-    item = single(dict(feature_index=1, gt_label=[0]))
+    item = single(dict(feature_index=1, gt_label=[0], test_features='val.npy'))
     assert (item['inputs'].numpy() == np.load(folder / 'val.npy')[1, 0]).all()
 
 

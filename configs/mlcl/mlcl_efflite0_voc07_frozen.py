@@ -1,0 +1,31 @@
+# MulCon (arXiv 2107.11626), both steps, on features of a frozen backbone that are
+# computed once, and neighbours of labels and of images: minutes on two CPU cores. How it
+# was tuned: docs/fast.md.
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
+#     python tools/train.py configs/mlcl/mlcl_efflite0_voc07_frozen.py
+_base_ = ['../mlcl_efflite0_voc07.py']
+
+cached_features = dict(num_views=5)
+
+model = dict(
+    type='NeighbourClassifier',
+    neighbours=[dict(type='LabelNeighbours'), dict(type='ImageNeighbours')],
+)
+
+# The backbone is frozen.
+frozen = dict(custom_keys=dict(backbone=dict(lr_mult=0.0)))
+optim_wrapper = dict(paramwise_cfg=frozen)
+custom_hooks = [*_base_.custom_hooks, dict(type='FillNeighboursHook')]
+# Only the last model is wanted, so that only it is written and validated.
+default_hooks = dict(checkpoint=dict(interval=10, save_best=None))
+train_cfg = dict(val_interval=10)
+
+steps = dict(
+    step1=dict(custom_hooks=_base_.custom_hooks),
+    step2=dict(
+        optim_wrapper=dict(optimizer=dict(lr=1e-4), paramwise_cfg=frozen),
+        model=dict(
+            head=dict(loss_contrastive=dict(temperature=1.0, loss_weight=0.5)),
+        ),
+    ),
+)

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compute what a frozen backbone gives for fixed views of the images of a recipe."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.dist import broadcast_object_list, get_dist_info, is_main_process
+from mmengine.logging import print_log
+from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader, set_random_seed
+from mmengine.utils import ProgressBar
+from mmpretrain.registry import MODELS
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from ...models.utils.fold_batch_norm import fold_batch_norm
+from ..checkpoint_file import check_checkpoint
+from ..checkpoint_fit import fit_checkpoint, weights_of
+from ..steps import innermost_dataset
+from ..work_folder import hold_folder
+from .feature_files import FeatureFile
+from .view_dataset import ViewDataset, Views, collate_views, start_worker
+
+BATCH_SIZE = 8
+"""Images that pass the backbone at a time. On a CPU their features fit its cache."""
+MARK_EVERY = 32
+"""Batches after which what is computed reaches the disk."""
+FOLD_FROM = 500
+"""Number of images from which on it pays to fold batch norms, which takes seconds."""
+KEPT = ('img_path', 'gt_label', 'gt_label_difficult', 'gt_score')
+"""What is kept of the annotation of an image."""
+
+
+class FeatureExtraction:
+    """The features of a recipe: what they are made of, and how to compute them.
+
+    For each split a file ``(N, V, ...)`` of float16 features is written, with an
+    annotation file in the form of MMPretrain's ``MultiLabelDataset``. Split ``train``
+    has V views per image, drawn from the training pipeline of the recipe. Split
+    ``tune`` has one view per training image, by the validation or test pipeline. Split
+    ``val`` has one view per image of the validation. The backbone is in evaluation
+    mode. ``indices`` and wrappers of a dataset are left out: features are those of all
+    images.
+
+    Args:
+        cfg (Config): The recipe, with steps or without. Its training pipeline must give
+            one view.
+        num_views (int): Number of views V of each training image.
+        checkpoint (str, optional): Weights of the model. None takes those that the
+            recipe's backbone starts from. Defaults to None.
+        seed (int): Seed of the views. Defaults to 0.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        CheckpointError: If it lacks weights of the backbone.
+        ValueError: If ``num_views`` or ``seed`` is out of range.
+    """
+
+    def __init__(
+        self, cfg: Config, num_views: int, checkpoint: str | None = None, seed: int = 0
+    ):
+        if num_views < 1:
+            raise ValueError(f'num_views must be positive, got {num_views}.')
+        if seed < 0:
+            raise ValueError(f'seed must not be negative, got {seed}.')
+        init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+        if checkpoint is not None:
+            check_checkpoint(checkpoint)
+        self.cfg = cfg
+        self.seed = seed
+        set_random_seed(seed)
+        self.backbone = MODELS.build(deepcopy(cfg.model.backbone))
+        self.backbone.init_weights()
+        if checkpoint is not None:
+            _load_backbone(self.backbone, checkpoint)
+        self.backbone.eval()
+        train, test = _loaders(cfg)
+        test_pipeline = innermost_dataset(test.dataset)['pipeline']
+        train_pipeline = innermost_dataset(train.dataset)['pipeline']
+        self._loaders = [train]
+        views = [
+            dict(train=Views(train_pipeline, num_views), tune=Views(test_pipeline))
+        ]
+        if cfg.get('val_dataloader') is not None:
+            self._loaders.append(test)
+            views.append(dict(val=Views(test_pipeline)))
+        self._datasets = [
+            ViewDataset(loader.dataset, item, seed)
+            for loader, item in zip(self._loaders, views)
+        ]
+        self.settings = self._describe(views)
+
+    def _describe(self, views: Iterable[Mapping[str, Views]]) -> dict[str, dict]:
+        """All settings of the features of each split, as JSON gives them back."""
+        backbone = {k: v for k, v in self.cfg.model.backbone.items() if k != 'init_cfg'}
+        common = dict(
+            backbone=backbone,
+            weights=_digest_weights(self.backbone),
+            data_preprocessor=_preprocessor_config(self.cfg),
+            precision='float16',
+        )
+        settings = {}
+        for loader, dataset, item in zip(self._loaders, self._datasets, views):
+            config = deepcopy(innermost_dataset(loader.dataset))
+            images = _digest_images(dataset)
+            for name, views_of_split in item.items():
+                config['pipeline'] = views_of_split.pipeline
+                own = dict(common, dataset=config, images=images)
+                if name == 'train':
+                    own |= dict(num_views=views_of_split.number, seed=self.seed)
+                settings[name] = json.loads(json.dumps(own, default=str))
+        return settings
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits, equal for equal features."""
+        text = json.dumps(self.settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @torch.no_grad()
+    def run(self, folder: str | Path) -> None:
+        """Compute what is missing in a folder.
+
+        An interrupted call can be repeated. In a run of several processes each computes
+        its share; the folder is shared.
+
+        Args:
+            folder (str | Path): Where to write ``train.npy``, ``train.json`` and so on.
+
+        Raises:
+            FolderInUseError: If another run writes into the folder.
+            SaveError: If there is not enough space.
+            ValueError: If the training pipeline gives several views, the folder holds
+                features made with other settings, or features are not finite.
+        """
+        folder = Path(folder)
+        files = [
+            {
+                name: FeatureFile(folder, name, self.settings[name])
+                for name in dataset.names
+            }
+            for dataset in self._datasets
+        ]
+        complete = [all(file.is_complete for group in files for file in group.values())]
+        # All processes do the same, even if another run has just finished the files.
+        broadcast_object_list(complete)
+        if complete[0]:
+            return
+        with hold_folder(folder):
+            preprocessor = MODELS.build(_preprocessor_config(self.cfg))
+            number = sum(map(len, self._datasets))
+            model = _Features(preprocessor, self.backbone, number >= FOLD_FROM)
+            model.to(get_device()).eval()
+            for loader, dataset, group in zip(self._loaders, self._datasets, files):
+                missing = {n: file for n, file in group.items() if not file.is_complete}
+                if missing:
+                    self._write(model, loader, dataset, missing)
+
+    def _write(
+        self,
+        model: nn.Module,
+        loader_cfg: ConfigDict,
+        dataset: ViewDataset,
+        files: dict[str, FeatureFile],
+    ) -> None:
+        """Write the files of a dataset."""
+        number = len(dataset)
+        if not number:
+            path = next(iter(files.values())).path
+            raise ValueError(f'The dataset of the features {path} has no image.')
+        done = np.ones(number, bool)
+        # The first image tells the shapes.
+        _, example = collate_views([dataset[0]])
+        for name, file in files.items():
+            shape = model(example[name][0]).shape[1:]
+            done &= file.open(number, (len(example[name]), *shape))
+        rank, world_size = get_dist_info()
+        # Images that one process marks are far from those of another.
+        left = np.array_split(np.flatnonzero(~done), world_size)[rank]
+        loader = DataLoader(
+            Subset(dataset, left.tolist()),
+            batch_size=BATCH_SIZE,
+            num_workers=loader_cfg.get('num_workers', 0),
+            collate_fn=collate_views,
+            worker_init_fn=start_worker,
+        )
+        progress = None
+        if is_main_process() and len(left):
+            print_log(
+                f'Computing features of {(~done).sum():,} images for {", ".join(files)}'
+                f' into {next(iter(files.values())).path.parent}',
+                'current',
+            )
+            progress = ProgressBar(len(left))
+        unmarked: list[np.ndarray] = []
+        for step, (images, batch) in enumerate(loader, start=1):
+            for name, file in files.items():
+                for view, inputs in enumerate(batch[name]):
+                    maps = model(inputs).half()
+                    if not maps.isfinite().all():
+                        bad = images[~maps.flatten(1).isfinite().all(1).cpu().numpy()]
+                        raise ValueError(
+                            'The features of '
+                            f'{dataset.info(int(bad[0])).get("img_path")} are not '
+                            'finite as float16. Check the weights of the backbone.'
+                        )
+                    file.write(images, view, maps.cpu().numpy())
+            unmarked.append(images)
+            if step % MARK_EVERY == 0 or step == len(loader):
+                for file in files.values():
+                    file.mark(np.concatenate(unmarked))
+                unmarked.clear()
+            if progress is not None:
+                progress.update(len(images))
+        if progress is not None:
+            # The next message starts a new line.
+            print(flush=True)
+        content = _annotation(dataset)
+        for file in files.values():
+            file.close(content)
+
+
+def extract_features(
+    cfg: Config,
+    folder: str | Path,
+    num_views: int = 8,
+    checkpoint: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Compute what the backbone of a recipe gives for fixed views of its images.
+
+    See :class:`FeatureExtraction` for the files. A split whose files exist is not
+    computed again, so that an interrupted call can be repeated.
+
+    Args:
+        cfg (Config): The recipe. Its training pipeline must give one view.
+        folder (str | Path): Where to write ``train.npy``, ``train.json`` and so on.
+        num_views (int): Number of views V of each training image. Defaults to 8.
+        checkpoint (str, optional): Weights of the model. None takes those that the
+            recipe's backbone starts from. Defaults to None.
+        seed (int): Seed of the views. Defaults to 0.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        CheckpointError: If it lacks weights of the backbone.
+        FolderInUseError: If another run writes into the folder.
+        SaveError: If there is not enough space.
+        ValueError: If ``num_views`` is not positive, the training pipeline gives
+            several views, or the folder holds features made with other settings.
+    """
+    FeatureExtraction(cfg, num_views, checkpoint, seed).run(folder)
+
+
+class _Features(nn.Module):
+    """The last features of a batch of images as a dataset gives them.
+
+    Args:
+        preprocessor (nn.Module): The data preprocessor of the model.
+        backbone (nn.Module): The backbone.
+        fold (bool): On a CPU, let batch norms become a part of the convolutions before
+            them, which changes rounding only.
+    """
+
+    def __init__(self, preprocessor: nn.Module, backbone: nn.Module, fold: bool):
+        super().__init__()
+        self.preprocessor = preprocessor
+        self.backbone = backbone
+        self.fold = fold
+        self._folded: dict[torch.Size, nn.Module] = {}
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        images = self.preprocessor(dict(inputs=inputs, data_samples=None), False)
+        images = images['inputs']
+        if images.device.type != 'cpu' or images.ndim != 4:
+            return self.backbone(images)[-1]
+        # The faster layout.
+        images = images.contiguous(memory_format=torch.channels_last)
+        if not self.fold:
+            return self.backbone(images)[-1]
+        size = images.shape[1:]
+        if size not in self._folded:
+            self._folded[size] = fold_batch_norm(self.backbone, images)
+        return self._folded[size](images)[-1]
+
+
+def _loaders(cfg: Config) -> tuple[ConfigDict, ConfigDict]:
+    """The loaders of the training images, and of those with the test pipeline."""
+    test = cfg.get('val_dataloader') or cfg.get('test_dataloader')
+    if test is None:
+        raise ValueError(
+            'Features need the pipeline of val_dataloader or test_dataloader, but the '
+            'config has neither.'
+        )
+    return cfg.train_dataloader, test
+
+
+def _preprocessor_config(cfg: Config) -> dict:
+    """The config of the preprocessor, as ``ImageClassifier`` completes it."""
+    config = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    return dict(dict(type='ClsDataPreprocessor'), **deepcopy(config))
+
+
+def _load_backbone(backbone: nn.Module, path: str) -> None:
+    """Load what a checkpoint of a model, or of a backbone alone, has for a backbone."""
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    state = weights_of(checkpoint, path)
+    prefix = 'backbone.'
+    own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    checkpoint['state_dict'] = own or state
+    fit_checkpoint(backbone, checkpoint, path)
+    backbone.load_state_dict(checkpoint['state_dict'], strict=False)
+
+
+def _digest_weights(module: nn.Module) -> str:
+    """A hash of all weights."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            array = value.detach().cpu().contiguous()
+            digest.update(f'{name} {array.dtype} {tuple(array.shape)}'.encode())
+            digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _digest_images(dataset: ViewDataset) -> str:
+    """A hash of the images: their files with size and time, and their labels."""
+    digest = hashlib.sha256()
+    for index in range(len(dataset)):
+        info = _kept(dataset.info(index))
+        file: list[int] = []
+        try:
+            stat = os.stat(info['img_path'])
+            file = [stat.st_size, stat.st_mtime_ns]
+        except (KeyError, OSError):
+            # No file of this machine; reading it tells what is wrong, if anything is.
+            pass
+        digest.update(json.dumps([info, file]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _kept(info: dict) -> dict:
+    return {key: _to_json(info[key]) for key in KEPT if info.get(key) is not None}
+
+
+def _annotation(dataset: ViewDataset) -> dict:
+    """The images of a dataset in the form of MMPretrain's ``MultiLabelDataset``."""
+    # Where a dataset has a training and a test pipeline, the latter comes last.
+    test_file = f'{dataset.names[-1]}.npy'
+    data_list = [
+        dict(_kept(dataset.info(index)), feature_index=index, test_features=test_file)
+        for index in range(len(dataset))
+    ]
+    return dict(
+        metainfo=dict(classes=list(dataset.metainfo['classes'])), data_list=data_list
+    )
+
+
+def _to_json(value: Any) -> Any:
+    """Convert arrays to lists."""
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn a recipe into one that trains neck and head on stored features."""
+
+import json
+import os.path as osp
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
+
+from mmengine.config import Config, ConfigDict
+
+from ..steps import changes_everywhere, innermost_dataset
+
+
+def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Config:
+    """Turn a recipe into one that trains neck and head on stored features.
+
+    The backbone becomes an :class:`IdentityBackbone`. Datasets read the files of
+    :func:`extract_features`. A pipeline with several views draws that many of the
+    stored ones. Everything else stays as it is: steps, schedules, losses, metrics.
+
+    Args:
+        cfg (Config): The recipe, with steps or without.
+        folder (str | Path): The folder of the features.
+        num_tuning (int): Number of training images, the last ones, that are left out
+            of training and replace the validation images. Defaults to 0.
+
+    Returns:
+        Config: A new config.
+
+    Raises:
+        FileNotFoundError: If the folder lacks a file.
+    """
+    folder = Path(folder)
+    splits = ['train', 'tune']
+    if cfg.get('val_dataloader') is not None:
+        splits.append('val')
+    for split in splits:
+        for suffix in ('.npy', '.json'):
+            if not (folder / f'{split}{suffix}').is_file():
+                raise FileNotFoundError(
+                    f"There is no '{folder / split}{suffix}'. Make it with "
+                    'mlcl_plugin.apis.extract_features.'
+                )
+    cfg = deepcopy(cfg)
+    cfg.model.backbone = ConfigDict(type='IdentityBackbone')
+    num_views = (cfg.get('data_preprocessor') or {}).get('num_views')
+    cfg.data_preprocessor = ConfigDict(
+        type='MultiViewDataPreprocessor', channels_last=True, num_views=num_views
+    )
+    fields = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    for field in [field for field in fields if cfg.get(field) is not None]:
+        if field == 'train_dataloader':
+            split = 'train'
+        else:
+            split = 'tune' if num_tuning or 'val' not in splits else 'val'
+        stored = _Stored(folder, split, cfg.model.head.num_classes, num_tuning)
+        for changes in changes_everywhere(cfg):
+            loader = changes.get(field) or {}
+            if 'dataset' in loader:
+                views = (changes.get('data_preprocessor') or {}).get('num_views')
+                stored.replace_images(loader, views if split == 'train' else None)
+    return cfg
+
+
+class _Stored(NamedTuple):
+    """Stored features of a split.
+
+    Training images have random views of the training pipeline, others the one view of
+    the test pipeline: each record says which file has it, so that the pipeline fits
+    every split.
+    """
+
+    folder: Path
+    split: str
+    num_classes: int
+    num_tuning: int
+
+    def pipeline(self, num_views: int | None) -> list[dict]:
+        """Make a pipeline of stored features."""
+        random = self.split == 'train'
+        return [
+            dict(
+                type='LoadFeatureMap',
+                path=osp.abspath(self.folder / 'train.npy' if random else self.folder),
+                num_views=num_views,
+                random=random,
+            ),
+            dict(type='LabelsToTargets', num_classes=self.num_classes),
+            dict(type='FastPackInputs'),
+        ]
+
+    def dataset(self, original: ConfigDict, num_views: int | None) -> ConfigDict:
+        """Make the config that replaces a dataset of images."""
+        stored = ConfigDict(
+            type='MultiLabelDataset',
+            ann_file=osp.abspath(self.folder / f'{self.split}.json'),
+            pipeline=self.pipeline(num_views),
+            test_mode=self.split != 'train',
+        )
+        if original.get('indices') is not None:
+            stored.indices = original.indices
+        if self.num_tuning and self.split == 'train':
+            content = json.loads((self.folder / 'train.json').read_text())
+            stored.indices = len(content['data_list']) - self.num_tuning
+        elif self.num_tuning:
+            stored.indices = -self.num_tuning
+        return stored
+
+    def replace_images(self, loader: ConfigDict, num_views: int | None) -> None:
+        """Let a dataloader, or a step's changes of it, read stored features.
+
+        Wrappers around the dataset stay.
+        """
+        inner = innermost_dataset(loader.dataset)
+        if 'type' in inner:
+            stored = self.dataset(inner, num_views)
+            inner.clear()
+            inner.update(stored)
+        else:
+            # A step changes the dataset, but not its type.
+            inner['pipeline'] = self.pipeline(num_views)
+        # Reading takes less time than sending a batch from one process to another.
+        loader.num_workers = 0
+        loader.persistent_workers = False

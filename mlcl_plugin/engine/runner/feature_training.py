@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train on features of a frozen backbone that are computed once."""
+
+import os.path as osp
+from copy import deepcopy
+from functools import cached_property
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from ..cached_features import CachedFeatures, FeatureExtraction, freeze_backbone
+from ..dist import init_distributed
+from ..hooks import StoredBackboneHook
+from ..last_checkpoint import find_last_checkpoint
+from ..steps import base_config
+from .checked_runner import CheckedRunner
+
+
+class FeatureTraining:
+    """The runners of a training on cached features.
+
+    The features are computed when the first runner is made, with the backbone of the
+    checkpoint that it starts from, or else with the weights that the config names. Its
+    checkpoints have backbone, neck and head, as if the model had been trained on
+    images.
+
+    Args:
+        cfg (Config): A config with ``cached_features``, with steps or without.
+
+    Raises:
+        ValueError: See :meth:`CachedFeatures.from_config`.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        self.declared = CachedFeatures.from_config(cfg)
+        self._folder: str | None = None
+        self._weights: dict[str, torch.Tensor] = {}
+
+    def make_runner(self, cfg: Config) -> CheckedRunner:
+        """Make the runner that trains a plain config on features.
+
+        Args:
+            cfg (Config): The config without steps, or of a step.
+
+        Returns:
+            CheckedRunner: Its model has no backbone; its checkpoints have one.
+        """
+        recipe = base_config(cfg)
+        recipe.pop('cached_features', None)
+        recipe.load_from, recipe.resume = None, False
+        if self._folder is None:
+            self._folder = self._compute(cfg)
+        frozen = freeze_backbone(recipe, self._folder)
+        frozen.load_from, frozen.resume = cfg.get('load_from'), cfg.get('resume', False)
+        runner = CheckedRunner.from_cfg(frozen)
+        runner.register_hook(StoredBackboneHook(self._weights, recipe))
+        return runner
+
+    def _compute(self, cfg: Config) -> str:
+        """Compute the features that are missing, and return their folder."""
+        checkpoint = cfg.get('load_from')
+        if checkpoint is None and cfg.get('resume'):
+            checkpoint = find_last_checkpoint(cfg.work_dir)
+        extraction = FeatureExtraction(
+            base_config(self.cfg),
+            self.declared.num_views,
+            checkpoint,
+            self.declared.seed,
+        )
+        folder = self.declared.folder(self.cfg.work_dir, extraction.fingerprint)
+        extraction.run(folder)
+        print_log(f'Training on the features of {osp.relpath(folder)}', 'current')
+        self._weights = deepcopy(extraction.backbone.state_dict())
+        return folder
+
+
+class CachedFeaturesRunner:
+    """Train a config without steps on cached features; do the rest on images.
+
+    Args:
+        cfg (Config): A config with ``cached_features``.
+    """
+
+    def __init__(self, cfg: Config):
+        self.cfg = deepcopy(cfg)
+
+    @cached_property
+    def runner(self) -> Runner:
+        """Runner: A plain runner on the images."""
+        return CheckedRunner.from_cfg(self.cfg)
+
+    def __getattr__(self, name: str) -> Any:
+        """Take what this class does not have from the plain runner."""
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return getattr(self.runner, name)
+
+    def train(self) -> torch.nn.Module:
+        """Compute the features that are missing, and train on them.
+
+        Returns:
+            nn.Module: The model without its backbone.
+        """
+        init_distributed(self.cfg)
+        return FeatureTraining(self.cfg).make_runner(self.cfg).train()
