@@ -1,89 +1,160 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure what neighbours cost: time beside the backbone, bytes, growth with images."""
+"""Measure what neighbours cost: bytes, and time beside the backbone."""
 
+import time
 from collections.abc import Sequence
+from statistics import median
 
 import torch
 from common import describe_environment, parse_args, quiet, write
-from measure import Call, grow, measure
+from measure import Call, measure
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from report import format_bytes, format_seconds
+from torch import nn
 
+from mlcl_plugin.command_line import number
 from mlcl_plugin.engine import keep_memory
 from mlcl_plugin.models import LabelNeighbours
 from mlcl_plugin.models.neighbours.exact_products import quantise_keys, unit_vectors
 
-# COCO 2014 train.
-IMAGES, LABELS, WIDTH = 82081, 80, 1024
 PRESENT = 0.036
 DIMS = 32
 PROTOTYPES = (32, 64)
+# Share of the absent entries that stay in a memory of hard negatives.
+HARD = 0.25
+# Images, labels, width of an embedding; the backbone and the side of its images.
+SETTINGS = {
+    'VOC2007 train': (
+        dict(images=2500, labels=20, width=512),
+        ('EfficientNet-Lite0', 224),
+    ),
+    'COCO 2014 train': (
+        dict(images=82081, labels=80, width=1024),
+        ('ResNet-101', 448),
+    ),
+}
+TINY = dict(images=300, labels=3, width=64)
+# More than this is only counted: it may not fit into memory.
+LARGEST = 1e9
+FORMS: dict[str, dict] = {
+    'all, float16': dict(dims=None),
+    'all, int8': dict(dims=None, storage='int8'),
+    f'{DIMS} axes, float16': {},
+    f'{DIMS} axes, int8': dict(storage='int8'),
+    'centres': dict(dims=None, prototypes=True),
+    f'centres, {DIMS} axes': dict(prototypes=True),
+    f'{DIMS} axes, hard negatives': dict(share=PRESENT + (1 - PRESENT) * HARD),
+}
 DESCRIPTION = (
-    'Votes of `LabelNeighbours` for a batch, given its label-wise embeddings of width '
-    f'{WIDTH}, from made memories of random vectors of {DIMS} numbers per image and '
-    'label. "Backbone" is the forward pass of ResNet-101 on images of 448 px in '
-    'float32, measured in turn with the neighbours. "Exact" compares with every entry, '
-    'and the 1,000 nearest vote; "prototypes" has 32 centres of present and 64 of '
-    'absent entries per label. Bytes are those of the memory in the checkpoint. '
+    'Votes of `LabelNeighbours` for one image, given its label-wise embeddings, from '
+    'made memories of random vectors; time relative to the forward pass of a backbone. '
+    'Processor time of one thread, in turn, which other work on the machine hardly '
+    f'changes. "{DIMS} axes": embeddings projected to {DIMS} numbers. "Centres": '
+    f'{PROTOTYPES[0]} of present and {PROTOTYPES[1]} of absent entries per label. '
+    f'"Hard negatives": present entries and {HARD:.0%} of the absent ones. The 1,000 '
+    'nearest entries vote, or all centres. Bytes are those in the checkpoint, without '
+    'file names. '
     'Processes keep freed memory, as the tools do.'
 )
 
 
 def make_memory(
     images: int,
-    labels: int = LABELS,
-    dims: int = DIMS,
-    width: int = WIDTH,
+    labels: int,
+    width: int,
+    dims: int | None = DIMS,
     storage: str = 'float16',
     prototypes: bool = False,
-    num_neighbours: int | None = 1000,
+    share: float = 1,
 ) -> LabelNeighbours:
     """Make a memory of random vectors, without embeddings of images.
 
     Args:
         images (int): Number of images N.
-        labels (int): Number of labels L. Defaults to COCO's 80.
-        dims (int): Numbers per image and label. Defaults to 32.
-        width (int): Width of the embeddings that are projected. Defaults to 1024.
+        labels (int): Number of labels L.
+        width (int): Width of the embeddings.
+        dims (int, optional): Numbers per image and label that embeddings are projected
+            to. None stores embeddings as they are. Defaults to 32.
         storage (str): Type of a stored number. Defaults to ``'float16'``.
         prototypes (bool): Whether to store centres only, which stand for all images.
             Defaults to False.
-        num_neighbours (int, optional): Entries that vote. Defaults to 1000.
+        share (float): Share of the entries that are stored. Defaults to 1.
 
     Returns:
         LabelNeighbours: As a checkpoint gives it.
     """
     generator = torch.Generator().manual_seed(0)
-    memory = LabelNeighbours(num_neighbours=num_neighbours, dims=dims, storage=storage)
-    entries = sum(PROTOTYPES) if prototypes else images
-    keys = torch.empty(labels, entries, dims, dtype=memory.keys.dtype)
+    memory = LabelNeighbours(dims=dims, storage=storage)
+    entries = sum(PROTOTYPES) if prototypes else round(share * images)
+    stored = dims or width
+    keys = torch.empty(labels, entries, stored, dtype=memory.keys.dtype)
     for label in range(labels):
-        vectors = torch.randn(entries, dims, generator=generator)
+        vectors = torch.randn(entries, stored, generator=generator)
         keys[label] = quantise_keys(unit_vectors(vectors), keys.dtype)
     targets = torch.rand(labels, entries, generator=generator) < PRESENT
     targets[:, : max(1, PROTOTYPES[0] if prototypes else 0)] = True
     targets[:, -1] = False
     names = '["' + '", "'.join(f'train/{n:012}.jpg' for n in range(images)) + '"]'
-    axes = unit_vectors(torch.randn(labels, dims, width, generator=generator))
     memory.keys = keys
     memory.targets = targets.to(torch.int8)
     memory.images = torch.arange(entries, dtype=torch.int32)[None]
-    if prototypes:
+    if entries < images:
+        # Labels have entries of different images.
         memory.images = memory.images.expand(labels, -1).contiguous()
+    if prototypes:
         memory.counts = torch.full_like(memory.images, max(1, images // entries))
-    memory.axes = quantise_keys(axes)
+    if dims is not None:
+        axes = unit_vectors(torch.randn(labels, dims, width, generator=generator))
+        memory.axes = quantise_keys(axes)
     memory.names = torch.frombuffer(bytearray(names.encode()), dtype=torch.uint8)
     return memory
 
 
-def make(batch: int = 1, backbone: int = 0, **memory) -> Call:
-    """Make the call of the votes or of the backbone's forward pass.
+def count_bytes(
+    images: int,
+    labels: int,
+    width: int,
+    dims: int | None = DIMS,
+    storage: str = 'float16',
+    prototypes: bool = False,
+    share: float = 1,
+) -> int:
+    """Count the bytes of a memory without making it; arguments of :func:`make_memory`.
+
+    The file names are left out.
+    """
+    entries = sum(PROTOTYPES) if prototypes else round(share * images)
+    size = {'float16': 2, 'int8': 1}[storage]
+    total = labels * entries * ((dims or width) * size + 1)
+    total += 4 * entries * (labels if entries < images else 1)
+    if prototypes:
+        total += 4 * labels * entries
+    if dims is not None:
+        total += 2 * labels * dims * width
+    return total
+
+
+def make_backbone(name: str) -> nn.Module:
+    """Make a backbone with random weights; ``'tiny'`` shows that it runs."""
+    if name == 'EfficientNet-Lite0':
+        cfg = dict(type='TIMMBackbone', model_name='tf_efficientnet_lite0')
+    elif name == 'ResNet-101':
+        cfg = dict(type='ResNet', depth=101)
+    else:
+        cfg = dict(type='ResNet', depth=18, base_channels=4, stem_channels=4)
+    model = MODELS.build(cfg)
+    # Its train() returns nothing.
+    model.eval()
+    return model.to(memory_format=torch.channels_last)
+
+
+def make(backbone: tuple[str, int] | None = None, **memory) -> Call:
+    """Make the call of the votes or of the backbone's forward pass, for one image.
 
     Args:
-        batch (int): Images in a batch. Defaults to 1.
-        backbone (int): Side of the images of the backbone; 0 measures a memory.
-            Defaults to 0.
+        backbone (tuple[str, int], optional): A backbone and the side of its images.
+            None measures a memory. Defaults to None.
         **memory: Arguments of :func:`make_memory`.
 
     Returns:
@@ -91,22 +162,16 @@ def make(batch: int = 1, backbone: int = 0, **memory) -> Call:
     """
     quiet()
     keep_memory()
+    init_default_scope('mmpretrain')
     generator = torch.Generator().manual_seed(1)
-    if backbone:
-        init_default_scope('mmpretrain')
-        # A small one shows that it runs.
-        depth, width = (101, 64) if backbone > 64 else (18, 4)
-        model = MODELS.build(
-            dict(type='ResNet', depth=depth, base_channels=width, stem_channels=width)
-        )
-        # Its train() returns nothing.
-        model.eval()
-        inputs = torch.randn(batch, 3, backbone, backbone, generator=generator)
-        forward = model
+    if backbone is not None:
+        name, side = backbone
+        forward = make_backbone(name)
+        inputs = torch.randn(1, 3, side, side, generator=generator)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
     else:
         forward = make_memory(**memory)
-        labels, width = forward.axes.shape[0], forward.axes.shape[2]
-        inputs = torch.randn(batch, labels, width, generator=generator)
+        inputs = torch.randn(1, memory['labels'], memory['width'], generator=generator)
 
     def call() -> dict:
         with torch.no_grad():
@@ -118,61 +183,45 @@ def make(batch: int = 1, backbone: int = 0, **memory) -> Call:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    args = parse_args(__doc__, args)
+    args = parse_args(
+        __doc__,
+        args,
+        turns=dict(
+            type=number(int, least=1), default=15, help='turns of a case (default: 15)'
+        ),
+    )
+    # Processor time is that of all threads.
+    torch.set_num_threads(1)
     environment = describe_environment()
-    images, labels, width, side = IMAGES, LABELS, WIDTH, 448
-    batches, repeats, sizes = ((1, 9), (8, 5)), 5, (2500, 10_000, 40_000, IMAGES)
-    if args.quick:
-        images, labels, width, side = 300, 3, 64, 32
-        batches, repeats, sizes = ((1, 3), (2, 3)), 3, (100, 300)
-    base = dict(images=images, labels=labels, width=width)
-    forms = {
-        'exact, float16': {},
-        'exact, int8': dict(storage='int8'),
-        'all vote, float16': dict(num_neighbours=None),
-        'prototypes': dict(prototypes=True),
-    }
-    comparisons, rows = [], []
-    for batch, turns in batches:
+    comparisons, tables = [], []
+    for data, (sizes, backbone) in SETTINGS.items():
+        if args.quick:
+            sizes, backbone = TINY, ('tiny', 32)
+        counted = {name: count_bytes(**sizes, **form) for name, form in FORMS.items()}
         result = measure(
-            f'{images:,} images, L = {labels}, batch {batch}',
+            f'{data}: {sizes["images"]:,} images, L = {sizes["labels"]}, width '
+            f'{sizes["width"]}',
             make,
-            {f'backbone, {side} px': dict(backbone=side, batch=batch)}
-            | {name: base | form | dict(batch=batch) for name, form in forms.items()},
-            turns,
+            {f'{backbone[0]}, {backbone[1]} px': dict(backbone=backbone)}
+            | {
+                name: sizes | form
+                for name, form in FORMS.items()
+                if counted[name] <= LARGEST
+            },
+            2 if args.quick else args.turns,
+            clock=time.process_time,
         )
         comparisons.append(result)
-    for name, form in forms.items():
-        row = {'': name, 'bytes': format_bytes(make_memory(**base, **form).num_bytes)}
-        for (batch, _), result in zip(batches, comparisons):
-            rival = result['rivals'][name]
-            per_image = sorted(rival['seconds'])[len(rival['seconds']) // 2] / batch
-            row[f'per image, batch {batch}'] = format_seconds(per_image)
-            share = rival['ratio']['median']
-            row[f'of the backbone, batch {batch}'] = f'{100 * share:.2g} %'
-        rows.append(row)
-    curve = grow(
-        'Votes of neighbours',
-        make,
-        {name: base | form | dict(batch=8) for name, form in forms.items()},
-        ('images', 'N', 'images N'),
-        sizes,
-        repeats,
-        warm=dict(images=100, labels=3),
-        fixed=f'L = {labels}, {DIMS} numbers, batch 8',
-    )
-    bytes_rows = [
-        {
-            '': name,
-            **{
-                f'N = {size:,}': format_bytes(
-                    make_memory(**(base | form | dict(images=size))).num_bytes
-                )
-                for size in sizes
-            },
-        }
-        for name, form in forms.items()
-    ]
+        rows = []
+        for name, size in counted.items():
+            row = {'': name, 'bytes': format_bytes(size)}
+            rival = result['rivals'].get(name)
+            if rival:
+                row['per image'] = format_seconds(median(rival['seconds']))
+                row['of the backbone'] = f'{100 * rival["ratio"]["median"]:.2g} %'
+            rows.append(row)
+        title = f'Memory and time, {data}, {backbone[0]} at {backbone[1]} px'
+        tables.append(dict(title=title, rows=rows))
     write(
         args,
         'neighbours',
@@ -180,11 +229,7 @@ def main(args: Sequence[str] | None = None) -> None:
         DESCRIPTION,
         environment,
         comparisons,
-        [curve],
-        [
-            dict(title='Bytes and time beside the backbone', rows=rows),
-            dict(title='Bytes by the number of images', rows=bytes_rows),
-        ],
+        tables=tables,
     )
 
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The calls that compare_commits.py times, and the process that runs them.
 
-The process imports ``mlcl_plugin`` of any commit, by ``PYTHONPATH``. Cases therefore use
-only names that users know: registered names, config fields, documented functions.
-Reads one JSON object per line, ``{"case": ..., "calls": ...}``, and answers with one line:
-``{"seconds": ...}``, the time of the fastest call, or ``{"value": ..., "digest": ...}``
-for ``"calls": 0``.
+The process imports ``mlcl_plugin`` of any commit, by ``PYTHONPATH``. Cases therefore
+use only names that users know: registered names, config fields, documented functions.
+Reads one JSON object per line, ``{"case": ..., "calls": ...}``, and answers with one
+line: ``{"seconds": ...}``, the time of the fastest call, or for ``"calls": 0``
+``{"value": ..., "digest": ...}``.
 """
 
 import gc
@@ -27,8 +27,8 @@ class Case(NamedTuple):
 
     Attributes:
         call (Callable): Does the work and returns tensors.
-        prepare (Callable): Makes the argument of a call, which is not timed. Defaults to
-            nothing.
+        prepare (Callable): Makes the argument of a call, which is not timed. Defaults
+            to nothing.
     """
 
     call: Callable[[Any], list[Tensor]]

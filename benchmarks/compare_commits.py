@@ -3,12 +3,14 @@
 
     python benchmarks/compare_commits.py COMMIT
 
-checks the commit out into a temporary folder, as a git worktree. Three processes with one
-thread each live for the whole run: the commit ("old"), this working tree ("new"), and
-this working tree once more ("new again"). Every turn runs each of them once, one after
-the other, in alternating order. The ratio of "new again" to "new" shows the noise.
+checks the commit out into a temporary folder, as a git worktree. Three processes with
+one thread each live for the whole run: the commit ("old"), this working tree ("new"),
+and this working tree once more ("new again"). Every turn runs each of them once, one
+after the other, in alternating order. The ratio of "new again" to "new" shows the
+noise.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -30,13 +32,13 @@ from mlcl_plugin.text_table import table_of_rows
 # Seconds that the calls of a turn take, so that short calls are repeated.
 TURN = 0.03
 DESCRIPTION = (
-    'Processor time of this commit ("new") relative to an older one ("old"), in long-lived '
-    'processes with one thread, in turn, in alternating order; the time of a turn is '
-    'that of its fastest call. "Ratio" is the median of the ratios new / old, taken turn '
-    'by turn, with the quartiles; below 1 the new one is faster. "Noise" is the same for '
-    'two processes of the new commit. "Values" compares all that is computed, gradients '
-    'included: equal bits, or the largest deviation of the first value, as a fraction of '
-    'the largest value.'
+    'Processor time of this commit ("new") relative to an older one ("old"), in '
+    'long-lived processes with one thread, in turn, in alternating order; the time of '
+    'a turn is that of its fastest call. "Ratio" is the median of the ratios new / '
+    'old, taken turn by turn, with the quartiles; below 1 the new one is faster. '
+    '"Noise" is the same for two processes of the new commit. "Values" compares all '
+    'that is computed, gradients included: equal bits, or the largest deviation of '
+    'the first value, as a fraction of the largest value.'
 )
 
 
@@ -62,17 +64,17 @@ class Rival:
         package = Path(self._answer()['package'])
         if not package.is_relative_to(checkout):
             raise RuntimeError(
-                f'The process for {checkout} imported {package}. Uninstall that package, '
-                'or install this one in editable mode.'
+                f'The process for {checkout} imported {package}. Uninstall that '
+                'package, or install this one in editable mode.'
             )
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(
-                f'A process ended with status {self.process.wait()}. Run '
-                'benchmarks/commit_cases.py with PYTHONPATH set to the checkout and the '
-                'line {"case": "NAME", "calls": 0} as input to see its error.'
+                f'A process ended with status {self.process.wait()}. To see its error, '
+                'run benchmarks/commit_cases.py with PYTHONPATH set to the checkout '
+                'and the line {"case": "NAME", "calls": 0} as input.'
             )
         return json.loads(line)
 
@@ -203,14 +205,23 @@ def main(args: Sequence[str] | None = None) -> None:
         for case in cases:
             comparisons.append(compare(rivals, case, args.turns))
             print(table(comparisons[-1:]), flush=True)
+    write_result(args, environment, comparisons)
+
+
+def write_result(
+    args: argparse.Namespace, environment: dict, comparisons: Sequence[dict]
+) -> None:
+    """Write the file of results, and print the table."""
     result = dict(
         name='commits',
         description=DESCRIPTION,
         quick=args.quick,
         environment=environment,
         old=args.commit,
-        turns=args.turns,
-        comparisons=comparisons,
+        # make_docs.py draws other comparisons: those of rivals.
+        comparisons=[],
+        curves=[],
+        cases=comparisons,
     )
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / 'commits.json'

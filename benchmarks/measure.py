@@ -17,7 +17,11 @@ Call = Callable[[], dict[str, torch.Tensor | Sequence[torch.Tensor]]]
 
 
 def compare(
-    rivals: dict[str, Call], repeats: int, warmup: int = 1, base: str | None = None
+    rivals: dict[str, Call],
+    repeats: int,
+    warmup: int = 1,
+    base: str | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> dict:
     """Time rivals in turn, in this process.
 
@@ -30,6 +34,9 @@ def compare(
         warmup (int): Calls of each rival before the first turn. Defaults to 1.
         base (str, optional): The rival that the others are compared with.
             Defaults to the first one.
+        clock (Callable, optional): Tells seconds. With one thread, other work on the
+            machine hardly changes ``time.process_time``. Defaults to
+            ``time.perf_counter``.
 
     Returns:
         dict: ``base`` and ``rivals``, where each has its ``seconds`` in the order
@@ -37,6 +44,7 @@ def compare(
         quartiles ``low`` and ``high``.
     """
     base = base or next(iter(rivals))
+    clock = clock or time.perf_counter
     for call in rivals.values():
         for _ in range(warmup):
             call()
@@ -48,9 +56,9 @@ def compare(
             # Only what the last turn left: a full collection takes long.
             gc.collect(1)
             for name in list(rivals)[:: -1 if turn % 2 else 1]:
-                start = time.perf_counter()
+                start = clock()
                 rivals[name]()
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     finally:
         if collects:
             gc.enable()
@@ -172,6 +180,7 @@ def measure(
     tolerance: float | dict[str, float] | None = None,
     warm: dict | None = None,
     warmup: int = 1,
+    clock: Callable[[], float] | None = None,
 ) -> dict:
     """Compare rivals in agreement, time and memory.
 
@@ -186,6 +195,8 @@ def measure(
         warm (dict, optional): Changes of the arguments for the small case of
             :func:`peak_memory`. None does not measure memory. Defaults to None.
         warmup (int): As in :func:`compare`. Defaults to 1.
+        clock (Callable, optional): As in :func:`compare`. Defaults to
+            ``time.perf_counter``.
 
     Returns:
         dict: The result of :func:`compare` with ``title`` and, where asked for,
@@ -193,7 +204,7 @@ def measure(
     """
     calls = {name: make(**case) for name, case in rivals.items()}
     agreement = {} if tolerance is None else deviations(calls, tolerance)
-    result = dict(title=title, **compare(calls, repeats, warmup))
+    result = dict(title=title, **compare(calls, repeats, warmup, clock=clock))
     del calls
     for name, rival in result['rivals'].items():
         if name in agreement:

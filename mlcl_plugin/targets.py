@@ -346,8 +346,8 @@ def read_target_matrix(values: Tensor) -> Tensor | None:
         values (Tensor): ``(B, L)`` of any type.
 
     Returns:
-        Tensor, optional: ``(B, L)`` int8, a copy or ``values``. None if a value is not 1,
-        0 or -1: then :func:`read_target_vector` says which.
+        Tensor, optional: ``(B, L)`` int8, a copy or ``values``. None if a value is not
+        1, 0 or -1: then :func:`read_target_vector` says which.
     """
     targets = values.to(torch.int8)
     # Whole numbers between the smallest and the largest target are targets.

@@ -201,30 +201,46 @@ def test_train_step(run, tmp_path, capsys):
 def test_neighbours(run, tmp_path, capsys):
     result = run('bench_neighbours')
     check(result, tmp_path, capsys.readouterr().out)
-    for names in rivals(result):
-        assert names[:3] == ['backbone, 32 px', 'exact, float16', 'exact, int8']
-    cost, growth = result['tables']
-    assert [row[''] for row in cost['rows']] == [row[''] for row in growth['rows']]
-    assert list(result['curves'][0]['points']) == [row[''] for row in cost['rows']]
+    for names, table in zip(rivals(result), result['tables'], strict=True):
+        assert names == ['tiny, 32 px', *(row[''] for row in table['rows'])]
+        assert all('of the backbone' in row for row in table['rows'])
 
 
 def test_made_memory_is_like_a_filled_one(load):
     """The same buffers, with votes for every label."""
     module = load('bench_neighbours')
-    for options in ({}, dict(storage='int8'), dict(prototypes=True)):
-        made = module.make_memory(50, labels=3, dims=4, width=8, **options)
+    vectors, targets = torch.randn(200, 3, 8), (torch.rand(200, 3) < 0.5).float()
+    # One entry of each label is left out.
+    unknown = targets.scatter(0, torch.tensor([[0, 1, 2]]), -1)
+    for options in (
+        dict(dims=None),
+        dict(dims=4),
+        dict(dims=4, storage='int8'),
+        dict(dims=4, prototypes=True),
+        dict(dims=None, prototypes=True),
+        dict(dims=4, share=199 / 200),
+    ):
+        sizes = dict(images=200, labels=3, width=8) | options
+        made = module.make_memory(**sizes)
         prototypes = module.PROTOTYPES if options.pop('prototypes', False) else None
-        filled = module.LabelNeighbours(dims=4, prototypes=prototypes, **options)
-        vectors, targets = torch.randn(200, 3, 8), torch.rand(200, 3) < 0.5
-        filled.fill(vectors, targets.float())
+        given = unknown if options.pop('share', 0) else targets
+        filled = module.LabelNeighbours(prototypes=prototypes, **options)
+        filled.fill(vectors, given)
+        for memory in (made, filled):
+            named = memory.num_bytes - memory.names.numel()
+            assert named == module.count_bytes(**sizes)
         for (name, a), b in zip(made.named_buffers(), filled.buffers()):
             assert a.dtype == b.dtype and a.ndim == b.ndim, name
             assert (a.numel() > 0) == (b.numel() > 0), name
         votes = made(torch.randn(2, 3, 8))
         assert not votes.present.isnan().any()
-    coco = module.IMAGES * module.LABELS * (2 * module.DIMS + 1)
-    # Names, axes and indices are the rest of at most 500 MB.
-    assert coco < 430e6
+
+
+def test_memory_of_coco_size_fits(load):
+    module = load('bench_neighbours')
+    sizes, _ = module.SETTINGS['COCO 2014 train']
+    # File names are the rest of at most 500 MB.
+    assert module.count_bytes(**sizes) < 490e6
 
 
 def test_scaling(run, tmp_path, capsys):
