@@ -253,6 +253,16 @@ def test_validation_is_not_repeated(make_runner, undisturbed, monkeypatch):
         ('fsync', errno.EIO),
         ('best', errno.ENOSPC),
         ('write', errno.EROFS),
+        *(
+            pytest.param(where, code, marks=pytest.mark.slow)
+            for where, code in [
+                ('write', errno.EIO),
+                ('fsync', errno.ENOSPC),
+                ('fsync', errno.EROFS),
+                ('best', errno.EROFS),
+                ('best', errno.EIO),
+            ]
+        ),
     ],
 )
 def test_disk_is_full(code, where, make_runner, undisturbed, tmp_path, monkeypatch):
