@@ -6,8 +6,14 @@ import argparse
 from mmengine.config import Config, DictAction
 
 from mlcl_plugin.apis import fit_neighbours
-from mlcl_plugin.command_line import USER_ERRORS, number, one_line_errors
-from mlcl_plugin.engine import keep_memory, step_config
+from mlcl_plugin.command_line import (
+    TRUST_FLAGS,
+    USER_ERRORS,
+    add_trust_options,
+    number,
+    one_line_errors,
+)
+from mlcl_plugin.engine import allow_unsafe_checkpoints, keep_memory, step_config
 from mlcl_plugin.inference.fit_neighbours import find_neighbours
 
 KINDS = {'label': 'LabelNeighbours', 'image': 'ImageNeighbours'}
@@ -17,6 +23,7 @@ FLAGS = {
     'choose_on': '--choose-on',
     'dims': '--dims',
     'prototypes': '--prototypes',
+    **TRUST_FLAGS,
 }
 
 
@@ -96,6 +103,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         '--step', help='the step whose model to take, in a config with steps'
     )
     parser.add_argument('--device', help='device (default: a GPU, if there is one)')
+    add_trust_options(parser)
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -125,6 +133,7 @@ def main(args: list[str] | None = None) -> None:
     keep_memory()
     # torch raises RuntimeError for a device that does not exist.
     with one_line_errors('fit_neighbours', FLAGS, (*USER_ERRORS, RuntimeError)):
+        allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
         cfg = Config.fromfile(args.config)
         if args.cfg_options is not None:
             cfg.merge_from_dict(args.cfg_options)
@@ -143,6 +152,7 @@ def main(args: list[str] | None = None) -> None:
             args.weights,
             args.choose_on,
             args.device,
+            args.allow_other_labels,
         )
     weights = ', '.join(f'{weight:g}' for weight in fitted.weights)
     print(f'wrote {fitted.checkpoint} and {fitted.config}, weights {weights}')

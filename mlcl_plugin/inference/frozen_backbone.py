@@ -18,6 +18,7 @@ from mmengine.utils import ProgressBar
 from mmpretrain.registry import MODELS
 from torch.utils.data import DataLoader
 
+from ..datasets.annotation_files import decode_json
 from ..engine import (
     changes_everywhere,
     check_checkpoint,
@@ -139,7 +140,13 @@ def _is_made(path: Path, settings: dict, dataset: ConfigDict) -> bool:
     """
     if not path.exists():
         return False
-    found = json.loads(path.read_text()).get('settings') or {}
+    content = decode_json(path.read_bytes(), str(path))
+    found = content.get('settings') if isinstance(content, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f'{path} does not say how its features were made. Delete the folder, or '
+            'use another one.'
+        )
     expected = _settings(settings, dataset)
     other = sorted(key for key in expected if found.get(key) != expected[key])
     if other:

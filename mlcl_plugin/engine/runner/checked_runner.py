@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.dist import get_world_size, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
@@ -17,6 +18,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from ...errors import CheckpointError, OtherLabelsError, SaveError
+from ...plain_text import PrintableLog
 from ..checkpoint_fit import check_optimizer
 from ..counter_seeds import CounterSeedHook, SeededSamples
 from ..durable_files import PART, publish
@@ -75,6 +77,14 @@ class CheckedRunner(Runner):
         self.register_hook(PendingValidationHook())
         if not any(isinstance(hook, NonFiniteHook) for hook in self.hooks):
             self.register_hook(NonFiniteHook())
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build a logger that writes control characters of names as escapes."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not any(isinstance(f, PrintableLog) for f in handler.filters):
+                handler.addFilter(PrintableLog())
+        return logger
 
     def train(self) -> nn.Module:
         """Train, see :meth:`mmengine.runner.Runner.train`.
