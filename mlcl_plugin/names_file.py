@@ -6,6 +6,8 @@ import os
 
 from mmengine import fileio
 
+from .local_files import check_regular
+
 
 def read_names(path: str | os.PathLike) -> list[str]:
     """Read names of labels, one per line. Blank lines are skipped.
@@ -20,9 +22,10 @@ def read_names(path: str | os.PathLike) -> list[str]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is a folder, not UTF-8 or has no name.
+        ValueError: If it is a folder or pipe, not UTF-8 or has no name.
     """
     path = os.path.expanduser(path)
+    check_regular(path)
     try:
         content = fileio.get(path)
     except (FileNotFoundError, NotADirectoryError) as error:

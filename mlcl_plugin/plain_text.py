@@ -5,6 +5,7 @@ Names of labels and files come from label files that anybody may have written. T
 be endless, or hold characters that a terminal takes as commands.
 """
 
+import logging
 from collections.abc import Collection
 
 LONGEST = 200
@@ -30,6 +31,18 @@ def printable(text: str, keep: str = '') -> str:
     if text.isprintable():
         return text
     return ''.join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
+class PrintableLog(logging.Filter):
+    """Writes control characters of log messages as escapes; for handlers of a logger.
+
+    Line breaks and tabs stay.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the message of a record; none is left out."""
+        record.msg, record.args = printable(record.getMessage(), keep='\n\t'), ()
+        return True
 
 
 def brief(value: object, longest: int = LONGEST) -> str:

@@ -2,19 +2,23 @@
 """Feed damaged and odd files to every reader.
 
     python tests/fuzz.py --inputs 100000
+    python tests/fuzz.py --inputs 1000000 --out fuzz.jsonl  # goes on where it was ended
     python tests/fuzz.py --readers checkpoint --seed 4711 --inputs 1
 
 A file that a reader cannot use must give its own error, a ValueError with the name of
 the file, within 10 s and below 1 GB of additional memory. Any other exception is
-printed with the seed that makes the input again, and the exit code is 1. A short run is
-part of the tests: test_fuzz.py.
+printed with the seed that makes the input again, and the exit code is 1. The readers
+take turns, a thousand inputs each. A short run is part of the tests: test_fuzz.py.
 """
 
 import argparse
 import contextlib
 import copy
+import dataclasses
+import gc
 import io
 import json
+import os
 import random
 import resource
 import shutil
@@ -27,22 +31,31 @@ import traceback
 import warnings
 import zipfile
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy.sparse import csr_array
 
 with contextlib.redirect_stdout(None):
+    from mlcl_plugin.datasets import NUSWIDE, VG500, FeatureVectors
     from mlcl_plugin.datasets.forms import ImageLabels, read_labels, write_labels
+    from mlcl_plugin.datasets.nus_wide import CONCEPTS
+    from mlcl_plugin.datasets.transforms import LoadFeatureMap
+    from mlcl_plugin.datasets.transforms.load_image import LoadImage
     from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
     from mlcl_plugin.errors import CheckpointError
     from mlcl_plugin.evaluation.decisions import Decisions
     from mlcl_plugin.evaluation.score_dump import ScoreDump
+    from mlcl_plugin.inference.result_lines import ResultFile
+    from mlcl_plugin.names_file import read_names
 
 SECONDS = 10
 MEGABYTES = 1024
+CHUNK = 1000
 CLASSES = ('cat', 'traffic light', '猫')
 
 #: Parts that files are made of, or that readers know.
@@ -330,6 +343,187 @@ class Voc(Labels):
         return path
 
 
+class Names(Reader):
+    """Files of names."""
+
+    def prepare(self) -> None:
+        self.sounds = ['\n'.join(CLASSES).encode()]
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / 'names.txt'
+        path.write_bytes(damage(self.sounds[0], rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        read_names(path)
+
+
+class OneOfFiles(Reader):
+    """A data set of several files, of which one is damaged."""
+
+    def make(self, rng: random.Random) -> Path:
+        for name, data in self.sounds:
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        name, data = rng.choice(self.sounds)
+        path = self.folder / name
+        if name.endswith('.json') and rng.random() < 0.7:
+            path.write_bytes(odd_json(json.loads(data), rng))
+        else:
+            path.write_bytes(damage(data, rng))
+        return path
+
+
+class NusWide(OneOfFiles):
+    """Lists and CSV file of NUS-WIDE."""
+
+    def prepare(self) -> None:
+        rows = [['0'] * len(CONCEPTS) for _ in range(3)]
+        rows[0][0] = rows[1][80] = '1'
+        labels = 'Groundtruth/TrainTestLabels/Labels_Train.txt'
+        self.sounds = [
+            ('ImageList/TrainImagelist.txt', b'a\\1.jpg\r\nb\\2.jpg\r\n3.jpg\r\n'),
+            (labels, '\n'.join(map(' '.join, rows)).encode()),
+            (
+                'split.csv',
+                b'filepath,label,split_name\n'
+                b"images/1.jpg,\"['clouds', 'sky']\",train\n2.jpg,[],val\n",
+            ),
+        ]
+
+    def read(self, path: Path) -> None:
+        ann_file = path.name if path.suffix == '.csv' else ''
+        NUSWIDE(
+            data_root=str(self.folder),
+            ann_file=ann_file,
+            keep_unlabelled=True,
+            serialize_data=False,
+        )
+
+
+class VisualGenome(OneOfFiles):
+    """List and labels of VG500."""
+
+    def prepare(self) -> None:
+        self.sounds = [
+            ('train_list_500.txt', b'1.jpg\n22.jpg\n3.jpg\n'),
+            (
+                'vg_category_500_labels_index.json',
+                b'{"1.jpg": [3, 77], "22.jpg": [], "3.jpg": [499]}',
+            ),
+        ]
+
+    def read(self, path: Path) -> None:
+        VG500(data_root=str(self.folder), serialize_data=False)
+
+
+class Vectors(Reader):
+    """Feature vectors as .npz."""
+
+    def prepare(self) -> None:
+        path = self.folder / 'file.npz'
+        rng = np.random.default_rng(0)
+        features, labels = rng.random((4, 3)), rng.integers(-1, 2, (4, 2))
+        np.savez(path, train_features=features, train_labels=labels)
+        self.sounds = [path.read_bytes()]
+        with zipfile.ZipFile(path) as archive:
+            self.records = {n: archive.read(n) for n in archive.namelist()}
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / 'file.npz'
+        if rng.random() < 0.5:
+            path.write_bytes(damage(self.sounds[0], rng))
+            return path
+        with zipfile.ZipFile(path, 'w', zipfile.ZIP_STORED) as archive:
+            for name, data in self.records.items():
+                archive.writestr(name, damage(data, rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        FeatureVectors(str(path), 'train', serialize_data=False)
+
+
+class Maps(Reader):
+    """Features of a backbone as .npy."""
+
+    def prepare(self) -> None:
+        path = self.folder / 'sound.npy'
+        np.save(path, np.random.default_rng(0).random((2, 2, 3), dtype=np.float32))
+        self.sounds = [path.read_bytes()]
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / 'file.npy'
+        # A map of the last file is kept.
+        path.unlink(missing_ok=True)
+        path.write_bytes(damage(self.sounds[0], rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        from mlcl_plugin.datasets.transforms import load_feature_map
+
+        load_feature_map._open.cache_clear()
+        LoadFeatureMap(str(path)).transform(dict(feature_index=0))
+
+
+class Images(Reader):
+    """Images of the forms that OpenCV reads, with EXIF and without."""
+
+    forms = ('jpeg', 'png', 'gif', 'bmp', 'webp', 'tiff', 'ppm', 'avif')
+
+    def prepare(self) -> None:
+        rng = np.random.default_rng(0)
+        image = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+        exif = Image.Exif()
+        exif[274] = 6
+        self.loader = LoadImage()
+        images = [(image, {}), (image.convert('L'), {}), (image.convert('P'), {})]
+        images += [(image.convert('CMYK'), {}), (image, dict(exif=exif))]
+        for form in self.forms:
+            for picture, options in images:
+                data = io.BytesIO()
+                # Not every form has every kind of image.
+                with contextlib.suppress(OSError, KeyError, ValueError):
+                    picture.save(data, form, **options)
+                    self.sounds.append(data.getvalue())
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / 'file.img'
+        path.write_bytes(damage(rng.choice(self.sounds), rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        self.loader.transform(dict(img_path=str(path)))
+
+
+class ResultLines(Reader):
+    """Results that infer.py goes on with, and the record beside them."""
+
+    now = dict(
+        weights='00', labels=list(CLASSES), thresholds=[0.5, 0.1, 0.9], topk=None
+    )
+
+    def prepare(self) -> None:
+        result = dict(image='a/ü.jpg', pred_label=[1], pred_classes=['cat'])
+        lines = [json.dumps(dict(result, image=str(index))) for index in range(3)]
+        lines.append('{"image": "x.jpg", "error": "empty"}')
+        self.sounds = [('\n'.join(lines) + '\n').encode(), self.now]
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / 'file.jsonl'
+        record = self.folder / 'file.jsonl.made_with.json'
+        lines, now = self.sounds
+        of_lines = rng.random() < 0.5
+        path.write_bytes(damage(lines, rng) if of_lines else lines)
+        record.write_bytes(json.dumps(now).encode() if of_lines else odd_json(now, rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        file = ResultFile(path, resume=True)
+        file.check(self.now)
+        file.done_images()
+
+
 READERS: dict[str, type[Reader]] = {
     'checkpoint': Checkpoints,
     'decisions': DecisionFiles,
@@ -339,6 +533,13 @@ READERS: dict[str, type[Reader]] = {
     'table': Tables,
     'parquet': Parquet,
     'voc': Voc,
+    'names': Names,
+    'nus_wide': NusWide,
+    'vg500': VisualGenome,
+    'vectors': Vectors,
+    'feature_maps': Maps,
+    'images': Images,
+    'results': ResultLines,
 }
 
 
@@ -353,14 +554,34 @@ def stop(*_: object) -> None:
     raise HangError
 
 
+@dataclasses.dataclass
 class Results:
-    """What happened to the inputs of a reader."""
+    """What happened to inputs of a reader."""
 
-    def __init__(self) -> None:
-        self.number = self.read = 0
-        self.longest = 0.0
-        self.faults: Counter[str] = Counter()
-        self.examples: dict[str, str] = {}
+    number: int = 0
+    read: int = 0
+    longest: float = 0.0
+    megabytes: float = 0.0
+    faults: Counter[str] = dataclasses.field(default_factory=Counter)
+    examples: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def add(self, other: 'Results') -> None:
+        """Add what happened to further inputs."""
+        self.number += other.number
+        self.read += other.read
+        self.longest = max(self.longest, other.longest)
+        self.megabytes = max(self.megabytes, other.megabytes)
+        self.faults.update(other.faults)
+        self.examples = {**other.examples, **self.examples}
+
+    def row(self, name: str) -> str:
+        """A row of the table."""
+        faults = self.faults.total()
+        return (
+            f'| {name} | {self.number:,} | {self.read:,} '
+            f'| {self.number - self.read - faults:,} | {faults} '
+            f'| {self.longest:.2f} s | {self.megabytes:.0f} MB |'
+        )
 
 
 def feed(reader: Reader, inputs: int, seed: int) -> Results:
@@ -412,40 +633,69 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def chunks(
+    readers: list[str], inputs: int, seed: int
+) -> Iterator[tuple[str, int, int]]:
+    """Names of readers, first seeds and numbers of inputs; the readers take turns."""
+    number = -(-inputs // len(readers))
+    for start in range(seed, seed + number, CHUNK):
+        for name in readers:
+            yield name, start, min(CHUNK, seed + number - start)
+
+
+def run(args: argparse.Namespace, make: Callable[[str], Reader]) -> dict[str, Results]:
+    """Feed inputs to all readers, and keep what happened in a file."""
+    done: dict[tuple, dict] = {}
+    if args.out and args.out.exists():
+        lines = map(json.loads, args.out.read_text().splitlines())
+        done = {tuple(line.pop('chunk')): line for line in lines}
+    results = {name: Results() for name in args.readers}
+    readers: dict[str, Reader] = {}
+    for chunk in chunks(args.readers, args.inputs, args.seed):
+        name, start, number = chunk
+        if chunk in done:
+            line = done[chunk]
+            part = Results(**{**line, 'faults': Counter(line['faults'])})
+        else:
+            if name not in readers:
+                readers[name] = make(name)
+            before = peak()
+            part = feed(readers[name], number, start)
+            part.megabytes = peak() - before
+            if args.out:
+                with args.out.open('a') as file:
+                    line = {'chunk': chunk, **vars(part)}
+                    file.write(json.dumps(line) + '\n')
+        results[name].add(part)
+    return results
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--inputs', type=int, default=20000, help='in all')
     parser.add_argument('--readers', nargs='+', choices=READERS, default=list(READERS))
     parser.add_argument('--seed', type=int, default=0, help='of the first input')
+    parser.add_argument(
+        '--out', type=Path, help='results so far; what is in it is not run again'
+    )
     args = parser.parse_args()
     used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     limit = used + 4 * MEGABYTES * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    failed = False
-    total = 0
+    # Of the libraries' objects there is no garbage to look for, again and again.
+    gc.freeze()
+    memory = '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix='fuzz_', dir=memory) as folder:
+        results = run(args, lambda name: READERS[name](Path(folder) / name))
     print('| reader | inputs | read | refused | faults | longest | more memory |')
     print('|---|---|---|---|---|---|---|')
-    with tempfile.TemporaryDirectory(prefix='fuzz_') as folder:
-        for name in args.readers:
-            before = peak()
-            number = -(-args.inputs // len(args.readers))
-            reader = READERS[name](Path(folder) / name)
-            results = feed(reader, number, args.seed)
-            memory = peak() - before
-            faults = sum(results.faults.values())
-            total += results.number
-            print(
-                f'| {name} | {results.number} | {results.read} '
-                f'| {results.number - results.read - faults} | {faults} '
-                f'| {results.longest:.2f} s | {memory:.0f} MB |',
-                flush=True,
-            )
-            for fault, times in results.faults.most_common():
-                example = results.examples[fault]
-                print(f'  {times} x {fault}: --readers {name} {example} --inputs 1')
-            failed |= bool(faults) or memory > MEGABYTES
-    print(f'{total} inputs')
-    return int(failed)
+    for name, result in results.items():
+        print(result.row(name))
+        for fault, times in result.faults.most_common():
+            example = result.examples[fault]
+            print(f'  {times} x {fault}: --readers {name} {example} --inputs 1')
+    print(f'{sum(result.number for result in results.values()):,} inputs')
+    return int(any(r.faults or r.megabytes > MEGABYTES for r in results.values()))
 
 
 if __name__ == '__main__':

@@ -5,7 +5,12 @@ import unicodedata
 
 import pytest
 
+from mlcl_plugin.datasets.annotation_files import read_annotation_file
+from mlcl_plugin.datasets.table import open_table
+from mlcl_plugin.evaluation.decisions import Decisions
+from mlcl_plugin.evaluation.score_dump import ScoreDump
 from mlcl_plugin.local_files import check_regular, describe_namesake, to_path
+from mlcl_plugin.names_file import read_names
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,24 @@ def test_urls_that_nothing_reads():
         to_path('http://host/?of=http://other/a.jpg')
     with pytest.raises(ValueError, match="the machine 'host', not this"):
         to_path('file://host/a.jpg')
+
+
+@pytest.mark.parametrize(
+    'read',
+    [
+        ScoreDump.load,
+        Decisions.load,
+        read_names,
+        lambda path: read_annotation_file(path, 'file', 'ann_file', ''),
+        lambda path: open_table(path).__enter__(),
+    ],
+)
+def test_pipes_are_not_read(read, tmp_path):
+    """Reading one would never end."""
+    path = tmp_path / 'file.json.csv'
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match='file.json.csv. is a named pipe'):
+        read(str(path))
 
 
 def test_regular(tmp_path):

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import io
+import logging
+
 import pytest
 
-from mlcl_plugin.plain_text import brief, list_some, printable
+from mlcl_plugin.plain_text import PrintableLog, brief, list_some, printable
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,18 @@ def test_printable(text, expected):
 
 def test_printable_keeps():
     assert printable('a\nb\tc\x1b', keep='\n\t') == 'a\nb\tc\\x1b'
+
+
+def test_log():
+    """What handlers write has no control characters; messages without any stay."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(PrintableLog())
+    logger = logging.Logger('names')
+    logger.addHandler(handler)
+    logger.info('%s of\n%d 100 %%', 'a\x1b[31m', 2)
+    logger.info('100 %')
+    assert stream.getvalue() == 'a\\x1b[31m of\n2 100 %\n100 %\n'
 
 
 def test_brief_and_list():

@@ -5,12 +5,18 @@ import argparse
 
 from mlcl_plugin.apis import fit_neighbours
 from mlcl_plugin.command_line import (
+    TRUST_FLAGS,
     USER_ERRORS,
     add_cfg_options,
+    add_trust_options,
     number,
     one_line_errors,
 )
-from mlcl_plugin.engine import keep_memory, load_step_config
+from mlcl_plugin.engine import (
+    allow_unsafe_checkpoints,
+    keep_memory,
+    load_step_config,
+)
 from mlcl_plugin.inference.fit_neighbours import find_neighbours
 
 KINDS = {'label': 'LabelNeighbours', 'image': 'ImageNeighbours'}
@@ -20,6 +26,7 @@ FLAGS = {
     'choose_on': '--choose-on',
     'dims': '--dims',
     'prototypes': '--prototypes',
+    **TRUST_FLAGS,
 }
 
 
@@ -100,6 +107,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--device', help='device (default: a GPU, if there is one)')
     add_cfg_options(parser)
+    add_trust_options(parser)
     return parser.parse_args(args)
 
 
@@ -122,6 +130,7 @@ def main(args: list[str] | None = None) -> None:
     keep_memory()
     # torch raises RuntimeError for a device that does not exist.
     with one_line_errors('fit_neighbours', FLAGS, (*USER_ERRORS, RuntimeError)):
+        allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
         cfg = load_step_config(args.config, args.cfg_options, args.step)
         if args.neighbours is None:
             neighbours = find_neighbours(cfg)
@@ -136,6 +145,7 @@ def main(args: list[str] | None = None) -> None:
             args.weights,
             args.choose_on,
             args.device,
+            args.allow_other_labels,
         )
     weights = ', '.join(f'{weight:g}' for weight in fitted.weights)
     print(f'wrote {fitted.checkpoint} and {fitted.config}, weights {weights}')

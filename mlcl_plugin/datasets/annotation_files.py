@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine import fileio
 
-from ..local_files import to_path
+from ..local_files import check_regular, to_path
 from ..names_file import read_names
 from ..plain_text import brief, list_some
 
@@ -31,8 +31,9 @@ def read_annotation_file(path: str, what: str, options: str, data_root: str) -> 
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is a folder.
+        ValueError: If it is a folder, pipe or device.
     """
+    check_regular(path)
     try:
         return fileio.get(path).removeprefix(codecs.BOM_UTF8)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -9,6 +9,7 @@ import numpy as np
 from mmpretrain.datasets import MultiLabelDataset
 from mmpretrain.registry import DATASETS
 
+from ..plain_text import brief, list_some
 from ..targets import check_targets, is_present
 from .annotation_files import read_annotation_file, read_classes
 
@@ -126,14 +127,27 @@ class FeatureVectors(MultiLabelDataset):
                 f'{self.ann_file} is no .npz file, or an incomplete one. Save the '
                 f'arrays {names} into one with numpy.savez.'
             )
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            missing = [name for name in names if name not in file]
-            if missing:
-                raise ValueError(
-                    f'{self.ann_file} lacks the arrays {missing}, it holds '
-                    f'{sorted(file)}. Check split and standardize_by.'
-                )
-            return {name: file[name] for name in names}
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                there = sorted(file)
+                missing = [name for name in names if name not in there]
+                arrays = {} if missing else {name: file[name] for name in names}
+        # Damaged files make zipfile and numpy raise nearly anything.
+        except Exception as error:
+            text = str(error) or type(error).__name__
+            raise ValueError(
+                f'{self.ann_file} is damaged, or holds arrays of objects, which are '
+                f'not read: {brief(text)}'
+            ) from error
+        if missing:
+            raise ValueError(
+                f'{self.ann_file} lacks the arrays {missing}, it holds '
+                f'{list_some(there)}. Check split and standardize_by.'
+            )
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{self.ann_file}: '{name}' is not an array.")
+        return arrays
 
     def _features(self, arrays: dict[str, np.ndarray], split: str) -> np.ndarray:
         """The checked features ``(N, C)`` of a split, in float64."""

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from mmengine import fileio
 
+from ..local_files import check_regular
 from ..plain_text import list_some
 
 # How the columns begin that pandas adds for the index of a frame.
@@ -125,7 +126,7 @@ class ParquetTable:
                 for row in zip(*cells):
                     yield next(numbers), list(row)
         # Damaged pages raise OSError.
-        except (self._error, OSError) as error:
+        except (self._error, OSError, UnicodeDecodeError) as error:
             raise ValueError(
                 f'{self.path} cannot be read: {error}. The file may be incomplete.'
             ) from error
@@ -150,8 +151,9 @@ def open_table(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no table, or has a column twice.
+        ValueError: If the file is no table, or a pipe, or has a column twice.
     """
+    check_regular(path)
     suffix = PurePath(path).suffix.lower()
     delimiter = delimiter or DELIMITERS.get(suffix)
     if delimiter is None and suffix not in PARQUET:

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATASETS
 
+from ..local_files import check_regular
 from ..plain_text import brief, list_some
 from .annotation_cache import AnnotationCache
 from .annotation_files import (
@@ -166,6 +167,7 @@ class VOCMultiLabel(VOC):
         Names that are left out are added to ``left_out``.
         """
         path = self._xml_path(img_id)
+        check_regular(path)
         try:
             root = ElementTree.fromstring(self.backend.get(path))
         except (FileNotFoundError, NotADirectoryError) as error:

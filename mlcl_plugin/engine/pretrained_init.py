@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check weights that a config names by ``init_cfg=dict(type='Pretrained', ...)``."""
 
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
 from mmengine.logging import print_log
 from mmengine.model import PretrainedInit, update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
@@ -9,7 +12,29 @@ from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from ..errors import CheckpointError
+from ..label_names import labels_of_meta
 from .checkpoint_fit import check_some_fit, weights_of
+
+_labels: WeakKeyDictionary[nn.Module, tuple[str, tuple[str, ...]]] = WeakKeyDictionary()
+
+
+def labels_of_pretrained(
+    model: nn.Module, without: nn.Module | None = None
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The files that a model got weights from by its config, and their labels.
+
+    Args:
+        model (nn.Module): The model.
+        without (nn.Module, optional): A part whose weights do not depend on labels.
+            Defaults to None.
+
+    Yields:
+        tuple[str, tuple[str, ...]]: Each file that names labels, and the names.
+    """
+    left_out = set() if without is None else set(without.modules())
+    for module in model.modules():
+        if module not in left_out and module in _labels:
+            yield _labels[module]
 
 
 @WEIGHT_INITIALIZERS.register_module(name='Pretrained', force=True)
@@ -56,6 +81,10 @@ class CheckedPretrainedInit(PretrainedInit):
                 )
         check_some_fit(module, dict(state_dict=state), self.checkpoint)
         load_state_dict(module, state, strict=False, logger='current')
+        meta = checkpoint.get('meta')
+        labels = labels_of_meta(meta if isinstance(meta, dict) else {})
+        if labels is not None:
+            _labels[module] = self.checkpoint, labels
         if hasattr(module, '_params_init_info'):
             # MMEngine's record of how each weight was made.
             update_init_info(module, init_info=self._get_init_info())

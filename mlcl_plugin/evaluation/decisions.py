@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import OtherLabelsError
 from ..label_names import describe_difference
+from ..local_files import check_regular
 
 Scores = TypeVar('Scores', Tensor, np.ndarray)
 
@@ -153,6 +154,7 @@ class Decisions:
             ValueError: If it is no decision file, or a threshold is not from 0 to 1.
         """
         path = str(path)
+        check_regular(path)
         try:
             # Some editors begin a file with a byte order mark.
             content = json.loads(get_text(path).removeprefix('\ufeff'))

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from mmengine.fileio import get, put
 
+from ..local_files import check_regular
 from ..names_file import read_names
 from ..plain_text import brief, list_some
 from ..targets import check_targets, is_unknown
@@ -156,6 +157,7 @@ class ScoreDump:
         _check_suffix(path)
         if isinstance(classes, str | PathLike):
             classes = read_names(classes)
+        check_regular(path)
         try:
             content = get(path)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
@@ -286,8 +288,13 @@ def _from_table(content: bytes, is_csv: bool) -> ScoreDump:
                     'the header.'
                 )
     else:
-        # Arrow's errors are ValueErrors.
-        table = pd.read_parquet(io.BytesIO(content))
+        try:
+            table = pd.read_parquet(io.BytesIO(content))
+        except ImportError:
+            raise
+        # Damaged metadata make Arrow and pandas raise nearly anything.
+        except Exception as error:
+            raise ValueError(str(error) or type(error).__name__) from error
         names = [str(name) for name in table.columns]
     classes = _label_names(names)
     columns = [[kind + name for name in classes] for kind in (SCORE, TARGET)]

@@ -29,6 +29,7 @@ from ..models import LabelWiseClsHead, NeighbourClassifier, NeighbourVoteLoss
 from ..models.utils import collect_targets
 from .build_model import load_weights
 from .config import config_scope
+from .label_names import check_model_labels, dataset_labels, read_dataset_meta
 
 # Fields of classifiers that only training needs.
 TRAINING_FIELDS = {'ImageClassifier': (), 'MomentumClassifier': ('momentum',)}
@@ -142,6 +143,7 @@ def fit_neighbours(
     weights: Sequence[float] | None = None,
     choose_on: str | None = None,
     device: str | None = None,
+    allow_other_labels: bool = False,
 ) -> Fitted:
     """Fill the memories of a trained model, and write it with its config.
 
@@ -167,12 +169,16 @@ def fit_neighbours(
             of training, or ``'val'``, those of ``val_dataloader``, if the test images
             are others. None does not choose. Defaults to None.
         device (str, optional): Where to run. None takes a GPU, if there is one.
+        allow_other_labels (bool): Whether the images that are read may have other
+            labels than the checkpoint, with a warning. Defaults to False.
 
     Returns:
         Fitted: What was written.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
+        OtherLabelsError: If the training images or those to choose on have other labels
+            than the checkpoint.
         ValueError: If an option is wrong, the checkpoint does not fit, or there are no
             images to choose the weights on.
     """
@@ -193,8 +199,13 @@ def fit_neighbours(
             # Before what takes long.
             tuning = _tuning_images(cfg, choose_on)
         model, meta = _build(cfg, str(checkpoint))
+        train = build_split(cfg, 'train', repeated=False)
+        read = [('the training images', train)]
+        read += [] if tuning is None else [('the images to choose on', tuning.dataset)]
+        for what, dataset in read:
+            check_model_labels(model, dataset_labels(dataset), what, allow_other_labels)
         model.to(device or get_device()).eval()
-        fill_neighbours(model, cfg)
+        fill_neighbours(model, cfg, train)
         fitted = Fitted(out, out.with_suffix('.py'), model.weights)
         if tuning is not None:
             fitted = _choose(model, cfg, tuning, fitted)
@@ -214,6 +225,7 @@ def _build(cfg: Config, checkpoint: str) -> tuple[NeighbourClassifier, dict]:
     model = MODELS.build(config)
     # A checkpoint may have other memories, which are replaced.
     meta = load_weights(model, checkpoint, optional=('neighbours.',))
+    model._dataset_meta = read_dataset_meta(meta)
     return model, meta
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..label_names import describe_difference
+from ..plain_text import brief
 from .config import config_of_test_dataset
 from .inferencer import MultiLabelInferencer
 
@@ -76,16 +77,17 @@ def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | 
         if difference is None or before.get(key) == now.get(key):
             continue
         if key == 'weights':
-            return f'{difference}, {before.get("checkpoint")}'
-        if key == 'labels':
-            names = describe_difference(now[key], before.get(key) or [], 'before')
-            return f'{difference}: {names}'
-        shown = before.get(key)
-        if isinstance(shown, list):
-            pairs = zip(shown, now.get(key) or [])
+            return f'{difference}, {before.get("checkpoint")!s:.300}'
+        shown, wanted = before.get(key), now.get(key)
+        if key in ('model', 'pipeline'):
+            return difference
+        if isinstance(shown, list) and isinstance(wanted, list):
+            if key == 'labels':
+                names = describe_difference(wanted, shown, 'before')
+                return f'{difference}: {names or brief(shown)}'
+            pairs = zip(shown, wanted)
             shown = next((old for old, new in pairs if old != new), 'another number')
-        hidden = key in ('model', 'pipeline')
-        return difference if hidden else f'{difference}, {shown}'
+        return f'{difference}, {shown if isinstance(shown, str) else brief(shown)}'
     return None
 
 

@@ -251,3 +251,17 @@ def test_wrong_number_of_names(build):
         ValueError, match=r"has 3 labels, but classes has 2 names: \['a'"
     ):
         build(classes=['a', 'b'])
+
+
+def test_damaged_files(tmp_path):
+    """numpy and zipfile raise nearly anything."""
+    path = tmp_path / 'vectors.npz'
+    arrays = dict(train_features=np.ones((4, 3)), train_labels=np.zeros((4, 2)))
+    np.savez(path, **arrays)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"'descr'", b"'des\0r'"))
+    with pytest.raises(ValueError, match='vectors.npz is damaged'):
+        FeatureVectors(str(path), 'train')
+    np.savez(path, **{**arrays, 'train_labels': np.array([[None]] * 4)})
+    with pytest.raises(ValueError, match='vectors.npz is damaged, or .* of objects'):
+        FeatureVectors(str(path), 'train')

@@ -147,3 +147,13 @@ def test_foreign_batch_sampler(make_runner):
             runner.train()
     finally:
         DATA_SAMPLERS.module_dict.pop('NoBatch')
+
+
+def test_log_has_no_control_characters(tmp_path):
+    """A name of a file or label must not command the terminal."""
+    runner = object.__new__(CheckedRunner)
+    runner._experiment_name = 'test_log_has_no_control_characters'
+    logger = runner.build_logger(log_level='INFO', log_file=str(tmp_path / 'a.log'))
+    logger.info('a\x1b]0;title\x07b')
+    text = (tmp_path / 'a.log').read_text()
+    assert 'a\\x1b]0;title\\x07b' in text and '\x1b]0' not in text

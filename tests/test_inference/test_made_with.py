@@ -60,3 +60,14 @@ def test_what_decides_about_results():
 
     assert 'pipeline' in change(pipeline)
     assert 'scores' in describe_change(first, made_with(one, return_scores=True))
+
+
+def test_records_of_another_form():
+    """A record that somebody changed is another one, not a failure."""
+    now = made_with(Inferencer())
+    for key in ('labels', 'thresholds', 'topk', 'weights'):
+        for value in (None, 7, 'x' * 10_000, [1], {'a': 1}):
+            text = describe_change({**now, key: value}, now)
+            assert text is None if value == now[key] else len(text) < 11_000
+    text = describe_change({**now, 'thresholds': [0.5, 0.1, 0.2]}, now)
+    assert text == 'other thresholds, [0.5, 0.1, 0.2]'

@@ -67,6 +67,7 @@ def call(write_config, tmp_path, tiny_coco, monkeypatch):
                 'train.py', tmp_path / 'plain.py', *work, *options,
                 '--cfg-options', f'load_from={checkpoint}',
             ),
+            'train init': ('train.py', checkpoint, *options),
             'test': ('test.py', config, checkpoint, *work),
             'infer': (
                 'infer.py', tiny_coco / 'val', config, checkpoint,
@@ -79,6 +80,10 @@ def call(write_config, tmp_path, tiny_coco, monkeypatch):
             'vis': (
                 'visualizations/vis_label_attention.py', config, checkpoint,
                 '--out', out / 'sheet.png', '--num-images', '1',
+            ),
+            'fit_neighbours': (
+                'fit_neighbours.py', config, checkpoint, '--out', out / 'filled.pth',
+                '--device', 'cpu',
             ),
             'extract_features': (
                 'extract_features.py', config, out / 'features',
@@ -98,7 +103,15 @@ def call(write_config, tmp_path, tiny_coco, monkeypatch):
     allow_unsafe_checkpoints(False)
 
 
-COMPARING = ['train', 'train plain', 'test', 'infer', 'embedding_quality', 'vis']
+COMPARING = [
+    'train',
+    'train plain',
+    'test',
+    'infer',
+    'embedding_quality',
+    'vis',
+    'fit_neighbours',
+]
 
 
 @pytest.mark.parametrize('name', COMPARING)
@@ -156,3 +169,25 @@ def test_backbone_of_another_form(name, call, save, tmp_path, ends_with_line):
     torch.save(content, path)
     with ends_with_line(rf"{path} cannot be .*'(backbone\.)?conv1\.weight' is a list"):
         call(name, path)
+
+
+@pytest.mark.parametrize('part', ['model', 'model.head'])
+def test_labels_of_init_cfg(part, call, save, write_config, ends_with_line):
+    path = save(OTHER)
+    init = dict(type='Pretrained', checkpoint=str(path))
+    if part != 'model':
+        init['prefix'] = part.removeprefix('model.')
+    changes = {'train_cfg.max_epochs': 1, f'{part}.init_cfg': init}
+    args = ['--work-dir', path.parent / 'work']
+    with ends_with_line(
+        rf'^train: {path} has other labels than the data set: .* set '
+        r'--allow-other-labels\.$'
+    ):
+        call('train init', write_config(changes), *args)
+    call('train init', write_config(changes), *args, '--allow-other-labels')
+
+
+def test_backbone_of_init_cfg_has_no_labels(call, save, write_config):
+    init = dict(type='Pretrained', checkpoint=str(save(OTHER)), prefix='backbone')
+    changes = {'train_cfg.max_epochs': 1, 'model.backbone.init_cfg': init}
+    call('train init', write_config(changes), '--work-dir', save(OTHER).parent / 'work')

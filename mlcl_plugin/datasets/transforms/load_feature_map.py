@@ -9,11 +9,25 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 
+from ...plain_text import brief
+
 
 @functools.lru_cache(maxsize=8)
 def _open(path: str) -> np.ndarray:
     """Map a file of features into memory, once per process."""
-    return np.load(path, mmap_mode='r')
+    try:
+        features = np.load(path, mmap_mode='r', allow_pickle=False)
+    # Damaged headers make numpy raise nearly anything.
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        raise ValueError(
+            f'{path} cannot be read as an array of features: {brief(text)}. Make it '
+            'with tools/extract_features.py.'
+        ) from error
+    if not isinstance(features, np.ndarray) or features.dtype.kind != 'f':
+        got = getattr(features, 'dtype', 'several arrays')
+        raise ValueError(f'{path} holds {got}, expected an array of real numbers.')
+    return features
 
 
 @TRANSFORMS.register_module()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
 
+from ...datasets.annotation_files import decode_json
 from ...errors import SaveError
 from ..durable_files import PART, publish, write_text
 
@@ -161,7 +162,14 @@ class FeatureFile:
 
 
 def _read_settings(path: Path) -> dict:
-    return json.loads(path.read_text()).get('settings') or {}
+    content = decode_json(path.read_bytes(), str(path))
+    found = content.get('settings') if isinstance(content, dict) else None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f'{path} does not say how its features were made. Delete the folder, or '
+            'use another one.'
+        )
+    return found
 
 
 def _reserve(path: Path) -> None:

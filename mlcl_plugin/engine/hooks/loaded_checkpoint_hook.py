@@ -17,6 +17,7 @@ from ...label_names import (
 from ..checkpoint_content import flatten, non_finite
 from ..checkpoint_fit import PREFIX, check_some_fit, check_values, fit_checkpoint
 from ..last_checkpoint import NEEDED
+from ..pretrained_init import labels_of_pretrained
 from ..unwrap import unwrap_model
 
 
@@ -33,6 +34,9 @@ class LoadedCheckpointHook(Hook):
       classifier starts anew then. The config field ``allow_other_labels=True`` turns
       the error into a warning.
 
+    Weights of a classifier, its neck or head that the config names as ``init_cfg`` are
+    compared in the same way.
+
     :class:`CheckedRunner` registers it.
 
     Raises:
@@ -42,6 +46,19 @@ class LoadedCheckpointHook(Hook):
 
     # before the EMA hook
     priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare the labels of weights that the config names as ``init_cfg``."""
+        if runner._has_loaded:
+            # They have been replaced.
+            return
+        model = unwrap_model(runner.model)
+        # Foreign models: not each has a backbone.
+        for path, labels in labels_of_pretrained(
+            model, getattr(model, 'backbone', None)
+        ):
+            meta = dict(dataset_meta=dict(classes=labels))
+            self._compare_labels(runner, dict(meta=meta), path)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check a checkpoint and complete it, see :func:`fit_checkpoint`."""

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
@@ -19,6 +20,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from ...errors import CheckpointError, OtherLabelsError, SaveError
+from ...plain_text import PrintableLog
 from ..checkpoint_fit import check_optimizer
 from ..config_text import FormattedConfig
 from ..counter_seeds import CounterSeedHook, SeededSamples
@@ -104,6 +106,14 @@ class CheckedRunner(Runner):
         start = time.mktime(time.strptime(self._timestamp, form))
         CheckedRunner._last_start = max(start, CheckedRunner._last_start + 1)
         self._timestamp = time.strftime(form, time.localtime(self._last_start))
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build a logger that writes control characters of names as escapes."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not any(isinstance(f, PrintableLog) for f in handler.filters):
+                handler.addFilter(PrintableLog())
+        return logger
 
     def train(self) -> nn.Module:
         """Train, see :meth:`mmengine.runner.Runner.train`.
