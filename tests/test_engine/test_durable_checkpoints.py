@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
 
 from mlcl_plugin.engine import CheckedRunner
+from mlcl_plugin.engine.hooks import DurableCheckpointHook
 from mlcl_plugin.engine.last_checkpoint import find_last_checkpoint
 from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
 from mlcl_plugin.errors import CheckpointError, SaveError
@@ -281,6 +283,15 @@ def test_disk_is_full(code, where, make_runner, undisturbed, tmp_path, monkeypat
     assert find_last_checkpoint(str(work_dir)) == str(work_dir / latest)
     make_runner(work_dir, resume=True).train()
     assert_same_end(work_dir, undisturbed)
+
+
+def test_hooks_of_a_config(make_runner, tmp_path):
+    """A second one among the custom hooks is as durable."""
+    hooks = [dict(type='CheckpointHook', by_epoch=False, interval=2)]
+    runner = make_runner(tmp_path / 'work', {'custom_hooks': hooks})
+    found = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    assert [type(hook) for hook in found] == [DurableCheckpointHook] * 2
+    assert {hook.by_epoch for hook in found} == {True, False}
 
 
 def test_two_are_kept(make_runner, tmp_path):
