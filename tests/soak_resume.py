@@ -354,7 +354,8 @@ def main() -> int:
     # Runs are killed until there are enough kills; the last one comes to its end.
     while state['kills'] < args.kills:
         target, ended = folder / f'resumed{state["rounds"] + 1}', False
-        while not ended:
+        # Killed on its way out, a run has nothing left to resume.
+        while not ended and not (target / 'step2/finished_checkpoint').exists():
             state_file.write_text(json.dumps(state))
             draw = random.Random(f'{args.seed} {state["kills"]}')
             living = state['kills'] < args.kills
@@ -364,8 +365,6 @@ def main() -> int:
                 state['kills'] += 1
                 where = describe(target)
                 print(f'kill {state["kills"]}: {life}, {where}', flush=True)
-                # Killed on its way out: a resume would say that nothing is left.
-                ended = (target / 'step2/finished_checkpoint').exists()
         found = compare(whole, target)
         if found:
             print('\n'.join(found[:20]))

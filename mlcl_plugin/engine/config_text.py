@@ -15,16 +15,16 @@ class FormattedConfig(Config):
     def of(cls, cfg: Config) -> 'FormattedConfig':
         """Copy a config; both share their fields."""
         other = cls.__new__(cls)
-        vars(other).update(vars(cfg))
+        other.__dict__.update(cfg.__dict__)
         return other
 
     @property
     def pretty_text(self) -> str:
         """The text, formatted by yapf."""
         content = repr(self._cfg_dict)
-        known = vars(self).get('_formatted')
+        known = self.__dict__.get('_formatted')
         if known is None or known[0] != content:
             known = content, super().pretty_text
             # Config's own assignment would add a field.
-            vars(self)['_formatted'] = known
+            self.__dict__['_formatted'] = known
         return known[1]

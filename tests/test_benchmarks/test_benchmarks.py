@@ -250,6 +250,17 @@ def test_scaling(run, tmp_path, capsys):
     assert result['curves'][2]['exponents']['ours']['seconds'] == pytest.approx(-1)
 
 
+@pytest.mark.slow
+def test_checked_runner(run, tmp_path, capsys):
+    result = run('bench_checked_runner')
+    check(result, tmp_path, capsys.readouterr().out)
+    (comparison,) = result['comparisons']
+    assert all(len(r['seconds']) == 2 for r in comparison['rivals'].values())
+    costs, files = result['tables']
+    assert [row[''] for row in costs['rows']][-1] == 'both'
+    assert len(files['rows']) == 4
+
+
 def test_processes_that_disagree(load, monkeypatch):
     module = load('bench_scaling')
     monkeypatch.setattr(
@@ -279,7 +290,8 @@ def test_command(name, tmp_path):
     assert result['environment']['command'] == (
         f'python benchmarks/{name}.py --quick --out there'
     )
-    if not Path('/proc/self/clear_refs').exists() or name == 'bench_pipeline':
+    without_memory = ('bench_pipeline', 'bench_checked_runner')
+    if not Path('/proc/self/clear_refs').exists() or name in without_memory:
         return
     peaks = re.findall(r'"peak": (\d+)', json.dumps(result))
     assert peaks and min(map(int, peaks)) > 100e6

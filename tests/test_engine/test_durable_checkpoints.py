@@ -3,13 +3,16 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
 
 from mlcl_plugin.engine import CheckedRunner
+from mlcl_plugin.engine.hooks import DurableCheckpointHook
 from mlcl_plugin.engine.last_checkpoint import find_last_checkpoint
 from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
 from mlcl_plugin.errors import CheckpointError, SaveError
@@ -303,6 +306,15 @@ def test_disk_is_full(code, where, make_runner, undisturbed, tmp_path, monkeypat
     assert_same_end(work_dir, undisturbed)
 
 
+def test_hooks_of_a_config(make_runner, tmp_path):
+    """A second one among the custom hooks is as durable."""
+    hooks = [dict(type='CheckpointHook', by_epoch=False, interval=2)]
+    runner = make_runner(tmp_path / 'work', {'custom_hooks': hooks})
+    found = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    assert [type(hook) for hook in found] == [DurableCheckpointHook] * 2
+    assert {hook.by_epoch for hook in found} == {True, False}
+
+
 def test_two_are_kept(make_runner, tmp_path):
     changes = {
         'default_hooks.checkpoint.max_keep_ckpts': 2,
@@ -493,3 +505,107 @@ def test_objects_that_readers_refuse(make_runner, tmp_path, monkeypatch):
     texts = [text for text in logged if 'refer to' in text]
     assert len(texts) == 1
     assert 'pathlib.PosixPath, which a resume refuses' in texts[0]
+
+
+# --- every call that changes a file -----------------------------------------------
+
+
+class Calls:
+    """Counts calls that change files below a folder, and fails at one of them.
+
+    Args:
+        folder (Path): The folder of the run.
+        fail_at (int): The number of the call, from 1.
+        code (int, optional): Error of the call; without it, the process ends there.
+    """
+
+    def __init__(self, folder, fail_at=0, code=None):
+        self.folder, self.fail_at, self.code = str(folder), fail_at, code
+        self.number, self.names = 0, []
+
+    def count(self, name, path):
+        """Whether this call fails after a part of its work."""
+        path = os.fspath(path) if not isinstance(path, int) else str(path)
+        # Logs are no part of a save.
+        if not path.startswith(self.folder) or '/vis_data' in path or '.log' in path:
+            return
+        self.number += 1
+        self.names.append(f'{name} {Path(path).name}')
+        if self.number == self.fail_at:
+            if self.code is None:
+                os._exit(9)
+            raise OSError(self.code, os.strerror(self.code), path)
+
+    def install(self, patch):
+        for name in ('replace', 'rename', 'unlink', 'remove', 'link', 'mkdir'):
+            self._wrap(patch, os, name)
+        self._wrap(patch, Path, 'write_bytes')
+        self._wrap(patch, Path, 'write_text')
+        self._wrap(patch, Path, 'unlink')
+        put, fsync = LocalBackend.put, os.fsync
+
+        def new_put(backend, data, path):
+            self.count('create', path)
+            put(backend, data[: len(data) // 2], path)
+            self.count('write', path)
+            put(backend, data, path)
+
+        def new_fsync(descriptor):
+            self.count('fsync', os.readlink(f'/proc/self/fd/{descriptor}'))
+            fsync(descriptor)
+
+        patch.setattr(LocalBackend, 'put', new_put)
+        patch.setattr(os, 'fsync', new_fsync)
+
+    def _wrap(self, patch, owner, name):
+        call = getattr(owner, name)
+
+        def new(path, *args, **kwargs):
+            self.count(name, path)
+            return call(path, *args, **kwargs)
+
+        patch.setattr(owner, name, new)
+
+
+def run_in_child(calls, runner, tmp_path):
+    """Train in a child; give its exit status (9 dead, 2 a SaveError) and the calls."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            patch = pytest.MonkeyPatch()
+            calls.install(patch)
+            runner.train()
+            status = 0
+        except SaveError:
+            status = 2
+        except OSError as error:
+            # Named by its file.
+            status = 3 if error.filename or error.errno == calls.code else 1
+        finally:
+            (tmp_path / 'calls.txt').write_text('\n'.join(calls.names))
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork and /proc')
+@pytest.mark.parametrize('code', [None, errno.ENOSPC], ids=['death', 'disk full'])
+def test_every_call(code, make_runner, undisturbed, tmp_path):
+    """A run that fails in any call goes on to the same end, without hand work."""
+    everything = Calls(tmp_path / 'counted')
+    assert run_in_child(everything, make_runner(tmp_path / 'counted'), tmp_path) == 0
+    names = (tmp_path / 'calls.txt').read_text().splitlines()
+    assert len(names) > 50
+    kinds = {name.split()[0] for name in names}
+    assert {'create', 'write', 'fsync', 'replace', 'write_bytes', 'unlink'} <= kinds
+    for number in range(1, len(names) + 1):
+        work_dir = tmp_path / f'failed_{number}'
+        calls = Calls(work_dir, number, code)
+        status = run_in_child(calls, make_runner(work_dir), tmp_path)
+        print(f'{number} of {len(names)}, {names[number - 1]}: {status}')
+        assert status == 9 if code is None else status in (0, 2, 3)
+        if status:
+            make_runner(work_dir, resume=True).train()
+        assert_same_end(work_dir, undisturbed)
+        shutil.rmtree(work_dir)

@@ -192,10 +192,11 @@ def test_rank_is_lost(name, rank, launch, tmp_path):
     ranks = ranks_of(run)
     begun = time.monotonic()
     os.kill(ranks[rank], getattr(signal, name))
-    assert run.wait(timeout=120) != 0
+    assert run.wait(timeout=240) != 0
     seconds = time.monotonic() - begun
     print(f'{name} of process {rank}: {seconds:.1f} s')
-    assert seconds < (30 if name == 'SIGKILL' else 60)
+    # On a free machine 2 s, or 10 s and torchrun's 30 s.
+    assert seconds < (60 if name == 'SIGKILL' else 120)
     assert not any(map(runs, ranks))
     text = (tmp_path / 'work.log').read_text()
     if name == 'SIGKILL':

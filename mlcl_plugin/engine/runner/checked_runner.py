@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import get_world_size, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -80,13 +80,8 @@ class CheckedRunner(Runner):
         """Register the hooks of a config and those of this class."""
         default_hooks = dict(default_hooks or {})
         checkpoint = default_hooks.get('checkpoint', dict(type='CheckpointHook'))
-        if isinstance(checkpoint, dict) and checkpoint['type'] in (
-            'CheckpointHook',
-            'mmengine.CheckpointHook',
-            CheckpointHook,
-        ):
-            default_hooks['checkpoint'] = dict(checkpoint, type=DurableCheckpointHook)
-        super().register_hooks(default_hooks, custom_hooks)
+        default_hooks['checkpoint'] = _durable(checkpoint)
+        super().register_hooks(default_hooks, list(map(_durable, custom_hooks or [])))
         self.register_hook(LoadedCheckpointHook())
         self.register_hook(CounterSeedHook())
         self.register_hook(EpochPositionHook())
@@ -292,6 +287,14 @@ class CheckedRunner(Runner):
             if isinstance(hook, CounterSeedHook):
                 hook.samples = samples
         return {**dataloader, 'dataset': samples}
+
+
+def _durable(hook: Hook | dict | None) -> Hook | dict | None:
+    """A hook of a config, with our hook in place of MMEngine's for checkpoints."""
+    kinds = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
+    if isinstance(hook, dict) and hook['type'] in kinds:
+        return dict(hook, type=DurableCheckpointHook)
+    return hook
 
 
 def _is_epoch_based(loop: dict) -> bool:
