@@ -102,7 +102,7 @@ class FeatureExtraction:
     def _describe(self, views: Iterable[Mapping[str, Views]]) -> dict[str, dict]:
         """All settings of the features of each split, as JSON gives them back."""
         backbone = {k: v for k, v in self.cfg.model.backbone.items() if k != 'init_cfg'}
-        common = dict(
+        common: dict[str, Any] = dict(
             backbone=backbone,
             weights=_digest_weights(self.backbone),
             data_preprocessor=_preprocessor_config(self.cfg),
@@ -114,7 +114,7 @@ class FeatureExtraction:
             images = _digest_images(dataset)
             for name, views_of_split in item.items():
                 config['pipeline'] = views_of_split.pipeline
-                own = dict(common, dataset=config, images=images)
+                own: dict[str, Any] = dict(common, dataset=config, images=images)
                 if name == 'train':
                     own |= dict(num_views=views_of_split.number, seed=self.seed)
                 settings[name] = json.loads(json.dumps(own, default=str))
@@ -150,9 +150,7 @@ class FeatureExtraction:
             }
             for dataset in self._datasets
         ]
-        complete = [
-            all([file.is_complete for group in files for file in group.values()])
-        ]
+        complete = [all(file.is_complete for group in files for file in group.values())]
         # All processes do the same, even if another run has just finished the files.
         broadcast_object_list(complete)
         if complete[0]:
