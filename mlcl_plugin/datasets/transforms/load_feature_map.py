@@ -20,7 +20,7 @@ def _open(path: str) -> np.ndarray:
 class LoadFeatureMap(BaseTransform):
     """Read features of one or several views of an image from a file of arrays.
 
-    The file is made by ``tools/extract_features.py``: an array ``(N, V, ...)`` with
+    ``mlcl_plugin.apis.extract_features`` makes the file: an array ``(N, V, ...)`` with
     the features of V views of each of N images, in float16 or float32. The views are
     drawn at random without repeats, or are the first ones.
 
@@ -65,7 +65,7 @@ class LoadFeatureMap(BaseTransform):
         if not osp.isfile(path):
             raise FileNotFoundError(
                 f"There is no file of features '{path}'. Make it with "
-                'tools/extract_features.py.'
+                'mlcl_plugin.apis.extract_features.'
             )
         features = _open(path)
         number = self.num_views or 1
@@ -85,7 +85,7 @@ class LoadFeatureMap(BaseTransform):
             raise ValueError(
                 f"The record of an image lacks 'test_features', the name of its file "
                 f'in {self.path}. Use the annotation file that '
-                'tools/extract_features.py wrote there; an old one must be made anew.'
+                'extract_features wrote there; make an old one anew.'
             )
         return osp.join(self.path, name)
 
@@ -105,7 +105,7 @@ class LoadFeatureMap(BaseTransform):
             raise ValueError(
                 f"'feature_index' is {index}, expected a place from 0 to "
                 f'{len(features) - 1} in {path}. Use the annotation file that '
-                'tools/extract_features.py wrote beside it.'
+                'extract_features wrote beside it.'
             )
         number = self.num_views or 1
         views = np.arange(number)

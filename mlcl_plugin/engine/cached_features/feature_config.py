@@ -40,7 +40,7 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
             if not (folder / f'{split}{suffix}').is_file():
                 raise FileNotFoundError(
                     f"There is no '{folder / split}{suffix}'. Make it with "
-                    'tools/extract_features.py.'
+                    'mlcl_plugin.apis.extract_features.'
                 )
     cfg = deepcopy(cfg)
     cfg.model.backbone = ConfigDict(type='IdentityBackbone')
