@@ -206,7 +206,7 @@ def test_other_backbone_in_a_checkpoint(load):
     build_runner(cfg).train()
     path = Path(cfg.work_dir, 'step1/epoch_1.pth')
     checkpoint = torch.load(path, weights_only=False)
-    hook = StoredBackboneHook({'conv1.weight': torch.zeros(1)}, cfg)
+    hook = StoredBackboneHook(torch.nn.Conv2d(1, 1, 1), cfg)
     with pytest.raises(CheckpointError, match="its weight 'backbone.* differs"):
         hook.after_load_checkpoint(SimpleNamespace(_load_from=path), checkpoint)
 
