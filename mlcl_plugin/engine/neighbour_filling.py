@@ -19,6 +19,7 @@ from torch.utils.data import Subset
 from ..models.classifiers import NeighbourClassifier
 from ..models.utils import collect_targets
 from ..models.utils.gather import RaggedGather
+from .durable_files import PART, publish
 from .split_dataset import build_split
 
 # Of the order in which images are added: principal axes come from the first ones.
@@ -133,10 +134,7 @@ def _name(dataset: BaseDataset, index: int) -> str:
 
 
 def save_filled(model: nn.Module, path: str, meta: dict) -> None:
-    """Write a checkpoint of a filled model.
-
-    The file is written under another name and then renamed, so that it is complete or
-    not there.
+    """Write a checkpoint of a filled model, see :func:`save_whole`.
 
     Args:
         model (nn.Module): The model.
@@ -144,7 +142,16 @@ def save_filled(model: nn.Module, path: str, meta: dict) -> None:
         meta (dict): What the checkpoint says about its training, such as
             ``dataset_meta``.
     """
+    save_whole(dict(meta=meta, state_dict=weights_to_cpu(model.state_dict())), path)
+
+
+def save_whole(checkpoint: dict, path: str) -> None:
+    """Write a checkpoint so that the file is complete or not there.
+
+    Args:
+        checkpoint (dict): The content.
+        path (str): Where to. The folder is made.
+    """
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    partial = f'{path}.part'
-    torch.save(dict(meta=meta, state_dict=weights_to_cpu(model.state_dict())), partial)
-    os.replace(partial, path)
+    torch.save(checkpoint, path + PART)
+    publish(path + PART, path)

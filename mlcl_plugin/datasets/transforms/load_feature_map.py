@@ -85,7 +85,7 @@ class LoadFeatureMap(BaseTransform):
             raise ValueError(
                 f"The record of an image lacks 'test_features', the name of its file "
                 f'in {self.path}. Use the annotation file that '
-                'extract_features wrote there; make an old one anew.'
+                'extract_features wrote there; an old one must be made anew.'
             )
         return osp.join(self.path, name)
 
