@@ -84,8 +84,7 @@ class FeatureExtraction:
             _load_backbone(self.backbone, checkpoint)
         self.backbone.eval()
         train, test = _loaders(cfg)
-        test_pipeline = innermost_dataset(test.dataset)['pipeline']
-        train_pipeline = innermost_dataset(train.dataset)['pipeline']
+        train_pipeline, test_pipeline = _pipeline_of(train), _pipeline_of(test)
         self._loaders = [train]
         views = [
             dict(train=Views(train_pipeline, num_views), tune=Views(test_pipeline))
@@ -111,6 +110,7 @@ class FeatureExtraction:
         settings = {}
         for loader, dataset, item in zip(self._loaders, self._datasets, views):
             config = deepcopy(innermost_dataset(loader.dataset))
+            config.pop('indices', None)
             images = _digest_images(dataset)
             for name, views_of_split in item.items():
                 config['pipeline'] = views_of_split.pipeline
@@ -301,6 +301,17 @@ def _loaders(cfg: Config) -> tuple[ConfigDict, ConfigDict]:
             'config has neither.'
         )
     return cfg.train_dataloader, test
+
+
+def _pipeline_of(loader: ConfigDict) -> list[dict]:
+    """The pipeline of the images of a loader."""
+    dataset = innermost_dataset(loader.dataset)
+    if 'pipeline' not in dataset:
+        raise ValueError(
+            f'There are no features of a {dataset.get("type")}: it has no pipeline of '
+            'its own. Use a single dataset.'
+        )
+    return dataset['pipeline']
 
 
 def _preprocessor_config(cfg: Config) -> dict:
