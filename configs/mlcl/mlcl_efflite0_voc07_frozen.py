@@ -1,11 +1,10 @@
 # MulCon (arXiv 2107.11626), both steps, on features of a frozen backbone that are
-# computed once, and neighbours of labels and of images: minutes on two CPU cores. How it
-# was tuned: docs/fast.md.
+# computed once, and neighbours of labels and of images (docs/training.md).
 # Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
 #     python tools/train.py configs/mlcl/mlcl_efflite0_voc07_frozen.py
 _base_ = ['../mlcl_efflite0_voc07.py']
 
-cached_features = dict(num_views=5)
+cached_features = dict(num_views=4)
 
 model = dict(
     type='NeighbourClassifier',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``cached_features`` of a config declares, and what it cannot be combined with."""
+"""What ``cached_features`` of a config declares, and what does not fit it."""
 
 import os.path as osp
 from collections.abc import Iterator

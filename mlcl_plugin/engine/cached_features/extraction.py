@@ -84,8 +84,7 @@ class FeatureExtraction:
             _load_backbone(self.backbone, checkpoint)
         self.backbone.eval()
         train, test = _loaders(cfg)
-        test_pipeline = innermost_dataset(test.dataset)['pipeline']
-        train_pipeline = innermost_dataset(train.dataset)['pipeline']
+        train_pipeline, test_pipeline = _pipeline_of(train), _pipeline_of(test)
         self._loaders = [train]
         views = [
             dict(train=Views(train_pipeline, num_views), tune=Views(test_pipeline))
@@ -102,7 +101,7 @@ class FeatureExtraction:
     def _describe(self, views: Iterable[Mapping[str, Views]]) -> dict[str, dict]:
         """All settings of the features of each split, as JSON gives them back."""
         backbone = {k: v for k, v in self.cfg.model.backbone.items() if k != 'init_cfg'}
-        common = dict(
+        common: dict[str, Any] = dict(
             backbone=backbone,
             weights=_digest_weights(self.backbone),
             data_preprocessor=_preprocessor_config(self.cfg),
@@ -111,10 +110,11 @@ class FeatureExtraction:
         settings = {}
         for loader, dataset, item in zip(self._loaders, self._datasets, views):
             config = deepcopy(innermost_dataset(loader.dataset))
+            config.pop('indices', None)
             images = _digest_images(dataset)
             for name, views_of_split in item.items():
                 config['pipeline'] = views_of_split.pipeline
-                own = dict(common, dataset=config, images=images)
+                own: dict[str, Any] = dict(common, dataset=config, images=images)
                 if name == 'train':
                     own |= dict(num_views=views_of_split.number, seed=self.seed)
                 settings[name] = json.loads(json.dumps(own, default=str))
@@ -301,6 +301,17 @@ def _loaders(cfg: Config) -> tuple[ConfigDict, ConfigDict]:
             'config has neither.'
         )
     return cfg.train_dataloader, test
+
+
+def _pipeline_of(loader: ConfigDict) -> list[dict]:
+    """The pipeline of the images of a loader."""
+    dataset = innermost_dataset(loader.dataset)
+    if 'pipeline' not in dataset:
+        raise ValueError(
+            f'There are no features of a {dataset.get("type")}: it has no pipeline of '
+            'its own. Use a single dataset.'
+        )
+    return dataset['pipeline']
 
 
 def _preprocessor_config(cfg: Config) -> dict:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import ConfigDict
-from mmengine.dataset import BaseDataset, Compose, ConcatDataset
+from mmengine.dataset import BaseDataset, Compose
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
@@ -49,9 +49,8 @@ class ViewDataset(Dataset):
     def __init__(self, dataset: ConfigDict, views: Mapping[str, Views], seed: int):
         config = copy.deepcopy(innermost_dataset(dataset))
         config.pop('indices', None)
-        self.dataset = DATASETS.build(config)
+        self.dataset: BaseDataset = DATASETS.build(config)
         self.seed = seed
-        self._images = list(_images(self.dataset))
         self._numbers = {name: item.number for name, item in views.items()}
         self._pipelines: dict[str, list] = {
             name: Compose(item.pipeline).transforms for name, item in views.items()
@@ -69,11 +68,10 @@ class ViewDataset(Dataset):
 
     def info(self, index: int) -> dict:
         """Annotation of an image."""
-        dataset, place = self._images[index]
-        return dataset.get_data_info(place)
+        return self.dataset.get_data_info(index)
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[int, dict[str, list[torch.Tensor]]]:
         """The index of an image, and its views by the name of their split."""
@@ -95,15 +93,6 @@ class ViewDataset(Dataset):
                 views.append(_inputs(results))
             made[name] = views
         return index, made
-
-
-def _images(dataset: BaseDataset | ConcatDataset):
-    """The images of a dataset, of all if several are joined."""
-    if isinstance(dataset, ConcatDataset):
-        for part in dataset.datasets:
-            yield from _images(part)
-    else:
-        yield from ((dataset, index) for index in range(len(dataset)))
 
 
 def _apply(transforms: Sequence, results: dict, info: dict) -> dict:

@@ -3,16 +3,16 @@
 
 import os.path as osp
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import weights_to_cpu
 from mmpretrain.registry import HOOKS
 from torch import nn
 
 from ...models.classifiers import NeighbourClassifier
-from ..neighbour_filling import fill_neighbours, save_whole
+from ..neighbour_filling import fill_neighbours, save_filled
 from ..unwrap import unwrap_model
 from .stored_backbone_hook import StoredBackboneHook
 
@@ -58,23 +58,18 @@ class FillNeighboursHook(Hook):
             other.neighbours.load_state_dict(model.neighbours.state_dict())
         if is_main_process():
             path = osp.join(runner.work_dir, self.filename)
-            checkpoint = dict(
-                meta=dict(
-                    dataset_meta=runner.train_dataloader.dataset.metainfo,
-                    cfg=runner.cfg.pretty_text,
-                    epoch=runner.epoch,
-                    iter=runner.iter,
-                    seed=runner.seed,
-                    experiment_name=runner.experiment_name,
-                ),
-                state_dict=weights_to_cpu(model.state_dict()),
+            stored = [h for h in runner.hooks if isinstance(h, StoredBackboneHook)]
+            recipe = stored[0].recipe if stored else runner.cfg
+            meta = dict(
+                dataset_meta=runner.train_dataloader.dataset.metainfo,
+                cfg=recipe.pretty_text,
+                epoch=runner.epoch,
+                iter=runner.iter,
+                seed=runner.seed,
+                experiment_name=runner.experiment_name,
             )
-            recipe = runner.cfg
-            for hook in runner.hooks:
-                if isinstance(hook, StoredBackboneHook):
-                    hook.complete(checkpoint)
-                    recipe = hook.recipe
-            save_whole(checkpoint, path)
+            with stored[0].whole(model) if stored else nullcontext():
+                save_filled(model, path, meta)
             recipe.dump(f'{osp.splitext(path)[0]}.py')
             print_log(f'Wrote the model with its neighbours to {path}', 'current')
         # All processes see it.

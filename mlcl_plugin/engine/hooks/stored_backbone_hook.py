@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the checkpoints of a training on stored features complete."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
 from ...errors import CheckpointError
 
@@ -20,25 +22,34 @@ class StoredBackboneHook(Hook):
     of the whole model, for the recipe of images.
 
     Args:
-        weights (Mapping[str, Tensor]): The weights of the backbone.
+        backbone (nn.Module): The backbone.
         recipe (Config): The config of the whole model.
     """
 
     # After the EMA hook, which changes what is saved.
     priority = 'VERY_LOW'
 
-    def __init__(self, weights: Mapping[str, torch.Tensor], recipe: Config):
-        self.weights = {PREFIX + name: value for name, value in weights.items()}
+    def __init__(self, backbone: nn.Module, recipe: Config):
+        self.backbone = backbone
         self.recipe = recipe
+        self.weights = {
+            PREFIX + name: value for name, value in backbone.state_dict().items()
+        }
 
-    def complete(self, checkpoint: dict) -> None:
-        """Add backbone and recipe to the content of a checkpoint, in place."""
-        checkpoint['state_dict'].update(self.weights)
-        checkpoint['meta']['cfg'] = self.recipe.pretty_text
+    @contextmanager
+    def whole(self, model: nn.Module) -> Iterator[None]:
+        """Let a model of the training be the whole model in the meantime."""
+        stored = model.backbone
+        model.backbone = self.backbone
+        try:
+            yield
+        finally:
+            model.backbone = stored
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Complete a checkpoint."""
-        self.complete(checkpoint)
+        """Add backbone and recipe to a checkpoint."""
+        checkpoint['state_dict'].update(self.weights)
+        checkpoint['meta']['cfg'] = self.recipe.pretty_text
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the backbone out of a checkpoint.

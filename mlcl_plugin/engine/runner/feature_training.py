@@ -37,8 +37,7 @@ class FeatureTraining:
     def __init__(self, cfg: Config):
         self.cfg = cfg
         self.declared = CachedFeatures.from_config(cfg)
-        self._folder: str | None = None
-        self._weights: dict[str, torch.Tensor] = {}
+        self._stored: tuple[str, torch.nn.Module] | None = None
 
     def make_runner(self, cfg: Config) -> CheckedRunner:
         """Make the runner that trains a plain config on features.
@@ -52,16 +51,17 @@ class FeatureTraining:
         recipe = base_config(cfg)
         recipe.pop('cached_features', None)
         recipe.load_from, recipe.resume = None, False
-        if self._folder is None:
-            self._folder = self._compute(cfg)
-        frozen = freeze_backbone(recipe, self._folder)
+        if self._stored is None:
+            self._stored = self._compute(cfg)
+        folder, backbone = self._stored
+        frozen = freeze_backbone(recipe, folder)
         frozen.load_from, frozen.resume = cfg.get('load_from'), cfg.get('resume', False)
         runner = CheckedRunner.from_cfg(frozen)
-        runner.register_hook(StoredBackboneHook(self._weights, recipe))
+        runner.register_hook(StoredBackboneHook(backbone, recipe))
         return runner
 
-    def _compute(self, cfg: Config) -> str:
-        """Compute the features that are missing, and return their folder."""
+    def _compute(self, cfg: Config) -> tuple[str, torch.nn.Module]:
+        """Compute the features that are missing; their folder and their backbone."""
         checkpoint = cfg.get('load_from')
         if checkpoint is None and cfg.get('resume'):
             checkpoint = find_last_checkpoint(cfg.work_dir)
@@ -74,8 +74,7 @@ class FeatureTraining:
         folder = self.declared.folder(self.cfg.work_dir, extraction.fingerprint)
         extraction.run(folder)
         print_log(f'Training on the features of {osp.relpath(folder)}', 'current')
-        self._weights = deepcopy(extraction.backbone.state_dict())
-        return folder
+        return folder, extraction.backbone.cpu()
 
 
 class CachedFeaturesRunner:

@@ -57,34 +57,32 @@ def _fold(module: fx.GraphModule, norm: fx.Node) -> None:
     # Statistics of a batch cannot be folded.
     if not is_conv or len(conv.users) > 1 or training or mean is None:
         return
-    _, weight, bias, *others = [*conv.args, None, None][: max(len(conv.args), 3)]
+    assert isinstance(eps, float)
+    image, weight, *others = conv.args
+    bias = others.pop(0) if others else None
     folded = fuse_conv_bn_weights(
-        _value(module, weight),
-        _value(module, bias),
-        _value(module, mean),
-        _value(module, variance),
+        _tensor(module, weight),
+        None if bias is None else _tensor(module, bias),
+        _tensor(module, mean),
+        _tensor(module, variance),
         eps,
-        _value(module, scale),
-        _value(module, shift),
+        None if scale is None else _tensor(module, scale),
+        None if shift is None else _tensor(module, shift),
     )
-    names = []
-    for kind, value in zip(('weight', 'bias'), folded):
-        if value.ndim == 4:
-            value = value.detach().contiguous(memory_format=torch.channels_last)
-        name = f'_folded_{norm.name}_{kind}'
-        module.register_buffer(name, value.detach())
-        names.append(name)
+    names = [f'_folded_{norm.name}_{kind}' for kind in ('weight', 'bias')]
+    for name, value in zip(names, folded):
+        layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
+        module.register_buffer(name, value.detach().clone(memory_format=layout))
     with module.graph.inserting_before(conv):
         new = [module.graph.get_attr(name) for name in names]
-    conv.args = (conv.args[0], *new, *others)
+    conv.args = (image, *new, *others)
     norm.replace_all_uses_with(conv)
     module.graph.erase_node(norm)
 
 
-def _value(module: nn.Module, node: fx.Node | None) -> torch.Tensor | None:
+def _tensor(module: nn.Module, node: object) -> torch.Tensor:
     """The tensor that a node of a graph stands for."""
-    if node is None:
-        return None
+    assert isinstance(node, fx.Node)
     value: object = module
     for part in str(node.target).split('.'):
         value = getattr(value, part)

@@ -123,10 +123,10 @@ def test_result_is_an_ordinary_model(load, tmp_path):
         str(step2 / 'neighbours.py'), str(checkpoint), device='cpu'
     )
     dataset = DATASETS.build(written.test_dataloader.dataset)
-    result = inferencer(dataset.get_data_info(3)['img_path'])[0]
-    torch.testing.assert_close(
-        torch.as_tensor(result['scores']).float(), on_images[3], rtol=0, atol=1e-5
-    )
+    path = dataset.get_data_info(3)['img_path']
+    (result,) = inferencer(path, return_scores=True)
+    found = torch.tensor(list(result['scores'].values()))
+    torch.testing.assert_close(found, on_images[3], rtol=0, atol=1e-4)
 
 
 def test_same_as_training_on_the_files(load, tmp_path):
@@ -206,7 +206,7 @@ def test_other_backbone_in_a_checkpoint(load):
     build_runner(cfg).train()
     path = Path(cfg.work_dir, 'step1/epoch_1.pth')
     checkpoint = torch.load(path, weights_only=False)
-    hook = StoredBackboneHook({'conv1.weight': torch.zeros(1)}, cfg)
+    hook = StoredBackboneHook(torch.nn.Conv2d(1, 1, 1), cfg)
     with pytest.raises(CheckpointError, match="its weight 'backbone.* differs"):
         hook.after_load_checkpoint(SimpleNamespace(_load_from=path), checkpoint)
 
