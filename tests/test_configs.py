@@ -173,14 +173,17 @@ class LossHook(Hook):
 
 
 def shrink(cfg, images, tmp_path):
-    """Let a config train one iteration on two small images."""
+    """Let a config train one iteration on two or three small images."""
     num_classes = cfg.model.head.num_classes
     ann_file = tmp_path / 'labels.json'
+    labels = [[0, 1], [0, 2]]
+    if (cfg.model.head.get('loss_contrastive') or {}).get('type') == VOTES:
+        # one more, since a vote needs two others, with and without the label
+        labels.append([0, 1])
     content = dict(
         metainfo=dict(classes=[f'label {i}' for i in range(num_classes)]),
         data_list=[
-            dict(img_path=images[0], gt_label=[0, 1]),
-            dict(img_path=images[1], gt_label=[0, 2]),
+            dict(img_path=path, gt_label=label) for path, label in zip(images, labels)
         ],
     )
     ann_file.write_text(json.dumps(content))
@@ -192,7 +195,7 @@ def shrink(cfg, images, tmp_path):
             part['scale'] = (64, 64)
     if not any('scale' in part for part in walk(pipeline)):
         pipeline.insert(1, dict(type='Resize', scale=(64, 64)))
-    cfg.train_dataloader.update(batch_size=2, num_workers=0)
+    cfg.train_dataloader.update(batch_size=len(labels), num_workers=0)
     cfg.train_dataloader.dataset = dict(
         type='MultiLabelDataset', ann_file=str(ann_file), pipeline=pipeline
     )
@@ -213,6 +216,7 @@ def shrink(cfg, images, tmp_path):
     return cfg
 
 
+VOTES = 'NeighbourVoteLoss'
 # The losses of heads that always have more than a classification loss.
 LOSSES = dict(
     SADCLHead=['loss_cls', 'loss_contrastive', 'loss_prototype'],

@@ -14,7 +14,12 @@ from mlcl_plugin.engine import base_config, step_config
 from mlcl_plugin.engine.steps import step_names
 from mlcl_plugin.inference import build_model
 from mlcl_plugin.inference.fit_neighbours import find_neighbours
-from mlcl_plugin.models import LabelWiseClsHead, NeighbourClassifier
+from mlcl_plugin.models import (
+    ContrastiveHead,
+    LabelWiseClsHead,
+    NeighbourClassifier,
+    PartialLabelCSRAHead,
+)
 from mlcl_plugin.models.neighbours import blend
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -25,8 +30,8 @@ RECIPES = {
     if '_base_' not in path.parts
 }
 LABEL, IMAGE = dict(type='LabelNeighbours'), dict(type='ImageNeighbours')
-# CSRA classifies places.
-NO_VECTOR_OF_AN_IMAGE = ('PartialLabelCSRAHead',)
+# Network and head are those of another one.
+REPEATS = ('gap_asl', 'mile', 'mlcl_bce', 'mlcl_image_level', 'mlcl_within_label')
 
 
 def three_labels(part):
@@ -61,11 +66,12 @@ def memories(cfg):
     """All kinds of neighbours that the head of a config allows, and their weights."""
     head = MODELS.build(cfg.model.head)
     found = [IMAGE]
-    projector = getattr(head, 'projector', None) is not None
+    projector = isinstance(head, ContrastiveHead) and head.projector is not None
     if isinstance(head, LabelWiseClsHead):
         # With the temperature of the loss, if there is one.
         found = [*find_neighbours(cfg), *found]
-    elif type(head).__name__ not in NO_VECTOR_OF_AN_IMAGE:
+    # CSRA classifies places.
+    elif not isinstance(head, PartialLabelCSRAHead):
         found.append(dict(IMAGE, source='embeddings'))
     if projector:
         found.append(dict(found[0], source='projections'))
@@ -73,9 +79,15 @@ def memories(cfg):
     return found, weights
 
 
-@pytest.mark.parametrize('name', RECIPES)
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in REPEATS))
+        for name in RECIPES
+    ],
+)
 def test_neighbours(name, load_method, tmp_path):
-    """Each training image finds itself in each memory, and the parts are blended."""
+    """Training images fill the memories, whose votes join the scores, exported too."""
     cfg = load_method(name)
     torch.manual_seed(0)
     plain = get_model(cfg.copy(), pretrained=False)

@@ -156,3 +156,10 @@ def test_module():
     assert 'temperature=0.5' in repr(module)
     with pytest.raises(ValueError, match='loss_weight must be'):
         WithinLabelContrastiveLoss(loss_weight=-1)
+
+
+def test_soft_targets_take_no_part():
+    """Mixup makes them: such an entry is neither present nor absent."""
+    loss = WithinLabelContrastiveLoss(across_processes=False)
+    targets = torch.tensor([[1, 0.3], [1, 0.7], [0, 1], [-1, 1]])
+    assert loss.select(targets).int().tolist() == [[1, 0], [1, 0], [1, 1], [0, 1]]
