@@ -25,11 +25,12 @@ from ..engine import (
     save_filled,
 )
 from ..evaluation.blend_weights import choose_weights
+from ..label_names import dataset_labels
 from ..models import LabelWiseClsHead, NeighbourClassifier, NeighbourVoteLoss
 from ..models.utils import collect_targets
 from .build_model import load_weights
 from .config import config_scope
-from .label_names import check_model_labels, dataset_labels, read_dataset_meta
+from .label_names import check_model_labels, read_dataset_meta
 
 # Fields of classifiers that only training needs.
 TRAINING_FIELDS = {'ImageClassifier': (), 'MomentumClassifier': ('momentum',)}
