@@ -203,6 +203,23 @@ def test_other_outputs_may_be_nan(make_runner):
     runner.train()
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+def test_large_gradients_are_finite(dtype):
+    """Their squares overflow."""
+    large = torch.finfo(dtype).max
+    weights = [torch.nn.Parameter(torch.zeros(3, dtype=dtype)) for _ in range(2)]
+    optimizer = torch.optim.SGD(weights, lr=1.0)
+    hook = NonFiniteHook()
+    for value, bad in ((large, 0), (float('inf'), 1), (float('nan'), 1)):
+        for weight in weights:
+            weight.grad = torch.full_like(weight, large)
+        weights[1].grad[2] = value
+        hook._bad_gradients = []
+        hook._check_gradients(optimizer)
+        assert len(hook._bad_gradients) == bad
+        assert (weights[0].grad is None) == bool(bad)
+
+
 def test_clipped_gradients(make_runner):
     """Clipping by a norm of nan makes all gradients nan."""
     changes = {'optim_wrapper.clip_grad': dict(max_norm=1.0)}

@@ -99,12 +99,13 @@ class NonFiniteHook(Hook):
         gradients = [p.grad for p in parameters]
         if not gradients:
             return
-        norms = torch.stack(
-            [n.float() for n in torch._foreach_norm(gradients, ord=torch.inf)]
-        )
-        finite = norms.isfinite()
-        if finite.all():
-            return
+        # The maximum takes seven times as long on CPUs. It is needed only where the
+        # sum of squares is not finite, since that may overflow.
+        for order in (2, torch.inf):
+            norms = torch._foreach_norm(gradients, ord=order)
+            finite = torch.stack([norm.float() for norm in norms]).isfinite()
+            if finite.all():
+                return
         bad = (~finite).nonzero().flatten().tolist()
         self._bad_gradients = [self._names.get(id(parameters[i]), '?') for i in bad]
         # A step changes only weights that have a gradient.
