@@ -4,7 +4,6 @@
 import contextlib
 import itertools
 import json
-import multiprocessing
 import re
 import runpy
 import socket
@@ -26,7 +25,8 @@ from mmengine.model import is_model_wrapper
 with contextlib.redirect_stdout(None):
     from mmpretrain.registry import HOOKS
 
-    from mlcl_plugin.engine import set_default_dataloader_cfg
+from mlcl_plugin.engine import set_default_dataloader_cfg
+from tests.child_process import CONTEXT
 
 ROOT = Path(__file__).parents[1]
 CATEGORIES = {3: 'cat', 7: 'dog', 20: 'owl'}
@@ -44,7 +44,8 @@ class RecordHook(Hook):
     """Record what is trained, and stop where a test wants."""
 
     priority = 'VERY_LOW'
-    record = SimpleNamespace()
+    # Of a process of its own, which no test reads.
+    record = SimpleNamespace(events=[], stop_at=None)
 
     def _add(self, runner, event, **values):
         step = Path(runner.work_dir).name
@@ -86,11 +87,6 @@ def run_processes(tmp_path_factory):
     and the arguments of the call.
     """
 
-    # The processes are forks of a server that has imported what all of them import.
-    # That takes longer than what they do.
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['mlcl_plugin.apis', 'yapf.yapflib.yapf_api'])
-
     def run(script, world_size, *args):
         with socket.socket() as server:
             server.bind(('127.0.0.1', 0))
@@ -100,7 +96,7 @@ def run_processes(tmp_path_factory):
         started = []
         for rank, out in enumerate(outs):
             values = (script, rank, world_size, port, out, *args)
-            process = context.Process(
+            process = CONTEXT.Process(
                 target=runpy.run_path, args=(str(script), None, '__main__')
             )
             # A process starts with the arguments that its parent has.
@@ -143,7 +139,7 @@ def record():
     record.Interruption = Interruption
     record.starts = lambda: [e for e in record.events if e.event == 'train']
     yield record
-    RecordHook.record = SimpleNamespace()
+    RecordHook.record = SimpleNamespace(events=[], stop_at=None)
 
 
 def write_split(root, split, num_images, seed):
@@ -299,17 +295,20 @@ def tiny_config(root):
     )
 
 
+def leave_text_as_it_is(patch):
+    """Do not format configs, which takes longer than the rest of a tiny run."""
+    patch.setattr(
+        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
+    )
+
+
 @pytest.fixture
 def write_config(tiny_coco, tmp_path, record, monkeypatch):
     """Function that writes the config of a tiny run in two steps to a file.
 
     It takes changes by dotted key. The hooks of the config write to ``record``.
     """
-    # MMEngine formats the config for every checkpoint, which takes longer than the rest
-    # of a tiny run.
-    monkeypatch.setattr(
-        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
-    )
+    leave_text_as_it_is(monkeypatch)
     # Garbage collection over all objects of a test session is slow, too.
     monkeypatch.setattr(
         'mlcl_plugin.engine.runner.stepwise_runner.gc',

@@ -16,6 +16,8 @@ from mlcl_plugin.engine.hooks import DurableCheckpointHook
 from mlcl_plugin.engine.last_checkpoint import find_last_checkpoint
 from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
 from mlcl_plugin.errors import CheckpointError, SaveError
+from tests.child_process import exit_code_of
+from tests.conftest import leave_text_as_it_is
 
 CHANGES = {
     'train_cfg.max_epochs': 3,
@@ -110,7 +112,7 @@ class Fault:
             return self.left == 0
         return False
 
-    def install(self):
+    def install(self, runner):
         """Patch this process, which is a child that ends here."""
         put, remove, text = LocalBackend.put, LocalBackend.remove, Path.write_bytes
         replace, fsync = os.replace, os.fsync
@@ -151,18 +153,17 @@ class Fault:
         Path.write_bytes, os.replace, os.fsync = new_text, new_replace, new_fsync
 
 
+def train_with(fault, cfg):
+    """Train in this process, which has a fault."""
+    leave_text_as_it_is(pytest.MonkeyPatch())
+    runner = CheckedRunner.from_cfg(cfg)
+    fault.install(runner)
+    runner.train()
+
+
 def die_at(fault, runner):
     """Train in a child until the fault; give its exit status."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            fault.install()
-            runner.train()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return exit_code_of(train_with, fault, runner.cfg)
 
 
 def rare(*point):
@@ -216,18 +217,18 @@ def test_death_in_a_save(point, make_runner, undisturbed, tmp_path):
 class DeathInValidation:
     """Ends the process where an epoch is validated."""
 
-    def __init__(self, runner, epoch):
-        self.runner, self.epoch = runner, epoch
+    def __init__(self, epoch):
+        self.epoch = epoch
 
-    def install(self):
-        validate = self.runner.val_loop.run
+    def install(self, runner):
+        validate = runner.val_loop.run
 
         def run():
-            if self.runner.epoch == self.epoch:
+            if runner.epoch == self.epoch:
                 os._exit(9)
             validate()
 
-        self.runner.val_loop.run = run
+        runner.val_loop.run = run
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork and /proc')
@@ -235,8 +236,7 @@ class DeathInValidation:
 def test_death_in_a_validation(epoch, make_runner, undisturbed, tmp_path):
     """It is made first, so that the best checkpoint and the log are the same."""
     work_dir = tmp_path / 'killed'
-    runner = make_runner(work_dir)
-    assert die_at(DeathInValidation(runner, epoch), runner) == 9
+    assert die_at(DeathInValidation(epoch), make_runner(work_dir)) == 9
     assert find_last_checkpoint(str(work_dir)).endswith(f'epoch_{epoch}.pth')
     make_runner(work_dir, resume=True).train()
     assert_same_end(work_dir, undisturbed)
@@ -567,25 +567,29 @@ class Calls:
         patch.setattr(owner, name, new)
 
 
+def train_with_calls(calls, cfg, path):
+    """Train in this process, and write the calls to a file."""
+    patch = pytest.MonkeyPatch()
+    leave_text_as_it_is(patch)
+    runner = CheckedRunner.from_cfg(cfg)
+    status = 1
+    try:
+        calls.install(patch)
+        runner.train()
+        status = 0
+    except SaveError:
+        status = 2
+    except OSError as error:
+        # Named by its file.
+        status = 3 if error.filename or error.errno == calls.code else 1
+    finally:
+        path.write_text('\n'.join(calls.names))
+        os._exit(status)
+
+
 def run_in_child(calls, runner, tmp_path):
     """Train in a child; give its exit status (9 dead, 2 a SaveError) and the calls."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            patch = pytest.MonkeyPatch()
-            calls.install(patch)
-            runner.train()
-            status = 0
-        except SaveError:
-            status = 2
-        except OSError as error:
-            # Named by its file.
-            status = 3 if error.filename or error.errno == calls.code else 1
-        finally:
-            (tmp_path / 'calls.txt').write_text('\n'.join(calls.names))
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return exit_code_of(train_with_calls, calls, runner.cfg, tmp_path / 'calls.txt')
 
 
 @pytest.mark.slow
