@@ -8,6 +8,7 @@ cached_features = dict(num_views=4)
 
 model = dict(
     type='NeighbourClassifier',
+    head=dict(dropout=0.5),
     neighbours=[dict(type='LabelNeighbours'), dict(type='ImageNeighbours')],
 )
 
