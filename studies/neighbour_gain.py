@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What contrast and neighbours add to a recipe on cached features, over seeds.
+
+All arms of a seed start from the same step 1. In step 2 they differ in the contrast
+alone. Neighbours vote by the weights that the recipe has.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+from method_report import interval
+from mmengine.config import Config
+from torch import Tensor
+
+from mlcl_plugin.apis import build_loader, build_model, freeze_backbone
+from mlcl_plugin.command_line import number, one_line_errors
+from mlcl_plugin.engine import build_runner, keep_memory
+from mlcl_plugin.evaluation import average_precision
+from mlcl_plugin.models.neighbours import blend
+from mlcl_plugin.models.utils import collect_targets
+from mlcl_plugin.text_table import table_of_rows
+
+RECIPE = 'configs/mlcl/mlcl_efflite0_voc07_frozen.py'
+PROJECTOR = dict(hidden_channels=512, out_channels=128)
+ARMS: dict[str, dict] = {
+    'no contrast': dict(loss_contrastive=None),
+    'MulCon': {},
+    'whole images': dict(
+        loss_contrastive=dict(
+            _delete_=True,
+            type='ImageLevelContrastiveLoss',
+            rule='any',
+            temperature=0.1,
+            loss_weight=0.1,
+        )
+    ),
+    'votes': dict(
+        loss_contrastive=dict(
+            _delete_=True, type='NeighbourVoteLoss', temperature=0.05, loss_weight=0.5
+        ),
+        projector=None,
+    ),
+}
+"""Changes of the head in step 2. The rates of ``whole images`` are those of its recipe,
+those of ``votes`` were not tuned."""
+LABEL, IMAGE, BOTH = 'label-wise', 'image-level', 'both'
+BLENDS: dict[str, tuple[float, float, float]] = {
+    'classifier': (1, 0, 0),
+    LABEL: (0.3, 0.7, 0),
+    IMAGE: (0.5, 0, 0.5),
+    BOTH: (0.2, 0.5, 0.3),
+}
+"""Weights of the classifier, of label-wise and of image-level neighbours: the defaults
+of ``NeighbourClassifier``."""
+
+
+def arm_config(recipe: Config, arm: str, seed: int, folder: Path) -> Config:
+    """The config of a run: both steps of the recipe, with the arm's contrast."""
+    cfg = deepcopy(recipe)
+    cfg.merge_from_dict({'steps.step2.model.head': ARMS[arm]})
+    cfg.randomness = dict(seed=seed)
+    cfg.cached_features.dir = str(folder.parent / 'features')
+    cfg.work_dir = str(folder)
+    return cfg
+
+
+def train(cfg: Config, first: Path) -> None:
+    """Train a run; ``first`` is the folder of the seed's run that trained step 1."""
+    folder = Path(cfg.work_dir)
+    if folder != first and not folder.exists():
+        part = folder.with_name(f'{folder.name}.part')
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(first / 'step1', part / 'step1')
+        for pointer in part.glob('step1/*_checkpoint'):
+            text = pointer.read_text()
+            pointer.write_text(text.replace(str(first), str(folder)))
+        part.rename(folder)
+    cfg.resume = folder.exists()
+    build_runner(cfg).train()
+
+
+@torch.no_grad()
+def score(folder: Path, features: Path) -> dict[str, float]:
+    """Compute the mAP in percent of each blend on the validation images."""
+    step = folder / 'step2'
+    cfg = freeze_backbone(Config.fromfile(step / 'neighbours.py'), features)
+    model = build_model(cfg, str(step / 'neighbours.pth'))
+    loader, _ = build_loader(cfg, 'val', num_images=10**6)
+    logits, votes, targets = [], [], []
+    for batch in loader:
+        data = model.data_preprocessor(batch, False)
+        own, members = model.members(data['inputs'])
+        logits.append(own)
+        votes.append(members)
+        targets.append(collect_targets(data['data_samples'], own.shape[1]))
+    joined = [type(v[0])(*(torch.cat(x) for x in zip(*v))) for v in zip(*votes)]
+    return {
+        name: mean_ap(blend(torch.cat(logits), joined, weights), torch.cat(targets))
+        for name, weights in BLENDS.items()
+    }
+
+
+def mean_ap(scores: Tensor, targets: Tensor) -> float:
+    """Compute mAP in percent."""
+    return 100 * float(average_precision(scores, targets).nanmean())
+
+
+def tables(results: dict[str, dict[str, float]]) -> str:
+    """Write means over seeds, and differences to the classifier without contrast."""
+    rows, gains = [], []
+    for arm in ARMS:
+        runs = {k: v for k, v in results.items() if k.rpartition('/')[0] == arm}
+        if not runs:
+            continue
+        row = {'step 2': arm, 'seeds': str(len(runs))}
+        gain = dict(row)
+        for name in BLENDS:
+            values = [run[name] for run in runs.values()]
+            spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
+            row[name] = f'{mean(values):.2f}{spread}'
+            differences = [
+                run[name] - results[f'no contrast/{key.rpartition("/")[2]}'][kind]
+                for key, run in runs.items()
+                for kind in ['classifier']
+            ]
+            if len(differences) > 1:
+                middle, low, high = interval(differences)
+                gain[name] = f'{middle:+.2f} ({low:+.2f} to {high:+.2f})'
+        rows.append(row)
+        gains.append(gain)
+    return f'{table_of_rows(rows)}\n\n{table_of_rows(gains)}'
+
+
+def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--config', default=RECIPE, help=f'default: {RECIPE}')
+    parser.add_argument(
+        '--seeds', type=number(int, least=1), default=5, help='default: 5'
+    )
+    parser.add_argument('--arms', nargs='+', choices=list(ARMS), default=list(ARMS))
+    parser.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/neighbour_gain')
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('studies/results/neighbour_gain.json')
+    )
+    return parser.parse_args(args)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    args = parse_args(args)
+    keep_memory()
+    results = json.loads(args.out.read_text()) if args.out.exists() else {}
+    with one_line_errors('neighbour_gain', {}):
+        recipe = Config.fromfile(args.config)
+        for arm in args.arms:
+            for seed in range(args.seeds):
+                key = f'{arm}/{seed}'
+                if key in results:
+                    continue
+                folder = args.work_dir.absolute() / key.replace('/', '_')
+                first = folder.with_name(f'no contrast_{seed}')
+                cfg = arm_config(recipe, arm, seed, folder)
+                if not (folder / 'step2/neighbours.pth').exists():
+                    train(cfg, first)
+                (features,) = (args.work_dir / 'features').iterdir()
+                results[key] = score(folder, features)
+                part = args.out.with_suffix('.part')
+                part.write_text(json.dumps(results, indent=1) + '\n')
+                os.replace(part, args.out)
+                print(key, results[key], flush=True)
+    print(tables(results))
+
+
+if __name__ == '__main__':
+    main()
