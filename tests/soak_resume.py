@@ -20,6 +20,7 @@ import random
 import runpy
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -173,13 +174,14 @@ class Command:
     def _start(self, work_dir: Path, file: BinaryIO) -> 'subprocess.Popen | Fork':
         options = [str(self.config), '--work-dir', str(work_dir), '--resume']
         tool = str(ROOT / 'tools/train.py')
+        if self.processes > 1:
+            options += ['--launcher', 'pytorch']
         if self.fork:
-            return Fork(tool, options, file)
+            return Fork([tool, *options], self.processes, file)
         call = [sys.executable, tool, *options]
         if self.processes > 1:
             call = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
             call += [f'--nproc_per_node={self.processes}', tool, *options]
-            call += ['--launcher', 'pytorch']
         environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
         return subprocess.Popen(
             call, stdout=file, stderr=file, env=environment, start_new_session=True
@@ -187,28 +189,25 @@ class Command:
 
 
 class Fork:
-    """A script that runs in a fork of this process, in a group of its own."""
+    """A script that runs in forks of this process, which are a group of their own.
 
-    def __init__(self, script: str, options: list[str], file: BinaryIO) -> None:
+    Args:
+        call (list[str]): The script and its options.
+        processes (int): The number of processes that run it. More than one have an
+            environment as from torchrun, whose place a process of the group takes.
+        file (BinaryIO): Gets what they write.
+    """
+
+    def __init__(self, call: list[str], processes: int, file: BinaryIO) -> None:
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            status = 1
-            try:
-                os.setsid()
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-                sys.argv = [script, *options]
-                torch.set_num_threads(1)
-                runpy.run_path(script, run_name='__main__')
-                status = 0
-            except SystemExit as end:
-                status = end.code if isinstance(end.code, int) else 1
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                os._exit(status)
+            os.setsid()
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            if processes == 1:
+                run_script(call)
+            launch(call, processes)
 
     def poll(self) -> int | None:
         """The exit status, if the process has ended."""
@@ -221,6 +220,40 @@ class Fork:
     def wait(self) -> None:
         """Wait for the end."""
         os.waitpid(self.pid, 0)
+
+
+def launch(call: list[str], processes: int) -> None:
+    """Run a script in forks, wait for them, and end; if one fails, end its group."""
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        port = server.getsockname()[1]
+    place = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port, WORLD_SIZE=processes)
+    for rank in range(processes):
+        if os.fork() == 0:
+            values = dict(place, RANK=rank, LOCAL_RANK=rank)
+            os.environ.update({key: str(value) for key, value in values.items()})
+            run_script(call)
+    for _ in range(processes):
+        if os.wait()[1]:
+            os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+def run_script(call: list[str]) -> None:
+    """Run a script in this process, and end."""
+    status = 1
+    try:
+        sys.argv = call
+        torch.set_num_threads(1)
+        runpy.run_path(call[0], run_name='__main__')
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
 
 
 class Life(NamedTuple):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .average_statistics_hook import AverageStatisticsHook
 from .checkpoint_check_hook import CheckpointCheckHook
 from .dataset_check_hook import DatasetCheckHook
 from .durable_checkpoint_hook import DurableCheckpointHook
@@ -14,6 +15,7 @@ from .start_hook import StartHook
 from .stored_backbone_hook import StoredBackboneHook
 
 __all__ = [
+    'AverageStatisticsHook',
     'CheckpointCheckHook',
     'DatasetCheckHook',
     'DurableCheckpointHook',

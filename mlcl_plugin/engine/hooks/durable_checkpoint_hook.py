@@ -13,6 +13,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 
+from ..batch_statistics import average_statistics_of
 from ..checkpoint_content import flatten, non_finite, to_plain
 from ..durable_files import remove_parts
 from ..pointers import LAST, write_pointer
@@ -32,6 +33,8 @@ class DurableCheckpointHook(CheckpointHook):
     MMEngine's hook removes the oldest checkpoint first, also with
     ``max_keep_ckpts=1``, so that a crash in the next write leaves none. Here the order
     is: write the new checkpoint, let ``last_checkpoint`` name it, remove the old one.
+    With several processes, the statistics of batch norm are averaged over them first,
+    so that all processes are the saved model (:func:`average_statistics`).
 
     :class:`CheckedRunner` uses this hook for a config's ``CheckpointHook`` and writes
     each checkpoint to a temporary file first. All arguments are those of
@@ -88,6 +91,7 @@ class DurableCheckpointHook(CheckpointHook):
                 del state[key]
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        average_statistics_of(runner)
         # All processes, so that they stop together.
         found = non_finite(unwrap_model(runner.model).state_dict())
         _stop_if(found - self._never_finite, meta['iter'])

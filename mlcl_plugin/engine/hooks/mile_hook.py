@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce_params
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -18,6 +17,7 @@ from torch import nn
 
 from ...models.utils.targets import collect_targets
 from ...targets import is_present
+from ..batch_statistics import average_statistics
 
 KEY = 'mile_teacher'
 """Key of the teacher in checkpoints from the middle of a student phase."""
@@ -49,8 +49,8 @@ class MILeHook(Hook):
     are 2,000 iterations in each phase and a threshold of 0.5. Deviations:
 
     - The teacher sees the images as they come from the pipeline, in evaluation mode.
-      With several processes its buffers, such as the statistics of batch norm, are the
-      mean over the processes, so that all of them have the same teacher.
+      With several processes its statistics of batch norm are the mean over the
+      processes, so that all of them have the same teacher.
     - All views of an image have the same targets, from the mean of the views' scores.
     - Options that the official code has switched off are left out: drawing the
       targets at random, smoothing them, an entropy term, noise for the student.
@@ -190,9 +190,7 @@ class MILeHook(Hook):
         if start == runner.iter:
             teacher = _freeze(runner.model)
             self.teacher, self.taken_at = teacher, start
-            all_reduce_params(
-                [x for x in teacher.buffers() if x.is_floating_point()], op='mean'
-            )
+            average_statistics([teacher])
             runner.logger.info(
                 f'MILe: iterations {start} to {start + self.student_iters - 1} learn '
                 'from a copy of the model as it is now.'

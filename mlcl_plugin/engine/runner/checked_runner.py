@@ -27,6 +27,7 @@ from ..counter_seeds import CounterSeedHook, SeededSamples
 from ..durable_files import PART, publish
 from ..epoch_loop import ResumableEpochLoop
 from ..hooks import (
+    AverageStatisticsHook,
     DurableCheckpointHook,
     EpochPositionHook,
     LoadedCheckpointHook,
@@ -53,6 +54,7 @@ class CheckedRunner(Runner):
       an epoch (:class:`CounterSeedHook`, :class:`SeededSamples`,
       :class:`ResumableEpochLoop`, :class:`EpochPositionHook`,
       :class:`PendingValidationHook`).
+    - All processes validate the model that is saved (:class:`AverageStatisticsHook`).
     - Losses and gradients that are not finite stop the run (:class:`NonFiniteHook`).
     - Two runs do not write into one folder (:func:`hold_folder`), and two runs of a
       process share no memory of scores and checkpoints.
@@ -84,6 +86,7 @@ class CheckedRunner(Runner):
         super().register_hooks(default_hooks, list(map(_durable, custom_hooks or [])))
         self.register_hook(LoadedCheckpointHook())
         self.register_hook(CounterSeedHook())
+        self.register_hook(AverageStatisticsHook())
         self.register_hook(EpochPositionHook())
         self.register_hook(PendingValidationHook())
         if not any(isinstance(hook, NonFiniteHook) for hook in self.hooks):
