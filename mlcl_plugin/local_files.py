@@ -11,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 from mmengine.fileio.backends import prefix_to_backends
 
 KINDS = (
+    (stat.S_ISREG, 'a file'),
+    (stat.S_ISDIR, 'a folder'),
     (stat.S_ISFIFO, 'a named pipe'),
     (stat.S_ISSOCK, 'a socket'),
     (stat.S_ISCHR, 'a device'),
@@ -55,7 +57,12 @@ def to_path(path: str) -> str:
     return path
 
 
-def check_regular(path: str) -> None:
+def kind_of(mode: int) -> str:
+    """Name what a path leads to, by its ``st_mode``: a file, a folder, a device, ..."""
+    return next((name for is_kind, name in KINDS if is_kind(mode)), 'something else')
+
+
+def check_regular(path: str | os.PathLike) -> None:
     """Refuse pipes, sockets and devices, of which reading may never end.
 
     Nothing is said of a path that does not exist or is not local: reading it raises the
@@ -69,10 +76,8 @@ def check_regular(path: str) -> None:
     # ValueError for a path with a zero byte.
     except (OSError, ValueError):
         return
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        return
-    kind = next((name for is_kind, name in KINDS if is_kind(mode)), 'no file')
-    raise ValueError(f'{path!r} is {kind}, expected a file.')
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError(f'{os.fspath(path)!r} is {kind_of(mode)}, expected a file.')
 
 
 def describe_namesake(path: str) -> str:

@@ -2,7 +2,8 @@
 """Try hostile and broken checkpoints at every place where one can be given.
 
     python tests/hostile_checkpoints.py
-    python tests/hostile_checkpoints.py --files 'nan weights' bomb --entries infer api
+    python tests/hostile_checkpoints.py --out results.jsonl  # goes on where it ended
+    python tests/hostile_checkpoints.py --files 'nan weights' tar --entries infer api
 
 Each file is tried at each entry in a process of its own. It must end with exit code 2
 and a line with the name of the file, run no code of the file (it would leave a canary),
@@ -14,8 +15,10 @@ processes share. A part of it are tests: test_hostile_checkpoints.py.
 import argparse
 import contextlib
 import copy
+import gc
 import gzip
 import io
+import json
 import os
 import pickle
 import random
@@ -488,7 +491,10 @@ def make_place(folder: Path) -> tuple[Place, dict]:
 
 
 class Outcome(NamedTuple):
-    """What happened to a file at an entry; ``problem`` is None if all is right."""
+    """What happened to a file at an entry; ``problem`` is None if all is right.
+
+    ``line`` is the last line of output.
+    """
 
     problem: str | None
     line: str
@@ -537,6 +543,8 @@ def run_child(
     entry: Callable, place: Place, path: Path, log: Path, seconds: float
 ) -> None:
     """Run an entry with its output in a file, and end the process."""
+    # Data sets look for garbage, and all objects of the libraries would be looked at.
+    gc.freeze()
     file = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -566,45 +574,73 @@ def run_child(
         os._exit(code)
 
 
+def kept(out: Path | None) -> dict[tuple[str, str], Outcome]:
+    """Outcomes by file and entry that a run before has kept."""
+    if out is None or not out.exists():
+        return {}
+    lines = map(json.loads, out.read_text().splitlines())
+    return {(line.pop('file'), line.pop('entry')): Outcome(**line) for line in lines}
+
+
+def keep(out: Path, name: str, entry: str, outcome: Outcome) -> None:
+    """Add an outcome to the file that :func:`kept` reads."""
+    line = {'file': name, 'entry': entry, **outcome._asdict()}
+    with out.open('a') as file:
+        file.write(json.dumps(line) + '\n')
+
+
+def print_table(
+    files: list[str], entries: list[str], outcomes: dict[tuple[str, str], Outcome]
+) -> int:
+    """Print what happened, and return the number of problems."""
+    print('| file | ' + ' | '.join(entries) + ' | longest | most memory |')
+    print('|---' * (len(entries) + 3) + '|')
+    for name in files:
+        row = [outcomes[name, entry] for entry in entries]
+        used = [name in HARMLESS and entry not in DUMPS for entry in entries]
+        cells = [
+            outcome.problem or ('used, no code run' if good else 'refused')
+            for outcome, good in zip(row, used)
+        ]
+        print(
+            f'| {name} | {" | ".join(cells)} '
+            f'| {max(o.seconds for o in row):.1f} s '
+            f'| {max(o.megabytes for o in row):.0f} MB |'
+        )
+    problems = {case: o for case, o in outcomes.items() if o.problem}
+    print(
+        f'\n{len(outcomes)} tries, {len(problems)} problems; '
+        f'longest {max(o.seconds for o in outcomes.values()):.1f} s, '
+        f'most memory {max(o.megabytes for o in outcomes.values()):.0f} MB'
+    )
+    for (name, entry), outcome in problems.items():
+        print(f'{name}, {entry}: {outcome.problem}: {outcome.line}')
+    return len(problems)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     everything = [*FILES, *HARMLESS]
     parser.add_argument('--files', nargs='+', choices=everything, default=everything)
     parser.add_argument('--entries', nargs='+', choices=ENTRIES, default=list(ENTRIES))
-    parser.add_argument('--messages', type=Path, help='a file for all messages')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='results so far, with messages; what is in it is not tried again',
+    )
     args = parser.parse_args()
+    outcomes = kept(args.out)
+    cases = [(name, entry) for name in args.files for entry in args.entries]
     with tempfile.TemporaryDirectory(prefix='hostile_') as folder:
         with contextlib.redirect_stdout(io.StringIO()):
             place, content = make_place(Path(folder))
-        print('| file | ' + ' | '.join(args.entries) + ' | longest | most memory |')
-        print('|---' * (len(args.entries) + 3) + '|')
-        problems = []
-        for name in args.files:
-            outcomes = [attempt(place, content, name, e) for e in args.entries]
-            used = [name in HARMLESS and e not in DUMPS for e in args.entries]
-            cells = [
-                outcome.problem or ('used, no code run' if good else 'refused')
-                for outcome, good in zip(outcomes, used)
-            ]
-            print(
-                f'| {name} | {" | ".join(cells)} '
-                f'| {max(o.seconds for o in outcomes):.1f} s '
-                f'| {max(o.megabytes for o in outcomes):.0f} MB |',
-                flush=True,
-            )
-            problems += [
-                f'{name}, {entry}: {o.problem}: {o.line}'
-                for entry, o in zip(args.entries, outcomes)
-                if o.problem
-            ]
-            if args.messages:
-                with args.messages.open('a') as file:
-                    for entry, outcome in zip(args.entries, outcomes):
-                        file.write(f'{name}, {entry}: {outcome.line}\n')
-    number = len(args.files) * len(args.entries)
-    print(f'\n{number} tries, {len(problems)} problems')
-    print('\n'.join(problems))
-    return int(bool(problems))
+        for name, entry in cases:
+            if (name, entry) not in outcomes:
+                outcomes[name, entry] = attempt(place, content, name, entry)
+                if args.out:
+                    keep(args.out, name, entry, outcomes[name, entry])
+    chosen = {case: outcomes[case] for case in cases}
+    return int(bool(print_table(args.files, args.entries, chosen)))
 
 
 if __name__ == '__main__':

@@ -67,3 +67,18 @@ def test_file(name, entry, place):
 def test_table_is_large():
     assert len(table.FILES) >= 40
     assert set(NAMES) >= FAST
+
+
+def test_table_goes_on_where_it_was_ended(tmp_path, capsys):
+    out = tmp_path / 'results.jsonl'
+    good = table.Outcome(None, 'tool: file.pth is no checkpoint', 1.25, 500.0)
+    bad = table.Outcome('ran code', 'done', 2.0, 501.0)
+    assert table.kept(out) == {}
+    table.keep(out, 'tar', 'infer', good)
+    table.keep(out, 'tar', 'api', bad)
+    outcomes = table.kept(out)
+    assert outcomes == {('tar', 'infer'): good, ('tar', 'api'): bad}
+    assert table.print_table(['tar'], ['infer', 'api'], outcomes) == 1
+    text = capsys.readouterr().out
+    assert '| tar | refused | ran code | 2.0 s | 501 MB |' in text
+    assert 'tar, api: ran code: done' in text

@@ -2,13 +2,21 @@
 import os
 import socket
 import unicodedata
+from pathlib import Path
 
 import pytest
 
+from mlcl_plugin.converters.mulcon_label_order import read_json
+from mlcl_plugin.converters.mulcon_weights import load_file
+from mlcl_plugin.datasets import FeatureVectors, VOCMultiLabel
 from mlcl_plugin.datasets.annotation_files import read_annotation_file
+from mlcl_plugin.datasets.forms import read_labels
 from mlcl_plugin.datasets.table import open_table
+from mlcl_plugin.datasets.transforms import LoadFeatureMap
 from mlcl_plugin.evaluation.decisions import Decisions
 from mlcl_plugin.evaluation.score_dump import ScoreDump
+from mlcl_plugin.inference.config import load_model_config
+from mlcl_plugin.inference.result_lines import ResultFile
 from mlcl_plugin.local_files import check_regular, describe_namesake, to_path
 from mlcl_plugin.names_file import read_names
 
@@ -43,22 +51,54 @@ def test_urls_that_nothing_reads():
         to_path('file://host/a.jpg')
 
 
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='the system has no pipes')
 @pytest.mark.parametrize(
-    'read',
+    ('name', 'read'),
     [
-        ScoreDump.load,
-        Decisions.load,
-        read_names,
-        lambda path: read_annotation_file(path, 'file', 'ann_file', ''),
-        lambda path: open_table(path).__enter__(),
+        ('x.csv', ScoreDump.load),
+        ('x.pkl', ScoreDump.load),
+        ('x.parquet', ScoreDump.load),
+        ('x.json', Decisions.load),
+        ('x.txt', read_names),
+        ('x.json', lambda path: read_annotation_file(path, 'file', 'ann_file', '')),
+        ('x.csv', lambda path: open_table(path).__enter__()),
+        ('x.parquet', lambda path: open_table(path).__enter__()),
+        ('x.parquet', read_labels),
+        ('x.csv', read_labels),
+        ('x.json', read_labels),
+        ('x.npz', lambda path: FeatureVectors(path, 'train')),
+        ('x.npy', LoadFeatureMap),
+        ('x.jsonl', lambda path: ResultFile(path, resume=True)),
+        ('x.py', load_model_config),
+        ('x.json', read_json),
+        ('x.pth', lambda path: load_file(Path(path))),
     ],
 )
-def test_pipes_are_not_read(read, tmp_path):
+def test_pipes_are_not_read(name, read, tmp_path):
     """Reading one would never end."""
-    path = tmp_path / 'file.json.csv'
+    path = tmp_path / name
     os.mkfifo(path)
-    with pytest.raises(ValueError, match='file.json.csv. is a named pipe'):
+    with pytest.raises(ValueError, match=rf'{name}.* a named pipe'):
         read(str(path))
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='the system has no pipes')
+@pytest.mark.parametrize('cached', [False, True])
+@pytest.mark.parametrize('name', ['ImageSets/Main/train.txt', 'Annotations/1.xml'])
+def test_pipes_in_a_folder_of_voc(name, cached, tmp_path):
+    for folder in ('ImageSets/Main', 'Annotations', 'JPEGImages'):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / 'ImageSets/Main/train.txt').write_text('1\n')
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    # An old file is one that a cache may keep.
+    os.utime(tmp_path / name, (0, 0))
+    with pytest.raises(ValueError, match=rf'{name}.* a named pipe'):
+        VOCMultiLabel(
+            data_root=str(tmp_path),
+            split='train',
+            cache_dir=str(tmp_path / 'cache') if cached else None,
+        )
 
 
 def test_regular(tmp_path):

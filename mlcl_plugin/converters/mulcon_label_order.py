@@ -11,14 +11,17 @@ from typing import Any
 
 import msgspec
 
+from ..local_files import check_regular
+
 
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ValueError: If it is not valid JSON.
+        ValueError: If it is not valid JSON, or a pipe or device.
     """
+    check_regular(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no file {path}.')
     try:

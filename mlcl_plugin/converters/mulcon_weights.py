@@ -44,7 +44,7 @@ def load_file(path: Path) -> dict[str, Tensor]:
         FileNotFoundError: If the file does not exist.
         CheckpointError: If it is not a file of tensors.
     """
-    if not path.is_file():
+    if not path.exists():
         tags = sorted(
             file.name.removesuffix('_net_E.pth')
             for file in path.parent.glob('*_net_E.pth')
@@ -211,7 +211,7 @@ def read_projector(
     path: Path, embed_dims: int
 ) -> tuple[nn.Module, dict[str, Tensor]] | None:
     """Read the projector; None if there is none."""
-    if not path.is_file():
+    if not path.exists():
         return None
     state = load_file(path)
     with torch.device('meta'):

@@ -7,16 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import CheckpointError, MissingCheckpointError
+from ..local_files import kind_of
 
 PathT = TypeVar('PathT', bound=str | PathLike)
-
-_KINDS = {
-    stat.S_IFDIR: 'a folder',
-    stat.S_IFIFO: 'a pipe',
-    stat.S_IFCHR: 'a device',
-    stat.S_IFBLK: 'a device',
-    stat.S_IFSOCK: 'a socket',
-}
 
 
 def check_checkpoint(path: PathT) -> PathT:
@@ -46,6 +39,6 @@ def check_checkpoint(path: PathT) -> PathT:
     if not stat.S_ISREG(mode):
         raise CheckpointError(
             f'{path} cannot be used as a checkpoint: expected a file, got '
-            f'{_KINDS.get(stat.S_IFMT(mode), "something else")}.'
+            f'{kind_of(mode)}.'
         )
     return path

@@ -10,6 +10,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.apis import ModelHub
 
 from ..engine import innermost_dataset, load_config
+from ..local_files import check_regular
 from .model_index import register_models
 
 
@@ -31,6 +32,7 @@ def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | Non
     if isinstance(model, Config):
         return copy.deepcopy(model), None
     path = Path(model)
+    check_regular(path)
     if path.is_file():
         return load_config(path), None
     if path.suffix in ('.py', '.json', '.yml', '.yaml'):

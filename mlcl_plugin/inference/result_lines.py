@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from mmengine.logging import print_log
 
 from ..engine.durable_files import publish, write_text
+from ..local_files import check_regular
 from ..plain_text import printable
 from .made_with import describe_change
 
@@ -32,6 +33,7 @@ class ResultFile:
 
     Raises:
         FileExistsError: If the file exists and neither is set.
+        ValueError: If it is to be added to, but is a pipe or device.
     """
 
     def __init__(
@@ -39,6 +41,10 @@ class ResultFile:
     ):
         self.path = Path(path)
         self.resume = resume
+        if resume:
+            # What it holds is read.
+            check_regular(self.path)
+            check_regular(self.record)
         if self.path.exists() and not (overwrite or resume):
             raise FileExistsError(
                 f'{self.path} exists. Add resume=True to go on, or overwrite=True.'

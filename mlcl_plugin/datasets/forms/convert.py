@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ...local_files import check_regular
 from ..annotation_files import decode_json, read_classes
 from .coco import CocoForm
 from .files import write_files
@@ -95,6 +96,7 @@ def read_labels(
             f"Only VOC and tables have splits, got split '{read_options.split}' for "
             f'{path}, which is read whole.'
         )
+    check_regular(path)
     if kind is None or not (kind.is_folder or path.is_file()):
         raise FileNotFoundError(f"There is no annotation file '{path}'.")
     try:

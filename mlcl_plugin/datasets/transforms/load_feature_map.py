@@ -9,6 +9,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmpretrain.registry import TRANSFORMS
 
+from ...local_files import check_regular
 from ...plain_text import brief
 
 
@@ -76,6 +77,7 @@ class LoadFeatureMap(BaseTransform):
 
     def _features(self, path: str) -> np.ndarray:
         """The features ``(N, V, ...)`` of a file."""
+        check_regular(path)
         if not osp.isfile(path):
             raise FileNotFoundError(
                 f"There is no file of features '{path}'. Make it with "
