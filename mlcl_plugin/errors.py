@@ -26,5 +26,9 @@ class RestartError(ValueError):
     """A run that is started again would begin anew."""
 
 
+class FinishedError(ValueError):
+    """A run that is to go on has nothing left to train."""
+
+
 class LostProcessError(RuntimeError):
     """Another process of the run does not answer."""

@@ -5,6 +5,7 @@ import argparse
 import os
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 
 from mlcl_plugin.command_line import (
     TRUST_FLAGS,
@@ -28,6 +29,8 @@ from mlcl_plugin.engine import (
     setup_cpu_distributed,
     skip_validation,
 )
+from mlcl_plugin.errors import FinishedError
+from mlcl_plugin.plain_text import printable
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -101,7 +104,11 @@ def main() -> None:
         end_with_launcher(cfg)
         check_restart(cfg, resume=args.resume is not None)
         setup_cpu_distributed(cfg)
-        build_runner(cfg).train()
+        try:
+            build_runner(cfg).train()
+        except FinishedError as finished:
+            if is_main_process():
+                print(printable(str(finished)))
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 """Where a run starts, by files in its folders. Whole runs: test_stepwise_runner.py."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from mmengine.config import Config
 
 from mlcl_plugin.engine import Start, find_start, run_has_begun
 from mlcl_plugin.engine.runner.start import weights_for_step
-from mlcl_plugin.errors import CheckpointError
+from mlcl_plugin.errors import CheckpointError, FinishedError
 
 NAMES = ['step1', 'step2', 'step3']
 
@@ -114,7 +115,10 @@ def test_all_finished(cfg, leave):
     cfg.resume = True
     leave('step3', 'finished_checkpoint')
     message = r'All steps in .*work are finished \(step1, step2, step3\)\. Set resume='
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(FinishedError, match=message):
+        find_start(cfg)
+    latest = re.escape(leave('step3', 'last_checkpoint'))
+    with pytest.raises(FinishedError, match=rf'The last checkpoint is {latest}\. Set'):
         find_start(cfg)
 
 

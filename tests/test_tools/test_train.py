@@ -63,7 +63,13 @@ def test_single_step(train, write_config, record):
     config.write_text('\n'.join(lines))
     work_dir = train(config)
     assert record.epochs() == [('work', 0), ('work', 1)]
-    assert (work_dir / 'epoch_2.pth').is_file()
+    saved = (work_dir / 'epoch_2.pth').read_bytes()
+    record.events.clear()
+    train(config, '--resume')
+    assert record.epochs() == []
+    assert (work_dir / 'epoch_2.pth').read_bytes() == saved
+    log = max(work_dir.glob('*/*.log')).read_text()
+    assert f'finished: {work_dir}/epoch_2.pth is its last checkpoint, after 4 of' in log
 
 
 def test_options_reach_both_steps(train, write_config, record):
@@ -90,7 +96,7 @@ def test_options_reach_one_step(train, write_config, record):
     assert (second.batch_size, second.max_epochs, second.lr) == (2, 2, 0.5)
 
 
-def test_resume(train, write_config, record, ends_with_line):
+def test_resume(train, write_config, record, ends_with_line, capsys):
     record.stop_at = ('step2', 1)
     with pytest.raises(record.Interruption):
         train(write_config())
@@ -100,8 +106,15 @@ def test_resume(train, write_config, record, ends_with_line):
     work_dir = train(write_config(), '--resume')
     assert record.epochs() == [('step2', 1)]
     record.events.clear()
-    with ends_with_line('^train: All steps in .* are finished'):
+    # killed before the last step was marked as finished
+    (work_dir / 'step2/finished_checkpoint').unlink()
+    for _ in range(2):
+        capsys.readouterr()
         train(write_config(), '--resume')
+    assert record.epochs() == []
+    output = capsys.readouterr().out
+    assert output.count(' are finished ') == 1
+    assert f'The last checkpoint is {work_dir}/step2/epoch_2.pth. Set' in output
     # with more epochs in one step, on request
     train(
         write_config(),

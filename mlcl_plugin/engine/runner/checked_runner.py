@@ -158,6 +158,7 @@ class CheckedRunner(Runner):
         try:
             super().resume(filename, *args, **kwargs)
             check_optimizer(self.optim_wrapper)
+            self._say_if_finished(filename)
         except (CheckpointError, OtherLabelsError, OSError):
             raise
         except (
@@ -174,6 +175,16 @@ class CheckedRunner(Runner):
                 f'({type(e).__name__}: {e}). Use it as load_from, to start from its '
                 'weights.'
             ) from e
+
+    def _say_if_finished(self, checkpoint: str) -> None:
+        """Log that nothing is left to train. MMEngine's loop then ends in silence."""
+        loop = self.train_loop
+        if loop.epoch >= loop.max_epochs or loop.iter >= loop.max_iters:
+            self.logger.info(
+                f'The training is finished: {checkpoint} is its last checkpoint, after '
+                f'{loop.iter} of {loop.max_iters} iterations. For a longer training, '
+                'set train_cfg and the schedule and start anew.'
+            )
 
     @master_only
     def save_checkpoint(

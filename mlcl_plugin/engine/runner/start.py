@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mmengine.config import Config
 
+from ...errors import FinishedError
 from ..checkpoint_file import check_checkpoint
 from ..last_checkpoint import find_last_checkpoint
 from ..pointers import (
@@ -55,9 +56,9 @@ def find_start(cfg: Config) -> Start:
 
     Raises:
         FileNotFoundError: If a checkpoint to start from does not exist.
-        ValueError: If the step of a checkpoint to resume is unknown, there is nothing
-            left to train, or the folder of an unfinished step has no checkpoint that
-            can be read.
+        FinishedError: If there is nothing left to train.
+        ValueError: If the step of a checkpoint to resume is unknown, or the folder of
+            an unfinished step has no checkpoint that can be read.
     """
     resume, checkpoint = cfg.get('resume', False), cfg.get('load_from')
     if checkpoint is None:
@@ -141,9 +142,11 @@ def _start_of_folders(cfg: Config) -> Start:
         if has_pointer(folder, FINISHED):
             if position + 1 < len(names):
                 return Start(names[position + 1], from_folders=True)
-            raise ValueError(
-                f'All steps in {cfg.work_dir} are finished ({", ".join(names)}). Set '
-                'resume=False to start anew, or name a checkpoint to resume from.'
+            last = read_pointer(folder, LAST)
+            raise FinishedError(
+                f'All steps in {cfg.work_dir} are finished ({", ".join(names)}). '
+                + (f'The last checkpoint is {last}. ' if last else '')
+                + 'Set resume=False to start anew, or name a checkpoint to resume from.'
             )
         latest = find_last_checkpoint(folder)
         if latest is not None:

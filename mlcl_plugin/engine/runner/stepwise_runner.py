@@ -137,11 +137,11 @@ class StepwiseRunner:
 
         Raises:
             FileNotFoundError: If a checkpoint to start from does not exist.
+            FinishedError: If there is nothing left to train.
             FolderInUseError: If another run writes into ``work_dir``.
             LostProcessError: If another process of the run does not answer.
-            ValueError: If the step of a checkpoint to resume is unknown, a checkpoint
-                does not fit the model of the step that starts from it, or there is
-                nothing left to train.
+            ValueError: If the step of a checkpoint to resume is unknown, or a
+                checkpoint does not fit the model of the step that starts from it.
         """
         if self.cfg.get('cached_features') is not None:
             self._features = FeatureTraining(self.cfg)
