@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every file of the table at one entry; the whole table: hostile_checkpoints.py."""
 
-import importlib.util
 import os
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-spec = importlib.util.spec_from_file_location(
-    'hostile_checkpoints', Path(__file__).with_name('hostile_checkpoints.py')
-)
-table = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(table)
+from tests import hostile_checkpoints as table
+from tests.child_process import CONTEXT
 
 NAMES = [*table.FILES, *table.HARMLESS]
 ENTRIES = list(table.ENTRIES)
@@ -47,6 +43,15 @@ def place(tmp_path_factory):
     return table.make_place(tmp_path_factory.mktemp('place') / 'data')
 
 
+@pytest.fixture(scope='module')
+def attempt():
+    """The function of this name, in a process that has the memory of no other test."""
+    with ProcessPoolExecutor(1, CONTEXT) as pool:
+        yield lambda *args, **kwargs: pool.submit(
+            table.attempt, *args, **kwargs
+        ).result()
+
+
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork and /proc')
 @pytest.mark.parametrize(
     ('name', 'entry'),
@@ -59,8 +64,8 @@ def place(tmp_path_factory):
         for number, name in enumerate(NAMES)
     ],
 )
-def test_file(name, entry, place):
-    outcome = table.attempt(*place, name, entry, seconds=120)
+def test_file(name, entry, place, attempt):
+    outcome = attempt(*place, name, entry, seconds=120)
     assert outcome.problem is None, outcome.line
 
 

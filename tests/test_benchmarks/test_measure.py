@@ -176,6 +176,7 @@ def make(step, off=0.0):
 """
 
 
+@pytest.mark.slow
 def test_apart(measure, tmp_path, monkeypatch):
     """Every rival gets a process of its own in every turn."""
     (tmp_path / 'apart.py').write_text(APART)

@@ -220,7 +220,9 @@ words = st.text(
 @st.composite
 def tables(draw, labels=words):
     classes = draw(st.lists(labels, min_size=1, max_size=9, unique=True))
-    images = draw(st.lists(words, min_size=1, max_size=9, unique=True))
+    # A path with :// is a URL.
+    names = words.filter(lambda name: '://' not in f'{name}.jpg')
+    images = draw(st.lists(names, min_size=1, max_size=9, unique=True))
     images = [f'{image}.jpg' for image in images]
     row = st.lists(
         st.sampled_from([1, 0, -1]), min_size=len(classes), max_size=len(classes)

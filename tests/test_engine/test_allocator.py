@@ -23,6 +23,7 @@ print(faults(), keep_memory(), faults())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='only for glibc')
 def test_pages_are_used_again():
     """64 MB five times over: without the setting, all pages are new each time."""

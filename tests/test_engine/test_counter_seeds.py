@@ -106,7 +106,12 @@ def epochs(dataset, **options):
 
 
 @pytest.mark.parametrize(
-    ('context', 'persistent'), [('fork', True), ('fork', False), ('spawn', True)]
+    ('context', 'persistent'),
+    [
+        ('fork', True),
+        ('fork', False),
+        pytest.param('spawn', True, marks=pytest.mark.slow),
+    ],
 )
 def test_workers_do_not_matter(crops, context, persistent):
     expected = epochs(crops)

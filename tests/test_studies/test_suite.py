@@ -74,6 +74,7 @@ def test_tuning_on_a_part_of_train(module, suite, run):
         module.method_config(loaded, 'contrast', seed=0)
 
 
+@pytest.mark.slow
 def test_suites_of_the_project(module):
     """All of them load; what they change is there to be changed."""
     paths = sorted(Path(module.ROOT / 'studies/suites').glob('*.py'))

@@ -217,6 +217,7 @@ def test_no_space(load_config, tmp_path, monkeypatch, full):
     assert not list((tmp_path / 'out').glob('*.npy*'))
 
 
+@pytest.mark.slow
 def test_processes(write_config, run_processes, tmp_path):
     """Two processes share the work; the files are those of one."""
     config = write_config()
