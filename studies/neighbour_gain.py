@@ -149,7 +149,7 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
         '--work-dir', type=Path, default=Path('work_dirs/neighbour_gain')
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('studies/results/neighbour_gain.json')
+        '--out', type=Path, default=Path('studies/neighbour_gain.json')
     )
     return parser.parse_args(args)
 
