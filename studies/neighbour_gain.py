@@ -148,9 +148,7 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--work-dir', type=Path, default=Path('work_dirs/neighbour_gain')
     )
-    parser.add_argument(
-        '--out', type=Path, default=Path('studies/neighbour_gain.json')
-    )
+    parser.add_argument('--out', type=Path, default=Path('studies/neighbour_gain.json'))
     return parser.parse_args(args)
 
 
