@@ -41,14 +41,16 @@ def choose_weights(
             'Weights cannot be chosen: no label is present in any of the '
             f'{len(targets)} images.'
         )
-    best: tuple[float, tuple[float, ...]] | None = None
+    tried = []
     for weights in _grid(len(scores), steps):
         blend = sum(weight * score.double() for weight, score in zip(weights, scores))
         value = float(average_precision(torch.as_tensor(blend), targets).nanmean())
+        tried.append((value, weights))
+    best = tried[0]
+    for value, weights in tried[1:]:
         # Of equally good weights, the first: with the highest for the first member.
-        if best is None or value > best[0] + 1e-9:
+        if value > best[0] + 1e-9:
             best = value, weights
-    assert best is not None
     return best[1], best[0]
 
 

@@ -338,11 +338,11 @@ def test_several_best_checkpoints(make_runner, tmp_path):
 def test_another_folder(make_runner, tmp_path):
     """The hook's ``out_dir``."""
     changes = {'default_hooks.checkpoint.out_dir': str(tmp_path / 'out')}
-    make_runner(tmp_path / 'work', changes).train()
-    assert 'epoch_3.pth' in checkpoints(tmp_path / 'out/work')
-    latest = find_last_checkpoint(str(tmp_path / 'work'))
-    assert latest == str(tmp_path / 'out/work/epoch_3.pth')
-    assert checkpoints(tmp_path / 'work') == []
+    make_runner(tmp_path / 'run', changes).train()
+    assert 'epoch_3.pth' in checkpoints(tmp_path / 'out/run')
+    latest = find_last_checkpoint(str(tmp_path / 'run'))
+    assert latest == str(tmp_path / 'out/run/epoch_3.pth')
+    assert checkpoints(tmp_path / 'run') == []
 
 
 # --- which checkpoint a resume takes ----------------------------------------------

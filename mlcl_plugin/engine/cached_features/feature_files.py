@@ -95,12 +95,14 @@ class FeatureFile:
 
     def write(self, images: np.ndarray, view: int, features: np.ndarray) -> None:
         """Write the features of a view of some images, :meth:`open` first."""
-        assert self._features is not None
+        if self._features is None:
+            raise RuntimeError(f'{self.path} is not open: call open() before write().')
         self._features[images, view] = features
 
     def mark(self, images: np.ndarray) -> None:
         """Remember that the features of some images are there."""
-        assert self._features is not None and self._done is not None
+        if self._features is None or self._done is None:
+            raise RuntimeError(f'{self.path} is not open: call open() before mark().')
         # Features reach the disk before the mark that says so.
         self._features.flush()
         self._done[images] = 1

@@ -40,7 +40,8 @@ def fold_batch_norm(model: nn.Module, example: torch.Tensor) -> nn.Module:
         )
         return model
     graph_module = exported.module()
-    assert isinstance(graph_module, fx.GraphModule)
+    if not isinstance(graph_module, fx.GraphModule):
+        return model
     for node in list(graph_module.graph.nodes):
         if node.target is torch.ops.aten.batch_norm.default:
             _fold(graph_module, node)
@@ -52,12 +53,16 @@ def fold_batch_norm(model: nn.Module, example: torch.Tensor) -> nn.Module:
 def _fold(module: fx.GraphModule, norm: fx.Node) -> None:
     """Fold a batch norm, if it follows a convolution."""
     conv, scale, shift, mean, variance, training, _, eps, _ = norm.args
-    assert isinstance(conv, fx.Node)
-    is_conv = conv.target is torch.ops.aten.conv2d.default
-    # Statistics of a batch cannot be folded.
-    if not is_conv or len(conv.users) > 1 or training or mean is None:
+    if (
+        not isinstance(conv, fx.Node)
+        or conv.target is not torch.ops.aten.conv2d.default
+        or len(conv.users) > 1
+        # Statistics of a batch cannot be folded.
+        or training
+        or mean is None
+        or not isinstance(eps, float)
+    ):
         return
-    assert isinstance(eps, float)
     image, weight, *others = conv.args
     bias = others.pop(0) if others else None
     folded = fuse_conv_bn_weights(
