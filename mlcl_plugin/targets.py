@@ -346,13 +346,17 @@ def read_target_matrix(values: Tensor) -> Tensor | None:
         values (Tensor): ``(B, L)`` of any type.
 
     Returns:
-        Tensor, optional: ``(B, L)`` int8, a copy or ``values``. None if a value is not
+        Tensor, optional: ``(B, L)`` int8, a copy. None if a value is not
         1, 0 or -1: then :func:`read_target_vector` says which.
     """
-    targets = values.to(torch.int8)
     # Whole numbers between the smallest and the largest target are targets.
-    same = targets.clamp(UNKNOWN, PRESENT) == values
-    return targets if same.all() else None
+    targets = values.to(torch.int8).clamp(UNKNOWN, PRESENT)
+    if values.is_signed():
+        # Faster than a comparison of different types. Unsigned types have no -1.
+        same = torch.equal(targets.to(values.dtype), values)
+    else:
+        same = bool((targets == values).all())
+    return targets if same else None
 
 
 def _to_tensor(values: Any) -> Tensor | None:

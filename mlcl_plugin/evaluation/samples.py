@@ -92,7 +92,8 @@ def _read_batch(
     if scores.isnan().any():
         return None
     width = scores.shape[1]
-    _check_width(width, num_classes, earlier, _where(data_samples[0], 0))
+    if not (num_classes in (None, width) and earlier in (None, width)):
+        _check_width(width, num_classes, earlier, _where(data_samples[0], 0))
 
     if raw is None:
         targets = read_label_lists(given, width)
