@@ -105,6 +105,18 @@ def laughs() -> list:
     return value
 
 
+def copies(before: bytes, after: bytes, keyed: bool = False) -> bytes:
+    """Make a list or dict of 100,000 numbers, and 10,000 times something of it."""
+    if keyed:
+        texts = [b'X\x06\x00\x00\x00%06d' % n for n in range(10**5)]
+        value = b'}q\xf0(' + b''.join(t + b'N' for t in texts) + b'u'
+    else:
+        numbers = (b'J' + struct.pack('<i', n) for n in range(10**5))
+        value = b']q\xf0(' + b''.join(numbers) + b'e'
+    argument = b'h\xf0' if keyed else b'h\xf0\x85'
+    return value + (before + argument + after) * 10**4
+
+
 def jit(path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
 
@@ -242,6 +254,12 @@ FILES: dict[str, Callable[[Path, dict, Path], object]] = {
         p,
         c,
         b'c_codecs\nencode\nq\xf0X\x02\x00\x00\x00abX\x03\x00\x00\x00hex\x86R',
+    ),
+    'copies of a list': lambda p, c, k: with_operations(
+        p, c, copies(b'c__builtin__\nset\n', b'R')
+    ),
+    'copies of attributes': lambda p, c, k: with_operations(
+        p, c, copies(b'ccollections\nOrderedDict\n)R', b'b', keyed=True)
     ),
     'many operations': lambda p, c, k: with_operations(p, c, b'N' * 3 * 10**6),
     'huge string': lambda p, c, k: p.write_bytes(

@@ -22,6 +22,7 @@ FAST = {
     'zip bomb',
     'declared values',
     'doubling by encode',
+    'copies of a list',
     'many operations',
     'last bytes missing',
     'tar',

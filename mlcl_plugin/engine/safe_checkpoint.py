@@ -17,7 +17,7 @@ import pickletools
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -302,6 +302,77 @@ def _check_encodings(pickle: bytes) -> None:
             expected = [text, ('latin1',), ('TUPLE2',), ('REDUCE',)]
 
 
+class _Value:
+    """What a pickle has on its stack: how much it holds, and the parts of a tuple."""
+
+    __slots__ = ('parts', 'size')
+
+    def __init__(self, size: int, parts: Iterable['_Value'] = ()) -> None:
+        self.size = size
+        self.parts = tuple(parts)
+
+    def copied(self) -> int:
+        """What a call takes that gets this as its arguments or state."""
+        return self.size + sum(part.size for part in self.parts)
+
+
+def _check_copies(pickle: bytes) -> None:
+    """Raise if calls copy far more than the pickle holds.
+
+    A pickle can refer to a list by two bytes, and sets, dicts and arrays copy what they
+    are made from. The size of a value is its number of parts, or of 32 bytes of text.
+    """
+    left = MAX_OPERATIONS + len(pickle) // 16
+    stack: list[_Value] = []
+    marks: list[int] = []
+    memory: dict[Any, _Value] = {}
+
+    def since_mark() -> list[_Value]:
+        start = marks.pop()
+        values = stack[start:]
+        del stack[start:]
+        return values
+
+    for operation, argument, _ in pickletools.genops(pickle):
+        name = operation.name
+        if name == 'MARK':
+            marks.append(len(stack))
+        elif name in ('BINPUT', 'LONG_BINPUT', 'PUT'):
+            memory[argument] = stack[-1]
+        elif name in ('BINGET', 'LONG_BINGET', 'GET'):
+            stack.append(memory[argument])
+        elif name in ('APPEND', 'SETITEM'):
+            del stack[-1 if name == 'APPEND' else -2 :]
+            stack[-1].size += 1
+        elif name in ('APPENDS', 'SETITEMS', 'ADDITEMS'):
+            number = len(since_mark())
+            stack[-1].size += number
+        elif name == 'TUPLE':
+            parts = since_mark()
+            stack.append(_Value(len(parts), parts))
+        elif name in ('TUPLE1', 'TUPLE2', 'TUPLE3'):
+            number = int(name[-1])
+            parts = stack[-number:]
+            del stack[-number:]
+            stack.append(_Value(number, parts))
+        elif name in ('REDUCE', 'NEWOBJ', 'BUILD'):
+            copied = stack.pop().copied()
+            left -= copied
+            if left < 0:
+                raise ValueError('it copies far more than it holds')
+            if name == 'BUILD':
+                stack[-1].size += copied
+            else:
+                stack[-1] = _Value(copied)
+        elif name == 'BINPERSID':
+            stack[-1] = _Value(1)
+        elif not operation.stack_before and len(operation.stack_after) == 1:
+            text = isinstance(argument, (str, bytes))
+            stack.append(_Value(1 + len(argument) // 32 if text else 0))
+        elif name not in ('PROTO', 'FRAME', 'STOP'):
+            raise ValueError(f'its pickle has the operation {name}')
+
+
 def _check_names(pickles: list[bytes]) -> None:
     for pickle in pickles:
         encodes = False
@@ -319,6 +390,10 @@ def _check_names(pickles: list[bytes]) -> None:
                 )
         if encodes:
             _check_encodings(pickle)
+        try:
+            _check_copies(pickle)
+        except LookupError as error:
+            raise ValueError('its pickle is damaged') from error
 
 
 def _load(file: BinaryIO, map_location: Any) -> Any:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from mlcl_plugin.engine.safe_checkpoint import ALLOWED, read_checkpoint
+from mlcl_plugin.engine import safe_checkpoint
+from mlcl_plugin.engine.safe_checkpoint import ALLOWED, _check_copies, read_checkpoint
 
 
 class Call:
@@ -226,6 +227,34 @@ def test_what_is_no_file(tmp_path):
         read_checkpoint(os.devnull)
     with pytest.raises(FileNotFoundError, match='nowhere.pth does not exist'):
         read_checkpoint(tmp_path / 'nowhere.pth')
+
+
+@pytest.mark.parametrize(
+    ('start', 'call'),
+    [
+        (b']q\x01(' + b'K\x01' * 1000 + b'e', b'c__builtin__\nset\nh\x01\x85R'),
+        (b'(' + b'K\x01' * 1000 + b'tq\x01', b'ctorch\nSize\nh\x01\x85R'),
+        (
+            b'}q\x01(' + b''.join(b'U\x03%03dN' % n for n in range(1000)) + b'u',
+            b'ccollections\nOrderedDict\n)Rh\x01b',
+        ),
+    ],
+)
+def test_copies(start, call, monkeypatch):
+    """A list that is copied again and again would fill the memory."""
+    monkeypatch.setattr(safe_checkpoint, 'MAX_OPERATIONS', 10_000)
+    _check_copies(b'\x80\x02' + start + call * 3 + b'.')
+    with pytest.raises(ValueError, match='copies far more than it holds'):
+        _check_copies(b'\x80\x02' + start + call * 30 + b'.')
+
+
+def test_copies_of_text(monkeypatch):
+    monkeypatch.setattr(safe_checkpoint, 'MAX_OPERATIONS', 100)
+    text = b'X\x00\x01\x00\x00' + b'a' * 256 + b'q\x01'
+    call = b'c_codecs\nencode\nh\x01X\x06\x00\x00\x00latin1\x86R'
+    _check_copies(b'\x80\x02' + text + call + b'.')
+    with pytest.raises(ValueError, match='copies far more than it holds'):
+        _check_copies(b'\x80\x02' + text + call * 100 + b'.')
 
 
 def test_allowed_names_are_few():
