@@ -112,8 +112,9 @@ def _inputs(results: dict) -> torch.Tensor:
     inputs = results.get('inputs')
     if not isinstance(inputs, torch.Tensor):
         raise ValueError(
-            'The training pipeline gives several views, but features are computed view '
-            'by view. Use the recipe of a step with one view.'
+            f'A pipeline gives inputs of the type {type(inputs).__name__}, but features '
+            'are computed view by view, expected a tensor. Let the pipeline end with '
+            'PackInputs, and make several views by MultiView or SharedMultiView only.'
         )
     return inputs
 
