@@ -233,8 +233,17 @@ class CheckedRunner(Runner):
 
     def _warn_of_names(self, path: str) -> None:
         """Warn, once, of a checkpoint that a resume would refuse."""
-        names = [] if self._has_warned else names_not_allowed(path)
+        if self._has_warned:
+            return
         self._has_warned = True
+        try:
+            names = names_not_allowed(path)
+        except ValueError as error:
+            self.logger.warning(
+                f'A resume refuses the checkpoints of this run, unless unsafe ones are '
+                f'allowed: {error}. A hook or data set may have stored long lists.'
+            )
+            return
         if names:
             self.logger.warning(
                 f'Checkpoints of this run refer to {", ".join(names[:5])}, which a '
