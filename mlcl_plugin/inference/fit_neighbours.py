@@ -246,7 +246,7 @@ def _tuning_images(cfg: Config, choose_on: str) -> _Images:
     if choose_on == 'val':
         if cfg.get('val_dataloader') is None:
             raise ValueError("choose_on='val' needs a val_dataloader in the config.")
-        if cfg.val_dataloader.dataset == cfg.test_dataloader.dataset:
+        if _images_of(cfg.val_dataloader) == _images_of(cfg.test_dataloader):
             raise ValueError(
                 "choose_on='val': val_dataloader and test_dataloader have the same "
                 'images, so that no test would be left. Leave some training images '
@@ -276,6 +276,15 @@ def _tuning_images(cfg: Config, choose_on: str) -> _Images:
             f'{len(dataset) * 9 // 10}, or give weights.'
         )
     return _Images(dataset, held_out)
+
+
+def _images_of(loader: ConfigDict) -> dict:
+    """The config of the images of a loader, however they are shown."""
+    dataset = copy.deepcopy(loader.dataset)
+    inner = innermost_dataset(dataset)
+    for field in ('pipeline', 'test_mode', 'lazy_init', 'serialize_data'):
+        inner.pop(field, None)
+    return dataset
 
 
 @torch.no_grad()

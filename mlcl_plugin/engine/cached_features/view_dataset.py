@@ -14,11 +14,8 @@ from mmengine.dataset import BaseDataset, Compose
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ..counter_seeds import set_seed
+from ..counter_seeds import VIEWS, set_seed
 from ..steps import innermost_dataset
-
-VIEWS = 2
-"""First word of the seeds, see :mod:`mlcl_plugin.engine.counter_seeds`."""
 
 
 class Views(NamedTuple):
@@ -112,9 +109,9 @@ def _inputs(results: dict) -> torch.Tensor:
     inputs = results.get('inputs')
     if not isinstance(inputs, torch.Tensor):
         raise ValueError(
-            f'A pipeline gives inputs of the type {type(inputs).__name__}, but features '
-            'are computed view by view, expected a tensor. Let the pipeline end with '
-            'PackInputs, and make several views by MultiView or SharedMultiView only.'
+            'Features are computed view by view, from a pipeline that gives a tensor '
+            f'as inputs, got {type(inputs).__name__}. Let it end with PackInputs, and '
+            'make several views by MultiView or SharedMultiView only.'
         )
     return inputs
 

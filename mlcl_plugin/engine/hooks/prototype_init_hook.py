@@ -12,7 +12,6 @@ from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmpretrain.models import BaseClassifier, ImageClassifier
 from mmpretrain.registry import HOOKS
 from torch import nn
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader
 from ...models.heads.sadcl_head import SADCLHead
 from ...targets import is_present
 from ..dataloader import with_order
+from ..unwrap import unwrap_model
 
 
 @HOOKS.register_module()
@@ -61,7 +61,7 @@ class PrototypeInitHook(Hook):
         """Set prototypes and memory, unless the training is resumed."""
         if runner.iter > 0:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         classifier = isinstance(model, BaseClassifier) and model.with_head
         head = model.head if classifier else None
         if not isinstance(head, SADCLHead):
