@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Subset
 from ...models.utils.fold_batch_norm import fold_batch_norm
 from ..checkpoint_file import check_checkpoint
 from ..checkpoint_fit import fit_checkpoint, weights_of
+from ..random_state import kept_random_state
 from ..steps import innermost_dataset
 from ..work_folder import hold_folder
 from .declaration import preprocessor_of
@@ -51,7 +52,7 @@ class FeatureExtraction:
     ``tune`` has one view per training image, by the validation or test pipeline. Split
     ``val`` has one view per image of the validation. The backbone is in evaluation
     mode. ``indices`` and wrappers of a dataset are left out: features are those of all
-    images.
+    images. The random generators of the process are left as they were.
 
     Args:
         cfg (Config): The recipe, with steps or without. If its training pipeline gives
@@ -80,9 +81,10 @@ class FeatureExtraction:
             check_checkpoint(checkpoint)
         self.cfg = cfg
         self.seed = seed
-        set_random_seed(seed)
-        self.backbone = MODELS.build(deepcopy(cfg.model.backbone))
-        self.backbone.init_weights()
+        with kept_random_state():
+            set_random_seed(seed)
+            self.backbone = MODELS.build(deepcopy(cfg.model.backbone))
+            self.backbone.init_weights()
         if checkpoint is not None:
             _load_backbone(self.backbone, checkpoint)
         self.backbone.eval()
@@ -158,7 +160,7 @@ class FeatureExtraction:
         broadcast_object_list(complete)
         if complete[0]:
             return
-        with hold_folder(folder):
+        with hold_folder(folder), kept_random_state():
             preprocessor = MODELS.build(_preprocessor_config(self.cfg))
             number = sum(map(len, self._datasets))
             model = _Features(preprocessor, self.backbone, number >= FOLD_FROM)

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start prototypes from the embeddings that a trained network gives."""
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_reduce
@@ -20,6 +18,7 @@ from torch.utils.data import DataLoader
 from ...models.heads.sadcl_head import SADCLHead
 from ...targets import is_present
 from ..dataloader import with_order
+from ..random_state import kept_random_state
 from ..unwrap import unwrap_model
 
 
@@ -139,14 +138,10 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, with modes and random generators as before at the end."""
     # Of every module, since parts of a model may be frozen in evaluation mode.
     modes = {module: module.training for module in model.modules()}
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    device = next(model.parameters()).device
     model.eval()
     try:
-        with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+        with kept_random_state():
             yield
     finally:
         for module, training in modes.items():
             module.training = training
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
