@@ -52,9 +52,8 @@ class CachedFeatures:
                 'cached_features.num_views must be a positive integer, got '
                 f'{read.num_views!r}.'
             )
-        base = base_config(cfg)
-        view = views_of_training(base).pipeline
-        for plain in [base, *plain_configs(cfg)]:
+        view = views_of_training(base_config(cfg)).pipeline
+        for plain in plain_configs(cfg):
             _check(plain, read.num_views)
             if views_of_training(plain).pipeline != view:
                 raise ValueError(

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
 
 from mlcl_plugin.engine import (
+    CachedFeatures,
     CheckedRunner,
     StepwiseRunner,
     build_runner,
@@ -261,6 +262,14 @@ def test_views_of_another_kind(load):
     pipeline[2].transforms[0][0].prob = 0.7
     with pytest.raises(ValueError, match='pipeline in .*_step2 makes other views'):
         build_runner(cfg).train()
+
+
+def test_each_step_may_freeze_the_backbone(load):
+    cfg = load()
+    cfg.optim_wrapper.pop('paramwise_cfg')
+    for step in cfg.steps.values():
+        step.optim_wrapper = dict(step.get('optim_wrapper') or {}, paramwise_cfg=FROZEN)
+    assert CachedFeatures.from_config(cfg) == CachedFeatures(num_views=2)
 
 
 def test_more_views_than_are_cached(load):
