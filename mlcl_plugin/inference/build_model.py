@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from os import PathLike
 
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
 from torch import nn
@@ -16,7 +17,7 @@ from .label_names import read_dataset_meta
 
 
 def load_weights(
-    model: nn.Module, path: str | PathLike, optional: Sequence[str] = ()
+    model: BaseModel, path: str | PathLike, optional: Sequence[str] = ()
 ) -> dict:
     """Load a checkpoint under the same conditions as a test of the runner.
 
@@ -25,7 +26,7 @@ def load_weights(
     afterwards, see :func:`check_model_labels`.
 
     Args:
-        model (nn.Module): Gets the weights.
+        model (BaseModel): Gets the weights.
         path (str | PathLike): The checkpoint. If it has EMA weights, they are its
             model's.
         optional (Sequence[str]): Prefixes of the names of weights that may be missing.
@@ -51,7 +52,7 @@ def load_weights(
 
 def load_model(
     cfg: Config, checkpoint: str, optional: Sequence[str] = ()
-) -> tuple[nn.Module, dict]:
+) -> tuple[BaseModel, dict]:
     """Build the model of a config and load trained weights.
 
     Args:
@@ -61,7 +62,7 @@ def load_model(
             Defaults to none.
 
     Returns:
-        tuple[nn.Module, dict]: The model, and what the checkpoint says about its
+        tuple[BaseModel, dict]: The model, and what the checkpoint says about its
         training.
 
     Raises:

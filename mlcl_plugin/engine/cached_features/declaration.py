@@ -47,10 +47,16 @@ class CachedFeatures:
                 f'cached_features must be a dict with some of {names}, got {content!r}.'
             )
         read = cls(**content)
-        if not isinstance(read.num_views, int) or read.num_views < 1:
+        for name, least in dict(num_views=1, seed=0).items():
+            value = getattr(read, name)
+            if type(value) is not int or value < least:
+                raise ValueError(
+                    f'cached_features.{name} must be an integer of {least} or more, '
+                    f'got {value!r}.'
+                )
+        if not isinstance(read.dir, str | None):
             raise ValueError(
-                'cached_features.num_views must be a positive integer, got '
-                f'{read.num_views!r}.'
+                f'cached_features.dir must be a path or None, got {read.dir!r}.'
             )
         view = views_of_training(base_config(cfg)).pipeline
         for plain in plain_configs(cfg):

@@ -246,7 +246,10 @@ def cfg_of(load, change):
             "trains a part of the backbone: .*'backbone.layer2' without lr_mult=0.0",
         ),
         ({'data_preprocessor.num_views': 3}, r'num_views=3, but .* makes 1 view\(s\)'),
-        ({'cached_features.num_views': 0}, 'num_views must be a positive integer'),
+        ({'cached_features.num_views': 0}, 'num_views must be an integer of 1 or more'),
+        ({'cached_features.num_views': True}, 'num_views must be .*, got True'),
+        ({'cached_features.seed': '0'}, "seed must be an integer of 0 .*, got '0'"),
+        ({'cached_features.dir': 3}, 'dir must be a path or None, got 3'),
         ({'cached_features.views': 2}, "some of .*'num_views'"),
     ],
 )
