@@ -141,11 +141,17 @@ class CheckedRunner(Runner):
             return super().test()
 
     def load_or_resume(self) -> None:
-        """Load a checkpoint; a resume without one takes the latest that can be read."""
+        """Load a checkpoint; a resume without one takes the latest that can be read.
+
+        A test or validation takes its weights only.
+        """
         if self._resume and self._load_from is None and not self._has_loaded:
             self._load_from = find_last_checkpoint(self.work_dir)
             # MMEngine would look for the file that the pointer names.
             self._resume = self._load_from is not None
+        if not isinstance(self._train_loop, BaseLoop):
+            # The config may be that of a training that was resumed.
+            self._resume = False
         super().load_or_resume()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
