@@ -15,22 +15,22 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
+from mean_ap import mean_ap
 from method_report import interval
 from mmengine.config import Config
-from torch import Tensor
 
 from mlcl_plugin.apis import build_loader, build_model, freeze_backbone
 from mlcl_plugin.command_line import number, one_line_errors
 from mlcl_plugin.engine import build_runner, keep_memory
-from mlcl_plugin.evaluation import average_precision
+from mlcl_plugin.engine.pointers import FINISHED
 from mlcl_plugin.models.neighbours import blend
 from mlcl_plugin.models.utils import collect_targets
 from mlcl_plugin.text_table import table_of_rows
 
 RECIPE = 'configs/mlcl/mlcl_efflite0_voc07_frozen.py'
-PROJECTOR = dict(hidden_channels=512, out_channels=128)
+BASELINE = 'no contrast'
 ARMS: dict[str, dict] = {
-    'no contrast': dict(loss_contrastive=None),
+    BASELINE: dict(loss_contrastive=None),
     'MulCon': {},
     'whole images': dict(
         loss_contrastive=dict(
@@ -72,9 +72,23 @@ def arm_config(recipe: Config, arm: str, seed: int, folder: Path) -> Config:
 
 
 def train(cfg: Config, first: Path) -> None:
-    """Train a run; ``first`` is the folder of the seed's run that trained step 1."""
+    """Train a run, or what is left of it.
+
+    Args:
+        cfg (Config): The config of the run.
+        first (Path): The folder of the run of this seed whose step 1 all runs of the
+            seed take over.
+
+    Raises:
+        ValueError: If that run is not finished.
+    """
     folder = Path(cfg.work_dir)
     if folder != first and not folder.exists():
+        if not (first / 'step1' / FINISHED).exists():
+            raise ValueError(
+                f'{folder.name} starts from step 1 of {first.name}, which is not in '
+                f'{first.parent}. Run the arm {BASELINE!r} first.'
+            )
         part = folder.with_name(f'{folder.name}.part')
         shutil.rmtree(part, ignore_errors=True)
         shutil.copytree(first / 'step1', part / 'step1')
@@ -107,31 +121,41 @@ def score(folder: Path, features: Path) -> dict[str, float]:
     }
 
 
-def mean_ap(scores: Tensor, targets: Tensor) -> float:
-    """Compute mAP in percent."""
-    return 100 * float(average_precision(scores, targets).nanmean())
-
-
 def tables(results: dict[str, dict[str, float]]) -> str:
-    """Write means over seeds, and differences to the classifier without contrast."""
+    """Write means over seeds, and differences to the classifier without contrast.
+
+    Args:
+        results (dict[str, dict[str, float]]): The mAP of each blend by ``ARM/SEED``.
+
+    Returns:
+        str: Two tables. Differences are paired by seed. Their interval needs two seeds
+        of which the run without contrast is known, too; otherwise the cell has none.
+    """
     rows, gains = [], []
     for arm in ARMS:
-        runs = {k: v for k, v in results.items() if k.rpartition('/')[0] == arm}
+        runs = {
+            key.rpartition('/')[2]: values
+            for key, values in results.items()
+            if key.rpartition('/')[0] == arm
+        }
         if not runs:
             continue
         row = {'step 2': arm, 'seeds': str(len(runs))}
-        gain = dict(row)
+        pairs = [
+            (run, results[f'{BASELINE}/{seed}'])
+            for seed, run in runs.items()
+            if f'{BASELINE}/{seed}' in results
+        ]
+        gain = {'step 2': arm, 'seeds': str(len(pairs))}
         for name in BLENDS:
             values = [run[name] for run in runs.values()]
             spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
             row[name] = f'{mean(values):.2f}{spread}'
-            differences = [
-                run[name] - results[f'no contrast/{key.rpartition("/")[2]}'][kind]
-                for key, run in runs.items()
-                for kind in ['classifier']
-            ]
-            if len(differences) > 1:
-                middle, low, high = interval(differences)
+            gain[name] = None
+            if len(pairs) > 1:
+                middle, low, high = interval(
+                    [run[name] - baseline['classifier'] for run, baseline in pairs]
+                )
                 gain[name] = f'{middle:+.2f} ({low:+.2f} to {high:+.2f})'
         rows.append(row)
         gains.append(gain)
@@ -146,10 +170,22 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--arms', nargs='+', choices=list(ARMS), default=list(ARMS))
     parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/neighbour_gain')
+        '--work-dir',
+        type=Path,
+        help='default: work_dirs/neighbour_gain, for another recipe with its name',
     )
-    parser.add_argument('--out', type=Path, default=Path('studies/neighbour_gain.json'))
-    return parser.parse_args(args)
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='results; what it has is not run again. Default: '
+        'studies/neighbour_gain.json, for another recipe with its name',
+    )
+    parsed = parser.parse_args(args)
+    # Results of one recipe must not pass for those of another.
+    own = '' if parsed.config == RECIPE else f'_{Path(parsed.config).stem}'
+    parsed.work_dir = parsed.work_dir or Path(f'work_dirs/neighbour_gain{own}')
+    parsed.out = parsed.out or Path(f'studies/neighbour_gain{own}.json')
+    return parsed
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -164,7 +200,7 @@ def main(args: Sequence[str] | None = None) -> None:
                 if key in results:
                     continue
                 folder = args.work_dir.absolute() / key.replace('/', '_')
-                first = folder.with_name(f'no contrast_{seed}')
+                first = folder.with_name(f'{BASELINE}_{seed}')
                 cfg = arm_config(recipe, arm, seed, folder)
                 if not (folder / 'step2/neighbours.pth').exists():
                     train(cfg, first)

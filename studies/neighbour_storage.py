@@ -13,16 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from mean_ap import mean_ap
 from mmengine.config import Config
 from torch import Tensor
 
 from mlcl_plugin.apis import build_loader, build_model, freeze_backbone
 from mlcl_plugin.command_line import number, one_line_errors
 from mlcl_plugin.engine import step_config
-from mlcl_plugin.evaluation import average_precision
 from mlcl_plugin.models import LabelNeighbours
 from mlcl_plugin.models.neighbours import Votes, blend
 from mlcl_plugin.models.utils import collect_targets
+from mlcl_plugin.targets import UNKNOWN, is_absent
 from mlcl_plugin.text_table import table_of_rows
 
 WEIGHTS = (0.3, 0.7)
@@ -57,14 +58,24 @@ def outputs(cfg: Config, checkpoint: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def hide_easy(targets: Tensor, logits: Tensor, share: float) -> Tensor:
-    """Make absent entries unknown, but those with the highest logits of each label."""
-    absent = targets == 0
+    """Make absent entries unknown, except those with the highest logits.
+
+    Args:
+        targets (Tensor): ``(N, L)``, 1 present, 0 absent, -1 unknown.
+        logits (Tensor): ``(N, L)``.
+        share (float): The share of the absent entries of each label that stays, at
+            least one.
+
+    Returns:
+        Tensor: ``(N, L)``.
+    """
+    absent = is_absent(targets)
     ranked = logits.masked_fill(~absent, -torch.inf)
     least = [
         row.topk(max(1, round(share * int(known)))).values[-1]
         for row, known in zip(ranked.T, absent.sum(0))
     ]
-    return targets.masked_fill(absent & (ranked < torch.stack(least)), -1)
+    return targets.masked_fill(absent & (ranked < torch.stack(least)), UNKNOWN)
 
 
 def make_memory(
@@ -86,11 +97,6 @@ def make_memory(
     memory.add(embeddings[order], targets[order], order)
     memory.build([str(index) for index in range(len(targets))])
     return memory, axes
-
-
-def mean_ap(scores: Tensor, targets: Tensor) -> float:
-    """Compute mAP in percent."""
-    return 100 * float(average_precision(scores, targets).nanmean())
 
 
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:

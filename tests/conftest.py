@@ -5,12 +5,9 @@ import contextlib
 import itertools
 import json
 import re
-import runpy
 import socket
-import sys
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 
 import cv2
 import numpy as np
@@ -26,7 +23,7 @@ with contextlib.redirect_stdout(None):
     from mmpretrain.registry import HOOKS
 
 from mlcl_plugin.engine import set_default_dataloader_cfg
-from tests.child_process import CONTEXT
+from tests.child_process import CONTEXT, UNFORMATTED, run_as_rank
 
 ROOT = Path(__file__).parents[1]
 CATEGORIES = {3: 'cat', 7: 'dog', 20: 'owl'}
@@ -95,13 +92,11 @@ def run_processes(tmp_path_factory):
         outs = [folder / f'{rank}.pt' for rank in range(world_size)]
         started = []
         for rank, out in enumerate(outs):
-            values = (script, rank, world_size, port, out, *args)
             process = CONTEXT.Process(
-                target=runpy.run_path, args=(str(script), None, '__main__')
+                target=run_as_rank,
+                args=(str(script), rank, world_size, port, out, *args),
             )
-            # A process starts with the arguments that its parent has.
-            with mock.patch.object(sys, 'argv', [str(value) for value in values]):
-                process.start()
+            process.start()
             started.append(process)
         for process in started:
             process.join(timeout=600)
@@ -297,9 +292,7 @@ def tiny_config(root):
 
 def leave_text_as_it_is(patch):
     """Do not format configs, which takes longer than the rest of a tiny run."""
-    patch.setattr(
-        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
-    )
+    patch.setattr(*UNFORMATTED)
 
 
 @pytest.fixture

@@ -7,15 +7,7 @@ _base_.update(_base_.pop('method'))  # merges the method in
 
 steps = dict(
     step2=dict(
-        custom_hooks=[
-            dict(
-                type='EMAHook',
-                momentum=0.02,
-                update_buffers=True,
-                priority='ABOVE_NORMAL',
-            ),
-            # writes step2/neighbours.pth
-            dict(type='FillNeighboursHook'),
-        ]
+        # the hook writes step2/neighbours.pth
+        custom_hooks=[*_base_.custom_hooks, dict(type='FillNeighboursHook')]
     )
 )

@@ -9,15 +9,7 @@ _base_.update(_base_.pop('method'))  # merges the method in
 model = dict(neighbours=[dict(type='LabelNeighbours', temperature=0.05, dims=32)])
 steps = dict(
     step2=dict(
-        custom_hooks=[
-            dict(
-                type='EMAHook',
-                momentum=0.0003,
-                update_buffers=True,
-                priority='ABOVE_NORMAL',
-            ),
-            # writes step2/neighbours.pth
-            dict(type='FillNeighboursHook'),
-        ]
+        # the hook writes step2/neighbours.pth
+        custom_hooks=[*_base_.custom_hooks, dict(type='FillNeighboursHook')]
     )
 )

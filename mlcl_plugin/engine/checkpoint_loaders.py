@@ -58,11 +58,19 @@ def load_from_http(filename: str, map_location: Any = None) -> dict:
     """Download a file into torch's folder of checkpoints, once, and read it."""
     folder = osp.join(torch.hub.get_dir(), 'checkpoints')
     path = osp.join(folder, osp.basename(urlparse(filename).path))
-    if get_rank() == 0 and not osp.exists(path):
-        os.makedirs(folder, exist_ok=True)
-        torch.hub.download_url_to_file(filename, path, progress=False)
+    os.makedirs(folder, exist_ok=True)
+    if get_rank() == 0:
+        _download(filename, path)
     barrier()
+    # Processes on other machines have folders of their own.
+    _download(filename, path)
     return load_from_local(path, map_location)
+
+
+def _download(url: str, path: str) -> None:
+    """Download a file that does not exist yet; it gets its name when it is complete."""
+    if not osp.exists(path):
+        torch.hub.download_url_to_file(url, path, progress=False)
 
 
 @CheckpointLoader.register_scheme(

@@ -20,8 +20,9 @@ from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS
 from torch.utils.data import Dataset
 
-SAMPLES, ITERATIONS, EPOCHS = 0, 1, 2
-"""First word of a seed: streams of samples, iterations and epochs differ."""
+SAMPLES, ITERATIONS, VIEWS, EPOCHS = range(4)
+"""First word of a seed: the streams of samples, iterations, views of which features are
+cached, and epochs differ."""
 
 WORD = 2**64 - 1
 """The largest word of the hash."""

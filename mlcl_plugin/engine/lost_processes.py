@@ -20,6 +20,8 @@ SIGNS = re.compile(
     re.IGNORECASE,
 )
 """What the messages of torch's backends say when another process does not answer."""
+OTHER_SIGNS = re.compile(r'^DataLoader ')
+"""The beginning of similar messages with another cause: workers of a dataloader."""
 
 
 class _Process(NamedTuple):
@@ -54,7 +56,8 @@ def named_losses() -> Iterator[None]:
     except RuntimeError as error:
         text = ' '.join(str(error).split())
         communication = isinstance(error, torch.distributed.DistError)
-        if not communication and not SIGNS.search(text):
+        said = SIGNS.search(text) and not OTHER_SIGNS.search(text)
+        if not communication and not said:
             raise
         others = [process for process in processes if process.rank != own.rank]
         raise LostProcessError(

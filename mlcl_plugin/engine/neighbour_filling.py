@@ -21,6 +21,7 @@ from ..errors import SaveError
 from ..models.classifiers import NeighbourClassifier
 from ..models.utils import collect_targets
 from ..models.utils.gather import RaggedGather
+from .checkpoint_content import to_plain
 from .durable_files import write_bytes
 from .split_dataset import build_split
 
@@ -147,7 +148,9 @@ def save_filled(model: nn.Module, path: str, meta: dict) -> None:
     Raises:
         SaveError: If it cannot be written.
     """
-    save_whole(dict(meta=meta, state_dict=weights_to_cpu(model.state_dict())), path)
+    state = weights_to_cpu(model.state_dict())
+    # The classes of a config's dicts are refused by readers.
+    save_whole(dict(meta=to_plain(meta), state_dict=state), path)
 
 
 def save_whole(checkpoint: dict, path: str) -> None:

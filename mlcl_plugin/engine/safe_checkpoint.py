@@ -446,6 +446,9 @@ def names_not_allowed(path: str | os.PathLike) -> list[str]:
 
     Returns:
         list[str]: Different names in alphabetical order.
+
+    Raises:
+        ValueError: If the file has more operations than are read.
     """
     with zipfile.ZipFile(path) as archive:
         names = [n for n in archive.namelist() if n.split('/')[-1] == 'data.pkl']

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..targets import is_present
 from .functional import average_precision
 
 
@@ -36,7 +37,7 @@ def choose_weights(
         >>> choose_weights([bad, good], targets, steps=2)
         ((0.5, 0.5), 1.0)
     """
-    if not (targets == 1).any():
+    if not is_present(targets).any():
         raise ValueError(
             'Weights cannot be chosen: no label is present in any of the '
             f'{len(targets)} images.'

@@ -5,7 +5,7 @@ import copy
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -28,9 +28,9 @@ from ..evaluation.blend_weights import choose_weights
 from ..label_names import dataset_labels
 from ..models import LabelWiseClsHead, NeighbourClassifier, NeighbourVoteLoss
 from ..models.utils import collect_targets
-from .build_model import load_weights
+from .build_model import load_model
 from .config import config_scope
-from .label_names import check_model_labels, read_dataset_meta
+from .label_names import check_model_labels
 
 # Fields of classifiers that only training needs.
 TRAINING_FIELDS = {'ImageClassifier': (), 'MomentumClassifier': ('momentum',)}
@@ -199,7 +199,9 @@ def fit_neighbours(
         if choose_on is not None:
             # Before what takes long.
             tuning = _tuning_images(cfg, choose_on)
-        model, meta = _build(cfg, str(checkpoint))
+        # A checkpoint may have other memories, which are replaced.
+        loaded, meta = load_model(cfg, str(checkpoint), optional=('neighbours.',))
+        model = cast(NeighbourClassifier, loaded)
         train = build_split(cfg, 'train', repeated=False)
         read = [('the training images', train)]
         read += [] if tuning is None else [('the images to choose on', tuning.dataset)]
@@ -215,19 +217,6 @@ def fit_neighbours(
     save_filled(model, str(out), meta)
     cfg.dump(fitted.config)
     return fitted
-
-
-def _build(cfg: Config, checkpoint: str) -> tuple[NeighbourClassifier, dict]:
-    """The model with trained weights, and what the checkpoint says of its training."""
-    config = copy.deepcopy(cfg.model)
-    config.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    # Weights of the backbone come with the checkpoint.
-    config.backbone.init_cfg = None
-    model = MODELS.build(config)
-    # A checkpoint may have other memories, which are replaced.
-    meta = load_weights(model, checkpoint, optional=('neighbours.',))
-    model._dataset_meta = read_dataset_meta(meta)
-    return model, meta
 
 
 class _Images(NamedTuple):
@@ -246,7 +235,7 @@ def _tuning_images(cfg: Config, choose_on: str) -> _Images:
     if choose_on == 'val':
         if cfg.get('val_dataloader') is None:
             raise ValueError("choose_on='val' needs a val_dataloader in the config.")
-        if cfg.val_dataloader.dataset == cfg.test_dataloader.dataset:
+        if _images_of(cfg.val_dataloader) == _images_of(cfg.test_dataloader):
             raise ValueError(
                 "choose_on='val': val_dataloader and test_dataloader have the same "
                 'images, so that no test would be left. Leave some training images '
@@ -276,6 +265,15 @@ def _tuning_images(cfg: Config, choose_on: str) -> _Images:
             f'{len(dataset) * 9 // 10}, or give weights.'
         )
     return _Images(dataset, held_out)
+
+
+def _images_of(loader: ConfigDict) -> dict:
+    """The config of the images of a loader, however they are shown."""
+    dataset = copy.deepcopy(loader.dataset)
+    inner = innermost_dataset(dataset)
+    for field in ('pipeline', 'test_mode', 'lazy_init', 'serialize_data'):
+        inner.pop(field, None)
+    return dataset
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from mmpretrain.structures import DataSample
 from ..evaluation.decisions import Decisions
 from .attention import attention_neck, mean_attention, record_inputs
 from .batching import Batch, read_batches
+from .build_model import load_weights
 from .decision_rule import Thresholds, check_rule_options, find_rule
 from .label_names import find_classes
 from .model_setup import (
@@ -27,7 +28,6 @@ from .model_setup import (
     check_given_model,
     check_precision,
     find_dtype,
-    load_weights_and_meta,
     multi_label_head,
 )
 from .pictures import PictureFolder, found_maps
@@ -122,7 +122,7 @@ class MultiLabelInferencer(BaseInferencer):
         else:
             check_given_model(model)
             if not isinstance(pretrained, bool):
-                load_weights_and_meta(model, pretrained)
+                load_weights(model, pretrained)
         super().__init__(model, device=device)
         head = multi_label_head(self.model)
         self.dtype = find_dtype(precision, self._device_type)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From config and checkpoint to a model that is ready for inference."""
 
-import os
 import warnings
 from os import PathLike
 
@@ -16,7 +15,6 @@ from ..engine import enable_amp
 from .build_model import load_weights
 from .config import load_model_config
 from .error_text import describe_error
-from .label_names import read_dataset_meta
 from .model_parts import head_of
 
 DTYPES = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -71,14 +69,8 @@ def build_from_config(
         cfg.test_cfg = cfg.get('test_cfg') or {}
         enable_amp(cfg, train=False)
     built = get_model(cfg, pretrained=False)
-    load_weights_and_meta(built, checkpoint)
+    load_weights(built, checkpoint)
     return built
-
-
-def load_weights_and_meta(model: BaseModel, checkpoint: str | PathLike) -> None:
-    """Load a checkpoint into a model of ``get_model``, with its dataset's meta."""
-    meta = load_weights(model, os.fspath(checkpoint))
-    model._dataset_meta = read_dataset_meta(meta)
 
 
 def check_given_model(model: BaseModel) -> None:

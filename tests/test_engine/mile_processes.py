@@ -3,13 +3,11 @@
 
 import os
 import sys
-from unittest import mock
 
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import distributed
 
 from mlcl_plugin.engine import set_default_dataloader_cfg, setup_cpu_distributed
 from mlcl_plugin.engine.hooks.mile_hook import MILeHook
@@ -43,14 +41,6 @@ class Watch(Hook):
 
 
 def main(rank, world_size, port, out, config):
-    os.environ.update(
-        RANK=rank,
-        LOCAL_RANK=rank,
-        WORLD_SIZE=world_size,
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=port,
-    )
-    torch.set_num_threads(1)
     cfg = Config.fromfile(config)
     cfg.pop('steps'), cfg.pop('runner_type')
     cfg.launcher = 'pytorch'
@@ -66,9 +56,4 @@ def main(rank, world_size, port, out, config):
 
 
 if __name__ == '__main__':
-    # Formatting the config for every checkpoint takes longer than all the rest.
-    with mock.patch(
-        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
-    ):
-        main(*sys.argv[1:])
-    distributed.destroy_process_group()
+    main(*sys.argv[1:])

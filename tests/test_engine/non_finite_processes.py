@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One of two gloo processes of test_non_finite_hook.py; the second has a nan loss."""
 
-import os
 import sys
-from unittest import mock
 
 import torch
 from mmengine.config import Config
-from torch import distributed
 
 from mlcl_plugin.engine import (
     CheckedRunner,
@@ -19,14 +16,6 @@ from mlcl_plugin.engine.hooks import NonFiniteHook
 
 
 def main(rank, world_size, port, out, config, work_dir):
-    os.environ.update(
-        RANK=rank,
-        LOCAL_RANK=rank,
-        WORLD_SIZE=world_size,
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=port,
-    )
-    torch.set_num_threads(1)
     cfg = base_config(Config.fromfile(config))
     cfg.launcher, cfg.work_dir = 'pytorch', work_dir
     set_default_dataloader_cfg(cfg)
@@ -53,9 +42,4 @@ def main(rank, world_size, port, out, config, work_dir):
 
 
 if __name__ == '__main__':
-    # Formatting the config for every checkpoint takes longer than everything else.
-    with mock.patch(
-        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
-    ):
-        main(*sys.argv[1:])
-    distributed.destroy_process_group()
+    main(*sys.argv[1:])

@@ -2,10 +2,8 @@
 """One of several gloo processes of test_dist.py: trains, resumes, tests."""
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
-from unittest import mock
 
 import torch
 from mmengine.config import Config
@@ -29,14 +27,6 @@ def build(tool, *args):
 
 
 def main(rank, world_size, port, out, config, work_dir):
-    os.environ.update(
-        RANK=rank,
-        LOCAL_RANK=rank,
-        WORLD_SIZE=world_size,
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=port,
-    )
-    torch.set_num_threads(1)
     work_dir = Path(work_dir)
     train = ('train', config, '--work-dir', str(work_dir))
     build(*train).train()
@@ -54,9 +44,4 @@ def main(rank, world_size, port, out, config, work_dir):
 
 
 if __name__ == '__main__':
-    # Formatting the config for every checkpoint takes longer than everything else.
-    with mock.patch(
-        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
-    ):
-        main(*sys.argv[1:])
-    distributed.destroy_process_group()
+    main(*sys.argv[1:])

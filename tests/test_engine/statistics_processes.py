@@ -3,9 +3,7 @@
 
 import contextlib
 import copy
-import os
 import sys
-from unittest import mock
 
 import torch
 from mmengine.config import Config
@@ -64,14 +62,6 @@ def train(cfg, work_dir, stop_at=None, resume=False):
 
 
 def main(rank, world_size, port, out, config, folder, stop_at):
-    os.environ.update(
-        RANK=rank,
-        LOCAL_RANK=rank,
-        WORLD_SIZE=world_size,
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=port,
-    )
-    torch.set_num_threads(1)
     cfg = Config.fromfile(config)
     cfg.pop('steps'), cfg.pop('runner_type')
     cfg.launcher = 'pytorch'
@@ -85,9 +75,4 @@ def main(rank, world_size, port, out, config, folder, stop_at):
 
 
 if __name__ == '__main__':
-    # Formatting the config for every checkpoint takes longer than everything else.
-    with mock.patch(
-        'yapf.yapflib.yapf_api.FormatCode', lambda text, **kwargs: (text, True)
-    ):
-        main(*sys.argv[1:])
-    distributed.destroy_process_group()
+    main(*sys.argv[1:])

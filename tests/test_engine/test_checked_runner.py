@@ -4,6 +4,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmpretrain.datasets import VOC
 from mmpretrain.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
@@ -45,6 +46,18 @@ def test_short_runs_share_nothing(load_config, tmp_path, monkeypatch):
     first, second = runners
     assert first.timestamp < second.timestamp
     assert first.message_hub is not second.message_hub
+
+
+@pytest.mark.parametrize('use', ['test', 'val'])
+def test_a_test_does_not_resume(make_runner, tmp_path, use):
+    """It takes weights, also by the config of a training that was resumed."""
+    model = make_runner().model
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+    load_from = dict(load_from=str(tmp_path / 'weights.pth'))
+    runners = [make_runner(load_from | dict(resume=resume)) for resume in (True, False)]
+    metrics, expected = (getattr(runner, use)() for runner in runners)
+    assert 'multi-label/mAP' in metrics
+    assert metrics == expected
 
 
 def build(**dataset):

@@ -11,7 +11,7 @@ import torch
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 
-from mlcl_plugin.engine import CheckedRunner
+from mlcl_plugin.engine import CheckedRunner, safe_checkpoint
 from mlcl_plugin.engine.hooks import DurableCheckpointHook
 from mlcl_plugin.engine.last_checkpoint import find_last_checkpoint
 from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
@@ -505,6 +505,17 @@ def test_objects_that_readers_refuse(make_runner, tmp_path, monkeypatch):
     texts = [text for text in logged if 'refer to' in text]
     assert len(texts) == 1
     assert 'pathlib.PosixPath, which a resume refuses' in texts[0]
+
+
+def test_pickle_that_readers_refuse(make_runner, tmp_path, monkeypatch):
+    """The checkpoint is saved, with a warning."""
+    monkeypatch.setattr(safe_checkpoint, 'MAX_OPERATIONS', 10)
+    runner = make_runner(tmp_path / 'work', {'train_cfg.max_epochs': 1})
+    logged = []
+    monkeypatch.setattr(runner.logger, 'warning', logged.append)
+    runner.train()
+    assert (tmp_path / 'work/epoch_1.pth').exists()
+    assert len([x for x in logged if 'refuses' in x and 'too large' in x]) == 1
 
 
 # --- every call that changes a file -----------------------------------------------

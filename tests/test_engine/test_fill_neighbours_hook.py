@@ -7,7 +7,8 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mlcl_plugin.engine import CheckpointCheckHook, step_config
+from mlcl_plugin.engine import CheckedRunner, CheckpointCheckHook, step_config
+from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
 from mlcl_plugin.inference import build_model, fit_neighbours
 
 EMA = dict(type='EMAHook', momentum=0.1, update_buffers=True, priority='ABOVE_NORMAL')
@@ -44,6 +45,19 @@ def load(load_config):
 
 def load_state(path):
     return torch.load(path, weights_only=True)['state_dict']
+
+
+def test_config_of_a_resumed_training(load):
+    """The config beside the checkpoint is that of a model, and starts nowhere."""
+    cfg = load()
+    cfg.resume = True
+    CheckedRunner.from_cfg(cfg).train()
+    written = Config.fromfile(Path(cfg.work_dir, 'neighbours.py'))
+    assert (written.resume, written.load_from) == (False, None)
+    checkpoint = str(Path(cfg.work_dir, 'neighbours.pth'))
+    text = read_checkpoint(checkpoint)['meta']['cfg']
+    assert Config.fromstring(text, '.py').resume is False
+    assert build_model(written, checkpoint).is_filled
 
 
 @pytest.mark.parametrize('ema', [None, False, True])

@@ -3,11 +3,12 @@ import os
 import signal
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
 
-from mlcl_plugin.engine import check_restart, end_with_launcher
+from mlcl_plugin.engine import check_restart, end_with_launcher, process_table
 from mlcl_plugin.engine.process_table import runs, start_of, state_of
 from mlcl_plugin.errors import RestartError
 
@@ -91,3 +92,9 @@ def test_process_table():
     assert not runs(child)
     os.waitpid(child, 0)
     assert not runs(child) and state_of(child) is start_of(child) is None
+
+
+def test_process_table_of_another_system(monkeypatch):
+    """No signal is sent."""
+    monkeypatch.setattr(process_table, 'os', SimpleNamespace(name='nt'))
+    assert runs(2**22 + 1)

@@ -75,6 +75,8 @@ def test_other_errors(group):
         fail('shapes differ')
     with pytest.raises(ValueError, match='timed out'):
         fail('timed out', ValueError)
+    with pytest.raises(RuntimeError, match='^DataLoader timed out after 9 seconds$'):
+        fail('DataLoader timed out after 9 seconds')
     with pytest.raises(LostProcessError, match='^named$'):
         fail('named', LostProcessError)
 

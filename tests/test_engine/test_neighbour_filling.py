@@ -3,10 +3,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
-from mlcl_plugin.engine import build_split, fill_neighbours, iterate_images
+from mlcl_plugin.engine import (
+    build_split,
+    fill_neighbours,
+    iterate_images,
+    save_filled,
+)
+from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
 from mlcl_plugin.targets import UNKNOWN
 
 SCRIPT = str(Path(__file__).with_name('neighbour_processes.py'))
@@ -47,6 +54,17 @@ def test_images_and_targets(load):
         for label in range(3):
             bits = [(number + 1) >> label & 1 for number in range(7)]
             assert memory.targets[label].tolist() == bits
+
+
+def test_objects_of_a_config_are_saved_as_plain_ones(tmp_path):
+    """Readers refuse MMEngine's ConfigDict, which metainfo of a config holds."""
+    path = tmp_path / 'filled.pth'
+    dataset = ConfigDict(classes=['a', 'b'], source=dict(size=[1, 2]))
+    model = torch.nn.Linear(1, 1)
+    save_filled(model, str(path), dict(dataset_meta=dataset, epoch=3))
+    content = read_checkpoint(path)
+    assert content['meta'] == dict(dataset_meta=dict(dataset), epoch=3)
+    assert content['state_dict'].keys() == model.state_dict().keys()
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 100])

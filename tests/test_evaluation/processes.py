@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one of several gloo processes does in test_across_processes.py."""
 
-import os
 import sys
 
 import torch
@@ -119,9 +118,6 @@ def message(samples, size):
 
 
 if __name__ == '__main__':
-    rank, world_size, port, out = sys.argv[1:]
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
-    torch.set_num_threads(1)
+    rank, world_size, _, out = sys.argv[1:]
     distributed.init_process_group('gloo', rank=int(rank), world_size=int(world_size))
     torch.save(all_results(int(rank), int(world_size)), out)
-    distributed.destroy_process_group()

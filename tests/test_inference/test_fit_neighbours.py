@@ -208,6 +208,12 @@ class TestWeights:
         checkpoint = save(cfg)
         with pytest.raises(ValueError, match="choose_on='val'.*the same images"):
             fit_neighbours(cfg, checkpoint, choose_on='val', device='cpu')
+        # The same images, by another pipeline.
+        cfg.val_dataloader.dataset.pipeline.insert(
+            -1, dict(type='RandomFlip', prob=0.0)
+        )
+        with pytest.raises(ValueError, match="choose_on='val'.*the same images"):
+            fit_neighbours(cfg, checkpoint, choose_on='val', device='cpu')
         cfg.test_dataloader.dataset.indices = 3
         fitted = fit_neighbours(cfg, checkpoint, choose_on='val', device='cpu')
         assert fitted.chosen_on == 7

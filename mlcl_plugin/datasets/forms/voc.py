@@ -7,6 +7,7 @@ unknown), ``Annotations/*.xml`` and ``classes.txt``. Unknown labels are objects 
 """
 
 import glob
+import mimetypes
 import os
 import re
 import xml.etree.ElementTree as ElementTree
@@ -90,8 +91,16 @@ def _image_suffix(root: Path, split_list: str) -> str:
     images = root / 'JPEGImages'
     if (images / f'{name}.jpg').exists():
         return '.jpg'
-    found = sorted(images.glob(f'{glob.escape(name)}.*'))
+    stem = PurePosixPath(name).name
+    # A file of another kind may lie beside an image, and "a.b" is not the image "a".
+    found = [x for x in images.glob(f'{glob.escape(name)}.*') if x.stem == stem]
+    found.sort(key=lambda x: (not _is_image(x.name), x.name))
     return found[0].suffix if found else '.jpg'
+
+
+def _is_image(name: str) -> bool:
+    kind, _ = mimetypes.guess_type(name, strict=False)
+    return kind is not None and kind.startswith('image/')
 
 
 def _check(labels: ImageLabels) -> None:

@@ -2,6 +2,7 @@
 """Read features of a frozen backbone for views of an image."""
 
 import functools
+import os
 import os.path as osp
 
 import numpy as np
@@ -14,8 +15,8 @@ from ...plain_text import brief
 
 
 @functools.lru_cache(maxsize=8)
-def _open(path: str) -> np.ndarray:
-    """Map a file of features into memory, once per process."""
+def _open(path: str, _version: tuple[int, int, int]) -> np.ndarray:
+    """Map a file of features into memory, once per process and version of the file."""
     try:
         features = np.load(path, mmap_mode='r', allow_pickle=False)
     # Damaged headers make numpy raise nearly anything.
@@ -23,7 +24,7 @@ def _open(path: str) -> np.ndarray:
         text = str(error) or type(error).__name__
         raise ValueError(
             f'{path} cannot be read as an array of features: {brief(text)}. Make it '
-            'with tools/extract_features.py.'
+            'with mlcl_plugin.apis.extract_features.'
         ) from error
     if not isinstance(features, np.ndarray) or features.dtype.kind != 'f':
         got = getattr(features, 'dtype', 'several arrays')
@@ -83,7 +84,9 @@ class LoadFeatureMap(BaseTransform):
                 f"There is no file of features '{path}'. Make it with "
                 'mlcl_plugin.apis.extract_features.'
             )
-        features = _open(path)
+        stat = os.stat(path)
+        # A file that replaces another one has other features.
+        features = _open(path, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
         number = self.num_views or 1
         if features.ndim < 3 or features.shape[1] < number:
             raise ValueError(

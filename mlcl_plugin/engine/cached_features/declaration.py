@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from mmengine.config import Config
 
 from ..steps import base_config, innermost_dataset, step_config, step_names
+from .training_views import TrainingViews, training_views
 
 FROZEN = (
     'optim_wrapper=dict(paramwise_cfg=dict(custom_keys=dict(backbone='
@@ -46,15 +47,21 @@ class CachedFeatures:
                 f'cached_features must be a dict with some of {names}, got {content!r}.'
             )
         read = cls(**content)
-        if not isinstance(read.num_views, int) or read.num_views < 1:
+        for name, least in dict(num_views=1, seed=0).items():
+            value = getattr(read, name)
+            if type(value) is not int or value < least:
+                raise ValueError(
+                    f'cached_features.{name} must be an integer of {least} or more, '
+                    f'got {value!r}.'
+                )
+        if not isinstance(read.dir, str | None):
             raise ValueError(
-                'cached_features.num_views must be a positive integer, got '
-                f'{read.num_views!r}.'
+                f'cached_features.dir must be a path or None, got {read.dir!r}.'
             )
-        views = _single_view(base_config(cfg))
-        for plain in _plain_configs(cfg):
+        view = views_of_training(base_config(cfg)).pipeline
+        for plain in plain_configs(cfg):
             _check(plain, read.num_views)
-            if _single_view(plain) != views:
+            if views_of_training(plain).pipeline != view:
                 raise ValueError(
                     'cached_features has views of one kind, those of train_dataloader, '
                     f'but the training pipeline{_where(plain)} makes other views. Use '
@@ -68,7 +75,7 @@ class CachedFeatures:
         return osp.join(root, fingerprint)
 
 
-def _plain_configs(cfg: Config) -> Iterator[Config]:
+def plain_configs(cfg: Config) -> Iterator[Config]:
     """The plain config of each step; of a config without steps itself."""
     if not step_names(cfg):
         yield base_config(cfg)
@@ -76,52 +83,79 @@ def _plain_configs(cfg: Config) -> Iterator[Config]:
         yield step_config(cfg, name)
 
 
+def preprocessor_of(cfg: Config) -> dict:
+    """The config of the data preprocessor, wherever a plain config has it."""
+    return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+
+
+def views_of_training(cfg: Config) -> TrainingViews:
+    """The views that the training pipeline of a plain config makes."""
+    dataset = innermost_dataset(cfg.train_dataloader.dataset)
+    return training_views(dataset.get('pipeline') or [])
+
+
+def refuse_mixing(cfg: Config) -> None:
+    """Refuse augmentations that mix images of a batch, which features cannot repeat.
+
+    Args:
+        cfg (Config): A plain config.
+
+    Raises:
+        ValueError: If it has any.
+    """
+    for name, augments in (
+        (
+            'data_preprocessor.batch_augments',
+            preprocessor_of(cfg).get('batch_augments'),
+        ),
+        (
+            'model.train_cfg.augments',
+            (cfg.model.get('train_cfg') or {}).get('augments'),
+        ),
+    ):
+        if augments:
+            raise ValueError(
+                f'Stored features are those of single images, but {name} mixes images'
+                f'{_where(cfg)}. Remove it, or train on images.'
+            )
+
+
 def _check(cfg: Config, num_views: int) -> None:
     """Refuse what does not fit features that are computed once."""
     start = 'cached_features trains on features of a frozen backbone, but'
     model = cfg.model
-    rate = (cfg.optim_wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}
-    if (rate.get('backbone') or {}).get('lr_mult') != 0:
+    rates = (cfg.optim_wrapper.get('paramwise_cfg') or {}).get('custom_keys') or {}
+    if (rates.get('backbone') or {}).get('lr_mult') != 0:
         raise ValueError(
             f'{start} the config trains the backbone'
             f'{_where(cfg)}. Set {FROZEN} there, or remove cached_features.'
         )
+    for key, options in rates.items():
+        # A longer key has priority over that of the whole backbone.
+        if key.startswith('backbone.') and (options or {}).get('lr_mult', 1) != 0:
+            raise ValueError(
+                f'{start} the config trains a part of the backbone{_where(cfg)}: '
+                f"custom_keys has '{key}' without lr_mult=0.0. Remove this key, or "
+                'remove cached_features.'
+            )
     if model.backbone.get('norm_eval') is False:
         raise ValueError(
             f'{start} backbone.norm_eval=False updates its batch norms in training. '
             'Set norm_eval=True, or remove cached_features.'
         )
-    preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    for name, augments in (
-        ('data_preprocessor.batch_augments', preprocessor.get('batch_augments')),
-        ('model.train_cfg.augments', (model.get('train_cfg') or {}).get('augments')),
-    ):
-        if augments:
-            raise ValueError(
-                f'{start} {name} mixes images{_where(cfg)}, which features cannot '
-                'repeat. Remove it, or remove cached_features.'
-            )
-    views = preprocessor.get('num_views') or 1
+    refuse_mixing(cfg)
+    views = views_of_training(cfg).number or 1
+    expected = preprocessor_of(cfg).get('num_views')
+    if expected is not None and expected != views:
+        raise ValueError(
+            f'data_preprocessor.num_views={expected}, but the training pipeline makes '
+            f'{views} view(s) of each image{_where(cfg)}. Set both to the same number.'
+        )
     if views > num_views:
         raise ValueError(
-            f'data_preprocessor.num_views={views}{_where(cfg)} needs as many cached '
-            f'views, got cached_features.num_views={num_views}.'
+            f'The training pipeline makes {views} views of each image{_where(cfg)} and '
+            f'needs as many cached views, got cached_features.num_views={num_views}.'
         )
-
-
-def _single_view(cfg: Config) -> list | None:
-    """The pipeline of one training view: that of several views if all are alike."""
-    pipeline = innermost_dataset(cfg.train_dataloader.dataset).get('pipeline') or []
-    flat: list = []
-    for transform in pipeline:
-        several = transform.get('transforms')
-        if several is None or 'num_views' not in transform:
-            flat.append(transform)
-        elif all(item == several[0] for item in several):
-            flat += several[0]
-        else:
-            return None
-    return flat
 
 
 def _where(cfg: Config) -> str:

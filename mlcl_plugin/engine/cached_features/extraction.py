@@ -25,9 +25,12 @@ from torch.utils.data import DataLoader, Subset
 from ...models.utils.fold_batch_norm import fold_batch_norm
 from ..checkpoint_file import check_checkpoint
 from ..checkpoint_fit import fit_checkpoint, weights_of
+from ..random_state import kept_random_state
 from ..steps import innermost_dataset
 from ..work_folder import hold_folder
+from .declaration import preprocessor_of
 from .feature_files import FeatureFile
+from .training_views import training_views
 from .view_dataset import ViewDataset, Views, collate_views, start_worker
 
 BATCH_SIZE = 8
@@ -49,11 +52,11 @@ class FeatureExtraction:
     ``tune`` has one view per training image, by the validation or test pipeline. Split
     ``val`` has one view per image of the validation. The backbone is in evaluation
     mode. ``indices`` and wrappers of a dataset are left out: features are those of all
-    images.
+    images. The random generators of the process are left as they were.
 
     Args:
-        cfg (Config): The recipe, with steps or without. Its training pipeline must give
-            one view.
+        cfg (Config): The recipe, with steps or without. If its training pipeline gives
+            several views, all must be made by the same transforms.
         num_views (int): Number of views V of each training image.
         checkpoint (str, optional): Weights of the model. None takes those that the
             recipe's backbone starts from. Defaults to None.
@@ -62,7 +65,8 @@ class FeatureExtraction:
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         CheckpointError: If it lacks weights of the backbone.
-        ValueError: If ``num_views`` or ``seed`` is out of range.
+        ValueError: If ``num_views`` or ``seed`` is out of range, or views are made by
+            different transforms.
     """
 
     def __init__(
@@ -77,14 +81,15 @@ class FeatureExtraction:
             check_checkpoint(checkpoint)
         self.cfg = cfg
         self.seed = seed
-        set_random_seed(seed)
-        self.backbone = MODELS.build(deepcopy(cfg.model.backbone))
-        self.backbone.init_weights()
+        with kept_random_state():
+            set_random_seed(seed)
+            self.backbone = MODELS.build(deepcopy(cfg.model.backbone))
+            self.backbone.init_weights()
         if checkpoint is not None:
             _load_backbone(self.backbone, checkpoint)
         self.backbone.eval()
         train, test = _loaders(cfg)
-        train_pipeline, test_pipeline = _pipeline_of(train), _pipeline_of(test)
+        train_pipeline, test_pipeline = _view_of(train), _pipeline_of(test)
         self._loaders = [train]
         views = [
             dict(train=Views(train_pipeline, num_views), tune=Views(test_pipeline))
@@ -139,8 +144,8 @@ class FeatureExtraction:
         Raises:
             FolderInUseError: If another run writes into the folder.
             SaveError: If there is not enough space.
-            ValueError: If the training pipeline gives several views, the folder holds
-                features made with other settings, or features are not finite.
+            ValueError: If the folder holds features made with other settings, or
+                features are not finite.
         """
         folder = Path(folder)
         files = [
@@ -155,7 +160,7 @@ class FeatureExtraction:
         broadcast_object_list(complete)
         if complete[0]:
             return
-        with hold_folder(folder):
+        with hold_folder(folder), kept_random_state():
             preprocessor = MODELS.build(_preprocessor_config(self.cfg))
             number = sum(map(len, self._datasets))
             model = _Features(preprocessor, self.backbone, number >= FOLD_FROM)
@@ -242,7 +247,8 @@ def extract_features(
     computed again, so that an interrupted call can be repeated.
 
     Args:
-        cfg (Config): The recipe. Its training pipeline must give one view.
+        cfg (Config): The recipe. If its training pipeline gives several views, all must
+            be made by the same transforms.
         folder (str | Path): Where to write ``train.npy``, ``train.json`` and so on.
         num_views (int): Number of views V of each training image. Defaults to 8.
         checkpoint (str, optional): Weights of the model. None takes those that the
@@ -254,8 +260,8 @@ def extract_features(
         CheckpointError: If it lacks weights of the backbone.
         FolderInUseError: If another run writes into the folder.
         SaveError: If there is not enough space.
-        ValueError: If ``num_views`` is not positive, the training pipeline gives
-            several views, or the folder holds features made with other settings.
+        ValueError: If ``num_views`` is not positive, views are made by different
+            transforms, or the folder holds features made with other settings.
     """
     FeatureExtraction(cfg, num_views, checkpoint, seed).run(folder)
 
@@ -314,10 +320,21 @@ def _pipeline_of(loader: ConfigDict) -> list[dict]:
     return dataset['pipeline']
 
 
+def _view_of(loader: ConfigDict) -> list[dict]:
+    """The pipeline of one view of the training images."""
+    view = training_views(_pipeline_of(loader)).pipeline
+    if view is None:
+        raise ValueError(
+            'The training pipeline makes views by different transforms, but features '
+            'are those of views of one kind. Use the same transforms for all views of '
+            'MultiView or SharedMultiView.'
+        )
+    return view
+
+
 def _preprocessor_config(cfg: Config) -> dict:
     """The config of the preprocessor, as ``ImageClassifier`` completes it."""
-    config = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    return dict(dict(type='ClsDataPreprocessor'), **deepcopy(config))
+    return dict(dict(type='ClsDataPreprocessor'), **deepcopy(preprocessor_of(cfg)))
 
 
 def _load_backbone(backbone: nn.Module, path: str) -> None:

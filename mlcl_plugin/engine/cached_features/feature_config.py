@@ -3,13 +3,15 @@
 
 import json
 import os.path as osp
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
-from ..steps import changes_everywhere, innermost_dataset
+from ..steps import base_config, changes_everywhere, innermost_dataset
+from .declaration import plain_configs, refuse_mixing, views_of_training
 
 
 def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Config:
@@ -18,20 +20,25 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
     The backbone becomes an :class:`IdentityBackbone`. Datasets read the files of
     :func:`extract_features`. A pipeline with several views draws that many of the
     stored ones. Everything else stays as it is: steps, schedules, losses, metrics.
+    What steps change of the backbone is left out.
 
     Args:
         cfg (Config): The recipe, with steps or without.
         folder (str | Path): The folder of the features.
         num_tuning (int): Number of training images, the last ones, that are left out
-            of training and replace the validation images. Defaults to 0.
+            of training and replace the validation images. ``indices`` of the recipe
+            choose among the others. Defaults to 0.
 
     Returns:
         Config: A new config.
 
     Raises:
         FileNotFoundError: If the folder lacks a file.
+        ValueError: If the recipe mixes images of a batch.
     """
     folder = Path(folder)
+    for plain in plain_configs(cfg):
+        refuse_mixing(plain)
     splits = ['train', 'tune']
     if cfg.get('val_dataloader') is not None:
         splits.append('val')
@@ -43,10 +50,22 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
                     'mlcl_plugin.apis.extract_features.'
                 )
     cfg = deepcopy(cfg)
+    # The number of views of the config, and of each step.
+    views = [
+        views_of_training(x).number for x in [base_config(cfg), *plain_configs(cfg)]
+    ]
+    everywhere = list(changes_everywhere(cfg))
+    for changes, number in zip(everywhere, views):
+        model = changes.get('model') or {}
+        model.pop('backbone', None)
+        # The preprocessor of images would normalise features.
+        model.pop('data_preprocessor', None)
+        changes.pop('data_preprocessor', None)
+        if number != views[0]:
+            changes.data_preprocessor = ConfigDict(num_views=number)
     cfg.model.backbone = ConfigDict(type='IdentityBackbone')
-    num_views = (cfg.get('data_preprocessor') or {}).get('num_views')
     cfg.data_preprocessor = ConfigDict(
-        type='MultiViewDataPreprocessor', channels_last=True, num_views=num_views
+        type='MultiViewDataPreprocessor', channels_last=True, num_views=views[0]
     )
     fields = ('train_dataloader', 'val_dataloader', 'test_dataloader')
     for field in [field for field in fields if cfg.get(field) is not None]:
@@ -55,11 +74,10 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
         else:
             split = 'tune' if num_tuning or 'val' not in splits else 'val'
         stored = _Stored(folder, split, cfg.model.head.num_classes, num_tuning)
-        for changes in changes_everywhere(cfg):
+        for changes, number in zip(everywhere, views):
             loader = changes.get(field) or {}
             if 'dataset' in loader:
-                views = (changes.get('data_preprocessor') or {}).get('num_views')
-                stored.replace_images(loader, views if split == 'train' else None)
+                stored.replace_images(loader, number if split == 'train' else None)
     return cfg
 
 
@@ -98,14 +116,27 @@ class _Stored(NamedTuple):
             pipeline=self.pipeline(num_views),
             test_mode=self.split != 'train',
         )
-        if original.get('indices') is not None:
-            stored.indices = original.indices
-        if self.num_tuning and self.split == 'train':
-            content = json.loads((self.folder / 'train.json').read_text())
-            stored.indices = len(content['data_list']) - self.num_tuning
-        elif self.num_tuning:
+        if self.num_tuning and self.split != 'train':
             stored.indices = -self.num_tuning
+        elif self.num_tuning:
+            stored.indices = self._not_tuned(original.get('indices'))
+        elif original.get('indices') is not None:
+            stored.indices = original.indices
         return stored
+
+    def _not_tuned(self, indices: int | Sequence[int] | None) -> int | list[int]:
+        """Training images without the last ``num_tuning``."""
+        content = json.loads((self.folder / 'train.json').read_text())
+        images = range(len(content['data_list']))
+        number = len(images) - self.num_tuning
+        if indices is None:
+            return number
+        if isinstance(indices, int):
+            images = images[:indices] if indices >= 0 else images[indices:]
+            indices = list(images)
+        return [
+            index for index in indices if index % len(content['data_list']) < number
+        ]
 
     def replace_images(self, loader: ConfigDict, num_views: int | None) -> None:
         """Let a dataloader, or a step's changes of it, read stored features.

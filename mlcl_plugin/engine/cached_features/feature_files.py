@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of features, which are written image by image and can be gone on with."""
+"""Files of features, whose writing can be interrupted and continued."""
 
 import errno
 import json
@@ -45,7 +45,7 @@ class FeatureFile:
         Raises:
             ValueError: If they were made with other settings.
         """
-        if not self._json.exists():
+        if not (self._json.exists() and self.path.exists()):
             return False
         found = _read_settings(self._json)
         other = sorted(

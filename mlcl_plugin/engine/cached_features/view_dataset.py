@@ -14,11 +14,8 @@ from mmengine.dataset import BaseDataset, Compose
 from mmpretrain.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ..counter_seeds import set_seed
+from ..counter_seeds import VIEWS, set_seed
 from ..steps import innermost_dataset
-
-VIEWS = 2
-"""First word of the seeds, see :mod:`mlcl_plugin.engine.counter_seeds`."""
 
 
 class Views(NamedTuple):
@@ -112,8 +109,9 @@ def _inputs(results: dict) -> torch.Tensor:
     inputs = results.get('inputs')
     if not isinstance(inputs, torch.Tensor):
         raise ValueError(
-            'The training pipeline gives several views, but features are computed view '
-            'by view. Use the recipe of a step with one view.'
+            'Features are computed view by view, from a pipeline that gives a tensor '
+            f'as inputs, got {type(inputs).__name__}. Let it end with PackInputs, and '
+            'make several views by MultiView or SharedMultiView only.'
         )
     return inputs
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fill the memories of neighbours at the end of a training."""
 
+import copy
 import os.path as osp
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -59,7 +60,9 @@ class FillNeighboursHook(Hook):
         if is_main_process():
             path = osp.join(runner.work_dir, self.filename)
             stored = [h for h in runner.hooks if isinstance(h, StoredBackboneHook)]
-            recipe = stored[0].recipe if stored else runner.cfg
+            recipe = copy.deepcopy(stored[0].recipe if stored else runner.cfg)
+            # Where the training started says nothing about the filled model.
+            recipe.load_from, recipe.resume = None, False
             meta = dict(
                 dataset_meta=runner.train_dataloader.dataset.metainfo,
                 cfg=recipe.pretty_text,

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmpretrain.models import BaseClassifier, ImageClassifier
 from mmpretrain.registry import HOOKS
@@ -18,6 +17,7 @@ from torch import nn
 from ...models.utils.targets import collect_targets
 from ...targets import is_present
 from ..batch_statistics import average_statistics
+from ..unwrap import unwrap_model
 
 KEY = 'mile_teacher'
 """Key of the teacher in checkpoints from the middle of a student phase."""
@@ -139,7 +139,7 @@ class MILeHook(Hook):
 
     def before_train(self, runner) -> None:
         """Check model and checkpoint before the first iteration."""
-        model = _unwrap(runner.model)
+        model = unwrap_model(runner.model)
         classifier = isinstance(model, BaseClassifier) and model.with_head
         head = model.head if classifier else None
         # MMPretrain's heads have no common class with this attribute.
@@ -264,10 +264,6 @@ class MILeHook(Hook):
         self.teacher, self.taken_at = teacher, saved['iter']
 
 
-def _unwrap(model: Any) -> Any:
-    return model.module if is_model_wrapper(model) else model
-
-
 def _freeze(model: nn.Module) -> ImageClassifier:
     """A copy in evaluation mode, without gradient."""
-    return copy.deepcopy(_unwrap(model)).eval().requires_grad_(False)
+    return copy.deepcopy(unwrap_model(model)).eval().requires_grad_(False)

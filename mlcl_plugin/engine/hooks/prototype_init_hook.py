@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start prototypes from the embeddings that a trained network gives."""
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmpretrain.models import BaseClassifier, ImageClassifier
 from mmpretrain.registry import HOOKS
 from torch import nn
@@ -21,6 +18,8 @@ from torch.utils.data import DataLoader
 from ...models.heads.sadcl_head import SADCLHead
 from ...targets import is_present
 from ..dataloader import with_order
+from ..random_state import kept_random_state
+from ..unwrap import unwrap_model
 
 
 @HOOKS.register_module()
@@ -61,7 +60,7 @@ class PrototypeInitHook(Hook):
         """Set prototypes and memory, unless the training is resumed."""
         if runner.iter > 0:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         classifier = isinstance(model, BaseClassifier) and model.with_head
         head = model.head if classifier else None
         if not isinstance(head, SADCLHead):
@@ -139,14 +138,10 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, with modes and random generators as before at the end."""
     # Of every module, since parts of a model may be frozen in evaluation mode.
     modes = {module: module.training for module in model.modules()}
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    device = next(model.parameters()).device
     model.eval()
     try:
-        with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+        with kept_random_state():
             yield
     finally:
         for module, training in modes.items():
             module.training = training
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)

@@ -141,11 +141,17 @@ class CheckedRunner(Runner):
             return super().test()
 
     def load_or_resume(self) -> None:
-        """Load a checkpoint; a resume without one takes the latest that can be read."""
+        """Load a checkpoint; a resume without one takes the latest that can be read.
+
+        A test or validation takes its weights only.
+        """
         if self._resume and self._load_from is None and not self._has_loaded:
             self._load_from = find_last_checkpoint(self.work_dir)
             # MMEngine would look for the file that the pointer names.
             self._resume = self._load_from is not None
+        if not isinstance(self._train_loop, BaseLoop):
+            # The config may be that of a training that was resumed.
+            self._resume = False
         super().load_or_resume()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
@@ -233,8 +239,17 @@ class CheckedRunner(Runner):
 
     def _warn_of_names(self, path: str) -> None:
         """Warn, once, of a checkpoint that a resume would refuse."""
-        names = [] if self._has_warned else names_not_allowed(path)
+        if self._has_warned:
+            return
         self._has_warned = True
+        try:
+            names = names_not_allowed(path)
+        except ValueError as error:
+            self.logger.warning(
+                f'A resume refuses the checkpoints of this run, unless unsafe ones are '
+                f'allowed: {error}. A hook or data set may have stored long lists.'
+            )
+            return
         if names:
             self.logger.warning(
                 f'Checkpoints of this run refer to {", ".join(names[:5])}, which a '

@@ -3,20 +3,19 @@
 
 import os.path as osp
 from copy import deepcopy
-from functools import cached_property
-from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 
 from ..cached_features import CachedFeatures, FeatureExtraction, freeze_backbone
 from ..dist import init_distributed
 from ..hooks import StoredBackboneHook
 from ..last_checkpoint import find_last_checkpoint
+from ..lost_processes import named_losses
 from ..steps import base_config
 from .checked_runner import CheckedRunner
+from .plain_runner import WithPlainRunner
 
 
 class FeatureTraining:
@@ -77,7 +76,7 @@ class FeatureTraining:
         return folder, extraction.backbone.cpu()
 
 
-class CachedFeaturesRunner:
+class CachedFeaturesRunner(WithPlainRunner):
     """Train a config without steps on cached features; do the rest on images.
 
     Args:
@@ -87,22 +86,17 @@ class CachedFeaturesRunner:
     def __init__(self, cfg: Config):
         self.cfg = deepcopy(cfg)
 
-    @cached_property
-    def runner(self) -> Runner:
-        """Runner: A plain runner on the images."""
-        return CheckedRunner.from_cfg(self.cfg)
-
-    def __getattr__(self, name: str) -> Any:
-        """Take what this class does not have from the plain runner."""
-        if name.startswith('__'):
-            raise AttributeError(name)
-        return getattr(self.runner, name)
-
     def train(self) -> torch.nn.Module:
         """Compute the features that are missing, and train on them.
 
         Returns:
             nn.Module: The model without its backbone.
+
+        Raises:
+            LostProcessError: If another process of the run does not answer.
+            ValueError: See :meth:`CachedFeatures.from_config`.
         """
+        training = FeatureTraining(self.cfg)
         init_distributed(self.cfg)
-        return FeatureTraining(self.cfg).make_runner(self.cfg).train()
+        with named_losses():
+            return training.make_runner(self.cfg).train()

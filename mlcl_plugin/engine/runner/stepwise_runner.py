@@ -3,14 +3,11 @@
 
 import copy
 import gc
-from functools import cached_property
-from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 from mmpretrain.registry import MODELS, RUNNERS
 from torch import nn
 
@@ -26,7 +23,6 @@ from ..pointers import (
     write_pointer,
 )
 from ..steps import (
-    base_config,
     check_steps,
     step_changes,
     step_config,
@@ -37,11 +33,12 @@ from ..unwrap import unwrap_model
 from ..work_folder import hold_folder
 from .checked_runner import CheckedRunner
 from .feature_training import FeatureTraining
+from .plain_runner import WithPlainRunner
 from .start import Start, find_start, weights_for_step
 
 
 @RUNNERS.register_module()
-class StepwiseRunner:
+class StepwiseRunner(WithPlainRunner):
     """Train in steps, each an MMEngine ``Runner`` that starts from the last.
 
     The config is a usual MMPretrain config with two more fields:
@@ -109,17 +106,6 @@ class StepwiseRunner:
     def steps(self) -> dict[str, ConfigDict]:
         """dict[str, ConfigDict]: The changes of each step, by its name."""
         return dict(self.cfg.steps)
-
-    @cached_property
-    def runner(self) -> Runner:
-        """Runner: A plain runner on the config without its steps."""
-        return CheckedRunner.from_cfg(base_config(self.cfg))
-
-    def __getattr__(self, name: str) -> Any:
-        """Take what this class does not have from the plain runner."""
-        if name.startswith('__'):
-            raise AttributeError(name)
-        return getattr(self.runner, name)
 
     def step_dir(self, name: str) -> str:
         """Folder of a step's checkpoints and logs."""

@@ -5,13 +5,13 @@ import math
 from typing import NamedTuple
 
 import torch
-from mmengine.dist import all_reduce, is_distributed
+from mmengine.dist import all_reduce
 from mmpretrain.registry import MODELS
 
 from ...targets import is_absent, is_present
-from ..utils.gather import RaggedGather, scale_gradient
-from .base import KnownLabelContrast, at_least_float32, check_temperature
-from .rows_of_labels import RowsOfLabels
+from ..utils.gather import scale_gradient
+from .base import KnownLabelContrast, check_temperature
+from .rows_of_labels import RowsOfLabels, arrange_known
 
 
 class Remembered(NamedTuple):
@@ -79,55 +79,43 @@ def neighbour_vote_loss(
         Tensor: A scalar; 0 with a live graph where no anchor has a vote.
 
     Raises:
-        ValueError: If the temperature is not a positive number or the shapes
-            disagree.
+        ValueError: If the temperature is not a positive number, the shapes disagree, or
+            remembered embeddings have another width.
     """
     check_temperature(temperature)
-    if images is None:
-        images = torch.arange(len(embeddings), device=embeddings.device)
-    shape = embeddings.shape[:1]
-    if embeddings.ndim != 2 or any(x.shape != shape for x in (labels, present, images)):
-        raise ValueError(
-            'Expected embeddings (N, D), labels (N,), present (N,) and images (N,), '
-            f'got {tuple(embeddings.shape)}, {tuple(labels.shape)}, '
-            f'{tuple(present.shape)} and {tuple(images.shape)}.'
-        )
     with torch.autocast(embeddings.device.type, enabled=False):
-        z = at_least_float32(embeddings)
-        world_size = 1
-        if across_processes and is_distributed():
-            gather = RaggedGather(len(z), z.device)
-            world_size = gather.world_size
-            # Images of different processes have different numbers.
-            images = images * world_size + gather.rank
-            z = torch.cat([z, gather(z)])
-            labels = torch.cat([labels, gather(labels)])
-            present = torch.cat([present, gather(present)])
-            images = torch.cat([images, gather(images)])
-        if not len(z):
+        rows = arrange_known(embeddings, labels, present, images, across_processes)
+        if not len(rows.labels):
             return embeddings.sum() * 0
-        names, index = labels.unique(return_inverse=True)
-        rows = RowsOfLabels(index, len(names))
-        anchors = rows(z)
-        known = rows(torch.ones_like(present))
-        anchor_present, image = rows(present), rows(images)
+        anchors, others, voters_present = rows.embeddings, rows.others, rows.present
         scores = anchors @ anchors.transpose(1, 2) / temperature
-        others = known[:, None] & (image[:, :, None] != image[:, None])
-        voters_present = anchor_present
         if remembered is not None:
-            lines, memory_known, memory_present = _lines(remembered, names, z.dtype)
+            _check_width(remembered, anchors.size(2))
+            lines, memory_known, memory_present = _lines(
+                remembered, rows.labels, anchors.dtype
+            )
             more = anchors @ lines.transpose(1, 2) / temperature
             scores = torch.cat([scores, more], dim=2)
             others = torch.cat([others, memory_known[:, None].expand_as(more)], dim=2)
-            voters_present = torch.cat([anchor_present, memory_present], dim=1)
-        same = others & (anchor_present[:, :, None] == voters_present[:, None])
+            voters_present = torch.cat([voters_present, memory_present], dim=1)
+        same = others & (rows.present[:, :, None] == voters_present[:, None])
         # Rows without any would give -inf, and nan in the backward pass.
-        active = known & same.any(dim=2) & (others & ~same).any(dim=2)
+        active = rows.known & same.any(dim=2) & (others & ~same).any(dim=2)
         scores = scores[active]
         every = scores.masked_fill(~others[active], -math.inf).logsumexp(dim=1)
         right = scores.masked_fill(~same[active], -math.inf).logsumexp(dim=1)
         loss = (every - right).sum() / active.sum().clamp(min=1)
-        return scale_gradient(loss, world_size)
+        return scale_gradient(loss, rows.world_size)
+
+
+def _check_width(remembered: Remembered, width: int) -> None:
+    if remembered.embeddings.ndim != 2 or remembered.embeddings.size(1) != width:
+        raise ValueError(
+            f'Expected remembered embeddings (K, {width}), as wide as those of the '
+            f'batch, got {tuple(remembered.embeddings.shape)}. Set embed_dims of the '
+            'memory to out_channels of the projector; without a projector, to '
+            'in_channels of the head.'
+        )
 
 
 def _lines(

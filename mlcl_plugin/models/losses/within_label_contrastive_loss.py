@@ -4,13 +4,13 @@
 import math
 
 import torch
-from mmengine.dist import all_reduce, is_distributed
+from mmengine.dist import all_reduce
 from mmpretrain.registry import MODELS
 
 from ...targets import is_present
-from ..utils.gather import RaggedGather, scale_gradient
-from .base import KnownLabelContrast, at_least_float32, check_temperature
-from .rows_of_labels import RowsOfLabels
+from ..utils.gather import scale_gradient
+from .base import KnownLabelContrast, check_temperature
+from .rows_of_labels import arrange_known
 
 
 def within_label_contrastive_loss(
@@ -56,43 +56,26 @@ def within_label_contrastive_loss(
             disagree.
     """
     check_temperature(temperature)
-    shape = embeddings.shape[:1]
-    if embeddings.ndim != 2 or labels.shape != shape or present.shape != shape:
-        raise ValueError(
-            'Expected embeddings (N, D), labels (N,) and present (N,), got '
-            f'{tuple(embeddings.shape)}, {tuple(labels.shape)} and '
-            f'{tuple(present.shape)}.'
-        )
     with torch.autocast(embeddings.device.type, enabled=False):
-        z = at_least_float32(embeddings)
-        world_size = 1
-        if across_processes and is_distributed():
-            gather = RaggedGather(len(z), z.device)
-            world_size = gather.world_size
-            z = torch.cat([z, gather(z)])
-            labels = torch.cat([labels, gather(labels)])
-            present = torch.cat([present, gather(present)])
-        if not len(z):
+        rows = arrange_known(
+            embeddings, labels, present, across_processes=across_processes
+        )
+        if not len(rows.labels):
             return embeddings.sum() * 0
-        names, index = labels.unique(return_inverse=True)
-        arrange = RowsOfLabels(index, len(names))
-        rows, known = arrange(z), arrange(torch.ones_like(present))
-        present = arrange(present)
-        similarities = rows @ rows.transpose(1, 2) / temperature
-        itself = torch.eye(rows.size(1), dtype=torch.bool, device=z.device)
-        positives = present[:, :, None] & present[:, None] & ~itself
-        others = known[:, None] & ~itself
+        z, others = rows.embeddings, rows.others
+        similarities = z @ z.transpose(1, 2) / temperature
+        positives = rows.present[:, :, None] & rows.present[:, None] & others
         numbers = positives.sum(dim=2)
         active = numbers > 0
         # Rows without others would give -inf, and nan in the backward pass.
         log_sums = (
             similarities[active]
-            .masked_fill(~others.expand_as(positives)[active], -math.inf)
+            .masked_fill(~others[active], -math.inf)
             .logsumexp(dim=1)
         )
         pulls = (similarities * positives).sum(dim=2)[active] / numbers[active]
         loss = (log_sums - pulls).sum() / active.sum().clamp(min=1)
-        return scale_gradient(loss, world_size)
+        return scale_gradient(loss, rows.world_size)
 
 
 @MODELS.register_module()

@@ -2,6 +2,7 @@
 """Make batch norms in evaluation mode a part of the convolutions before them."""
 
 import logging
+from typing import cast
 
 import torch
 from mmengine.logging import print_log
@@ -87,9 +88,5 @@ def _fold(module: fx.GraphModule, norm: fx.Node) -> None:
 
 def _tensor(module: nn.Module, node: object) -> torch.Tensor:
     """The tensor that a node of a graph stands for."""
-    assert isinstance(node, fx.Node)
-    value: object = module
-    for part in str(node.target).split('.'):
-        value = getattr(value, part)
-    assert isinstance(value, torch.Tensor)
-    return value
+    *path, name = str(cast(fx.Node, node).target).split('.')
+    return cast(torch.Tensor, getattr(module.get_submodule('.'.join(path)), name))

@@ -534,5 +534,10 @@ def test_voc_with_other_images_than_jpg(tmp_path, suffix):
         (tmp_path / f'Annotations/{name}.xml').write_text('<annotation/>')
         if suffix is not None:
             (tmp_path / f'JPEGImages/{name}{suffix}').touch()
+    # Notes beside the first image, and an image whose name begins like its name.
+    (tmp_path / 'JPEGImages/sub/a[1].json').touch()
+    (tmp_path / 'JPEGImages/sub/a[1].b.gif').touch()
     end = suffix or '.jpg'
+    if suffix is None:
+        (tmp_path / 'JPEGImages/sub/a[1].json').unlink()
     assert read_labels(tmp_path).images == (f'sub/a[1]{end}', f'b{end}')

@@ -23,3 +23,18 @@ def test_other_arrays(tmp_path):
     np.save(path, np.ones((2, 2, 3), dtype=int))
     with pytest.raises(ValueError, match='maps.npy holds int64, expected .* real'):
         LoadFeatureMap(str(path))
+
+
+@pytest.mark.parametrize('in_place', [True, False])
+def test_file_that_is_made_anew(in_place, tmp_path):
+    """Its features are read, and not those of the file before."""
+    path = tmp_path / 'maps.npy'
+    transform = None
+    for value in (1.0, 2.0):
+        new = path if in_place else tmp_path / 'new.npy'
+        if in_place:
+            path.unlink(missing_ok=True)
+        np.save(new, np.full((2, 1, 3), value, dtype=np.float16))
+        new.replace(path)
+        transform = transform or LoadFeatureMap(str(path))
+        assert transform.transform(dict(feature_index=1))['img'].tolist() == [value] * 3

@@ -1,26 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one of several gloo processes does in test_extraction.py."""
 
-import os
 import sys
 
 import torch
 from mmengine.config import Config
-from torch import distributed
 
 from mlcl_plugin.engine import extract_features, setup_cpu_distributed
 from mlcl_plugin.engine.cached_features.feature_files import FeatureFile
 
 
 def main(rank, world_size, port, out, config, folder):
-    os.environ.update(
-        RANK=rank,
-        LOCAL_RANK=rank,
-        WORLD_SIZE=world_size,
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=port,
-    )
-    torch.set_num_threads(1)
     cfg = Config.fromfile(config)
     cfg.launcher = 'pytorch'
     setup_cpu_distributed(cfg)
@@ -39,4 +29,3 @@ def main(rank, world_size, port, out, config, folder):
 
 if __name__ == '__main__':
     main(*sys.argv[1:])
-    distributed.destroy_process_group()

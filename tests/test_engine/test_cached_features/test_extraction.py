@@ -3,6 +3,7 @@
 
 import json
 import os
+import random
 import shutil
 from copy import deepcopy
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import ConcatDataset
+from mmengine.runner import set_random_seed
 from mmpretrain.registry import DATASETS
 
 from mlcl_plugin.engine import FeatureExtraction, extract_features
@@ -134,6 +136,19 @@ def test_views_do_not_depend_on_workers(load_config, tmp_path):
     extract_features(cfg, tmp_path / 'two', num_views=2)
     for name in ('train.npy', 'tune.npy'):
         assert files_of(tmp_path / 'none')[name] == files_of(tmp_path / 'two')[name]
+
+
+def test_random_numbers_are_left_alone(load_config, tmp_path):
+    """A run without a seed draws one by them, which must not be the same each time."""
+
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    set_random_seed(5)
+    expected = draw()
+    set_random_seed(5)
+    extract_features(load_config(), tmp_path / 'out', num_views=2)
+    assert draw() == expected
 
 
 def test_each_image_is_read_once(load_config, monkeypatch):

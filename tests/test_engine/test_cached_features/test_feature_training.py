@@ -5,12 +5,14 @@ from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS, MODELS
 
 from mlcl_plugin.engine import (
+    CachedFeatures,
     CheckedRunner,
     StepwiseRunner,
     build_runner,
@@ -234,8 +236,20 @@ def cfg_of(load, change):
             {'model.train_cfg': dict(augments=[dict(type='CutMix')])},
             'model.train_cfg.augments mixes images',
         ),
-        ({'data_preprocessor.num_views': 3}, 'num_views=3 needs as many'),
-        ({'cached_features.num_views': 0}, 'num_views must be a positive integer'),
+        (
+            {
+                'optim_wrapper.paramwise_cfg.custom_keys': {
+                    'backbone': dict(lr_mult=0.0),
+                    'backbone.layer2': dict(decay_mult=0.0),
+                }
+            },
+            "trains a part of the backbone: .*'backbone.layer2' without lr_mult=0.0",
+        ),
+        ({'data_preprocessor.num_views': 3}, r'num_views=3, but .* makes 1 view\(s\)'),
+        ({'cached_features.num_views': 0}, 'num_views must be an integer of 1 or more'),
+        ({'cached_features.num_views': True}, 'num_views must be .*, got True'),
+        ({'cached_features.seed': '0'}, "seed must be an integer of 0 .*, got '0'"),
+        ({'cached_features.dir': 3}, 'dir must be a path or None, got 3'),
         ({'cached_features.views': 2}, "some of .*'num_views'"),
     ],
 )
@@ -251,6 +265,34 @@ def test_views_of_another_kind(load):
     pipeline[2].transforms[0][0].prob = 0.7
     with pytest.raises(ValueError, match='pipeline in .*_step2 makes other views'):
         build_runner(cfg).train()
+
+
+def test_each_step_may_freeze_the_backbone(load):
+    cfg = load()
+    cfg.optim_wrapper.pop('paramwise_cfg')
+    for step in cfg.steps.values():
+        step.optim_wrapper = dict(step.get('optim_wrapper') or {}, paramwise_cfg=FROZEN)
+    assert CachedFeatures.from_config(cfg) == CachedFeatures(num_views=2)
+
+
+def test_more_views_than_are_cached(load):
+    cfg = load({'steps.step2.data_preprocessor.num_views': 3})
+    cfg.steps.step2.train_dataloader.dataset.pipeline[2].num_views = [3]
+    with pytest.raises(ValueError, match='makes 3 views .*_step2 .*num_views=2'):
+        build_runner(cfg).train()
+
+
+def test_several_views_from_the_start(load, record):
+    """A config without steps may make several views of each image."""
+    cfg = load()
+    cfg.train_dataloader = cfg.steps.step2.train_dataloader | dict(
+        batch_size=4, sampler=cfg.train_dataloader.sampler
+    )
+    cfg.model.data_preprocessor = dict(cfg.data_preprocessor, num_views=2)
+    cfg.pop('data_preprocessor')
+    cfg.pop('steps'), cfg.pop('runner_type')
+    build_runner(cfg).train()
+    assert np.load(folder_of(cfg) / 'train.npy').shape[:2] == (7, 2)
 
 
 def test_the_step_is_named(load):

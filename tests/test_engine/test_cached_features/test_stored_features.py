@@ -12,9 +12,11 @@ from mmengine.registry import RUNNERS
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mlcl_plugin.engine import (
+    FeatureExtraction,
     extract_features,
     freeze_backbone,
     set_default_dataloader_cfg,
+    step_config,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -176,6 +178,21 @@ def test_tuning_leaves_validation_images_alone(features):
     assert not set(names[0]) & set(names[1])
 
 
+@pytest.mark.parametrize(
+    ('indices', 'expected'),
+    [(3, [0, 1, 2]), (6, [0, 1, 2, 3]), (-5, [2, 3]), ([1, 5, -4], [1, 3])],
+)
+def test_tuning_images_are_not_trained_on(features, indices, expected):
+    """The indices of a recipe choose among the others."""
+    cfg, folder = features
+    cfg = deepcopy(cfg)
+    cfg.train_dataloader.dataset.indices = indices
+    frozen = freeze_backbone(cfg, folder, num_tuning=3)
+    train = DATASETS.build(frozen.train_dataloader.dataset)
+    found = [train.get_data_info(i)['feature_index'] for i in range(len(train))]
+    assert [index % 7 for index in found] == expected
+
+
 def test_wrappers_and_indices_stay(features):
     cfg, folder = features
     cfg = deepcopy(cfg)
@@ -196,13 +213,57 @@ def test_bad_number_of_views(load_config, tmp_path):
         extract_features(load_config(), tmp_path, num_views=0)
 
 
-def test_several_views_in_the_pipeline(load_config, tmp_path):
+def test_several_views_in_the_pipeline(load_config):
+    """Features are those of one view of several that are alike."""
     cfg = load_config()
-    cfg.merge_from_dict(
-        dict(train_dataloader=cfg.steps.step2.train_dataloader.to_dict())
-    )
-    with pytest.raises(ValueError, match='gives several views'):
-        extract_features(cfg, tmp_path, num_views=1)
+    several = deepcopy(cfg)
+    several.train_dataloader.dataset = cfg.steps.step2.train_dataloader.dataset
+    first, second = (FeatureExtraction(x, 3) for x in (cfg, several))
+    assert first.fingerprint == second.fingerprint
+    pipeline = several.train_dataloader.dataset.pipeline
+    pipeline[2].update(num_views=[1, 1])
+    pipeline[2].transforms = [pipeline[2].transforms[0], []]
+    with pytest.raises(ValueError, match='views by different transforms'):
+        FeatureExtraction(several, 3)
+
+
+def test_model_with_its_own_preprocessor(features):
+    """Features are not normalised like images, wherever the config does that."""
+    cfg, folder = features
+    cfg = deepcopy(cfg)
+    cfg.model.data_preprocessor = cfg.pop('data_preprocessor')
+    cfg.steps.step2.model.data_preprocessor = cfg.steps.step2.pop('data_preprocessor')
+    cfg.steps.step2.model.backbone = dict(norm_eval=True)
+    frozen = freeze_backbone(cfg, folder)
+    for step, views in (('step1', None), ('step2', 2)):
+        plain = step_config(frozen, step)
+        assert 'data_preprocessor' not in plain.model
+        assert plain.data_preprocessor == dict(
+            type='MultiViewDataPreprocessor', channels_last=True, num_views=views
+        )
+        assert plain.model.backbone == dict(type='IdentityBackbone')
+
+
+def test_views_that_a_step_takes_over(features):
+    """The number of views is that of the pipeline, whoever sets the preprocessor."""
+    cfg, folder = features
+    cfg = deepcopy(cfg)
+    cfg.data_preprocessor.num_views = 2
+    cfg.steps.step2.pop('data_preprocessor')
+    cfg.train_dataloader.dataset = cfg.steps.step2.train_dataloader.dataset
+    frozen = freeze_backbone(cfg, folder)
+    for plain in (frozen, step_config(frozen, 'step2')):
+        assert plain.data_preprocessor.num_views == 2
+        assert plain.train_dataloader.dataset.pipeline[0].num_views == 2
+
+
+def test_mixed_images(features):
+    cfg, folder = features
+    cfg = deepcopy(cfg)
+    mixup = dict(augments=[dict(type='Mixup', alpha=0.2)])
+    cfg.steps.step2.data_preprocessor.batch_augments = mixup
+    with pytest.raises(ValueError, match='batch_augments mixes images in .*_step2'):
+        freeze_backbone(cfg, folder)
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,7 @@ def test_order_does_not_matter():
         (dict(labels=torch.zeros(2, dtype=torch.long)), r'labels \(N,\)'),
         (dict(present=torch.zeros(2, dtype=torch.bool)), r'present \(N,\)'),
         (dict(images=torch.zeros(2, dtype=torch.long)), r'images \(N,\)'),
+        (dict(remembered=remember(4, 1, dims=5)[0]), r'\(K, 3\).*got \(4, 5\)'),
     ],
 )
 def test_bad_arguments(change, message):
@@ -341,6 +342,15 @@ def test_memory_in_the_head():
     head.eval().loss((feats,), samples(targets))
     for a, b in zip(before, head.contrastive_module.memory.read()):
         assert torch.equal(a, b)
+
+
+def test_memory_of_another_width():
+    """Named in the first batch, when the memory is still empty."""
+    memory = dict(type='KnownLabelMemory', size=4, num_classes=3)
+    head = build_head(memory)
+    feats = torch.randn(5, 3, 8, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r'got \(0, 128\). Set embed_dims'):
+        head.loss((feats,), samples(BATCHES['usual']))
 
 
 def test_keys_are_remembered():
