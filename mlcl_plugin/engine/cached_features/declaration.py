@@ -2,12 +2,11 @@
 """What ``cached_features`` of a config declares, and what does not fit it."""
 
 import os.path as osp
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from mmengine.config import Config
 
-from ..steps import base_config, innermost_dataset, step_config, step_names
+from ..steps import base_config, innermost_dataset, trained_configs
 
 FROZEN = (
     'optim_wrapper=dict(paramwise_cfg=dict(custom_keys=dict(backbone='
@@ -52,7 +51,7 @@ class CachedFeatures:
                 f'{read.num_views!r}.'
             )
         views = _single_view(base_config(cfg))
-        for plain in _plain_configs(cfg):
+        for plain in trained_configs(cfg):
             _check(plain, read.num_views)
             if _single_view(plain) != views:
                 raise ValueError(
@@ -66,14 +65,6 @@ class CachedFeatures:
         """The folder of features."""
         root = self.dir or osp.join(work_dir, 'features')
         return osp.join(root, fingerprint)
-
-
-def _plain_configs(cfg: Config) -> Iterator[Config]:
-    """The plain config of each step; of a config without steps itself."""
-    if not step_names(cfg):
-        yield base_config(cfg)
-    for name in step_names(cfg):
-        yield step_config(cfg, name)
 
 
 def _check(cfg: Config, num_views: int) -> None:
