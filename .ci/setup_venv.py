@@ -128,7 +128,8 @@ def install(venv: Path, content: dict) -> None:
     target, constraints = content['target'], content['constraints']
     say(f'installing {target} (takes a few minutes if torch must be downloaded)')
     command = [python_of(venv), '-m', 'pip', 'install', '-qq']
-    command += ['--disable-pip-version-check']
+    # Python compiles what it imports; most files of the packages never are.
+    command += ['--disable-pip-version-check', '--no-compile']
     command += ['--constraint', constraints] if constraints else []
     code = subprocess.run([*command, '--editable', target], cwd=ROOT).returncode
     if code:

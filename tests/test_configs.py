@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mlcl_plugin.engine import set_default_dataloader_cfg
+from mlcl_plugin.engine import check_config, set_default_dataloader_cfg
 from mlcl_plugin.engine.steps import step_config, step_names
 from mlcl_plugin.models.utils import collect_targets
 
@@ -243,7 +243,9 @@ def is_slow(path):
     ids=lambda path: path.stem,
 )
 def test_trains(path, images, tmp_path):
-    for name, cfg in step_configs(load(path)).items():
+    recipe = load(path)
+    check_config(recipe)
+    for name, cfg in step_configs(recipe).items():
         expected = {'loss', *LOSSES.get(cfg.model.head.type, ['loss_cls'])}
         contrast = cfg.model.head.get('loss_contrastive') is not None
         if contrast:

@@ -49,6 +49,7 @@ from .steps import (
 )
 from .tool_config import (
     build_runner,
+    check_config,
     load_config,
     load_step_config,
     merge_options,
@@ -77,6 +78,7 @@ __all__ = [
     'allow_unsafe_checkpoints',
     'base_config',
     'build_runner',
+    'check_config',
     'build_split',
     'changes_everywhere',
     'check_checkpoint',

@@ -114,6 +114,21 @@ def step_config(cfg: Config, name: str) -> Config:
     return merged
 
 
+def trained_configs(cfg: Config) -> Iterator[Config]:
+    """Iterate over the plain configs that are trained, as copies.
+
+    Args:
+        cfg (Config): A config.
+
+    Yields:
+        Config: That of each step; of a config without steps itself.
+    """
+    if not step_names(cfg):
+        yield base_config(cfg)
+    for name in step_names(cfg):
+        yield step_config(cfg, name)
+
+
 def changes_everywhere(cfg: Config) -> Iterator[ConfigDict]:
     """Iterate over all dicts that may set a field: the config and each step's changes.
 
@@ -156,8 +171,9 @@ def check_step_options(
             all.
 
     Raises:
-        ValueError: If ``steps.NAME...`` names no step of the config. Merged into the
-            config, it would be trained as one more step.
+        ValueError: If ``steps.NAME...`` names no step of the config (merged into it,
+            it would be trained as one more step), or if every used step sets the field
+            itself.
     """
     if steps is None or options.get('steps', steps) is None:
         steps = {}
@@ -173,12 +189,22 @@ def check_step_options(
             if rest and rest[0] not in used:
                 _warn(f'{key} has no effect here: step {rest[0]} is not used.')
             continue
-        for name in used:
-            own = f'steps.{name}.{key}'
-            if own not in options and _is_set(steps[name], [first, *rest]):
-                _warn(
-                    f'{key} has no effect on {name}, which sets it itself. Use {own}.'
-                )
+        deaf = [
+            name
+            for name in used
+            if f'steps.{name}.{key}' not in options
+            and _is_set(steps[name], [first, *rest])
+        ]
+        own = ' or '.join(f'steps.{name}.{key}' for name in deaf)
+        if deaf and deaf == used:
+            raise ValueError(
+                f'Option {key} changes nothing: {" and ".join(deaf)} set it. Use {own}.'
+            )
+        for name in deaf:
+            _warn(
+                f'{key} has no effect on {name}, which sets it itself. Use '
+                f'steps.{name}.{key}.'
+            )
 
 
 def _warn(message: str) -> None:

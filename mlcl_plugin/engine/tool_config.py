@@ -10,13 +10,15 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from .config_arguments import check_arguments
+from .config_fields import check_fields, check_option_names
 from .runner import (
     CachedFeaturesRunner,
     CheckedRunner,
     StepwiseRunner,
     run_has_begun,
 )
-from .steps import check_step_options, step_config
+from .steps import base_config, check_step_options, step_config, trained_configs
 
 
 def load_config(
@@ -85,7 +87,7 @@ def merge_options(
     options: Mapping[str, Any] | None,
     used_steps: Collection[str] | None = None,
 ) -> None:
-    """Merge options into a config, with the checks of :func:`check_step_options`.
+    """Merge options into a config; one that would change nothing is refused.
 
     Args:
         cfg (Config): The config, changed in place.
@@ -94,11 +96,13 @@ def merge_options(
             Defaults to all.
 
     Raises:
-        ValueError: If an option names a step that does not exist, or its key leads
-            through a value that has no keys.
+        ValueError: If an option sets no field of a run, sets a variable of the file
+            or a field that every used step sets itself, names a step that does not
+            exist, or its key leads through a value that has no keys.
     """
     if not options:
         return
+    check_option_names(cfg, options)
     check_step_options(cfg.get('steps'), options, used_steps)
     try:
         cfg.merge_from_dict(dict(options))
@@ -156,6 +160,21 @@ def skip_validation(cfg: Config) -> None:
     cfg.val_evaluator = None
 
 
+def check_config(cfg: Config) -> None:
+    """Refuse what no run reads and no class takes, with similar names.
+
+    Args:
+        cfg (Config): The config, with its steps.
+
+    Raises:
+        ValueError: See :func:`check_fields` and :func:`check_arguments`.
+    """
+    check_fields(cfg)
+    check_arguments(base_config(cfg))
+    for plain in trained_configs(cfg):
+        check_arguments(plain)
+
+
 def build_runner(cfg: Config) -> Runner | StepwiseRunner | CachedFeaturesRunner:
     """Build the runner of a config.
 
@@ -166,7 +185,11 @@ def build_runner(cfg: Config) -> Runner | StepwiseRunner | CachedFeaturesRunner:
         Runner | StepwiseRunner | CachedFeaturesRunner: The one that ``runner_type``
         names; without it a :class:`CheckedRunner`, or a :class:`CachedFeaturesRunner`
         if the config has ``cached_features``.
+
+    Raises:
+        ValueError: If the config has a field or an argument that nothing takes.
     """
+    check_config(cfg)
     if cfg.get('runner_type') is not None:
         return RUNNERS.build(cfg)
     if cfg.get('cached_features') is not None:

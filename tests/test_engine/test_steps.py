@@ -248,7 +248,6 @@ def test_without_effect(warnings, key, step):
         # step1 sets it itself
         ('train_cfg.max_epochs', ['step2'], None),
         ('train_cfg.max_epochs', [], None),
-        ('train_cfg.max_epochs', ['step1'], 'has no effect on step1'),
         ('steps.step1.train_cfg.max_epochs', ['step1'], None),
         ('steps.step1.train_cfg.max_epochs', [], 'here: step step1 is not used'),
     ],
@@ -256,6 +255,16 @@ def test_without_effect(warnings, key, step):
 def test_used_steps(warnings, key, used, expected):
     check_step_options(STEPS, {key: 1}, used)
     assert [expected in text for text, _ in warnings] == [True] * bool(expected)
+
+
+def test_option_that_changes_nothing(warnings):
+    with pytest.raises(ValueError, match=r'step1 set it. Use steps.step1.train_cfg.'):
+        check_step_options(STEPS, {'train_cfg.max_epochs': 1}, ['step1'])
+    both = {'a': dict(x=1), 'b': dict(x=2)}
+    with pytest.raises(ValueError, match=r'a and b set it. Use steps.a.x or steps.b.x'):
+        check_step_options(both, {'x': 1})
+    check_step_options(both, {'x': 1, 'steps.a.x': 1, 'steps.b.x': 1})
+    assert warnings == []
 
 
 def test_steps_that_an_option_removes(warnings):

@@ -17,10 +17,10 @@ from mlcl_plugin.engine import (
 )
 
 CONFIG = """
-lr = 1
-optimizer = dict(lr=1)
-values = [1]
-steps = dict(step1=dict(), step2=dict(lr=2))
+resume = 1
+auto_scale_lr = dict(base_batch_size=1)
+custom_hooks = [1]
+steps = dict(step1=dict(), step2=dict(resume=2))
 """
 
 
@@ -32,28 +32,34 @@ def path(tmp_path):
 
 
 def test_load_config(path):
-    assert load_config(path, {'optimizer.lr': 3}).optimizer.lr == 3
-    assert load_config(path, {'steps.step2.lr': 3}).steps.step2.lr == 3
+    assert load_config(path, {'auto_scale_lr.enable': 3}).auto_scale_lr.enable == 3
+    assert load_config(path, {'steps.step2.resume': 3}).steps.step2.resume == 3
 
 
 def test_load_step_config(path):
-    assert [load_step_config(path, step=s).lr for s in (None, 'step1', 'step2')] == [
+    assert [
+        load_step_config(path, step=s).resume for s in (None, 'step1', 'step2')
+    ] == [
         1,
         1,
         2,
     ]
-    assert load_step_config(path, {'steps.step2.lr': 3}, 'step2').lr == 3
+    assert load_step_config(path, {'steps.step2.resume': 3}, 'step2').resume == 3
     with pytest.raises(ValueError, match="no step 'step3'"):
-        load_step_config(path, {'lr': 3}, 'step3')
+        load_step_config(path, {'resume': 3}, 'step3')
 
 
 @pytest.mark.parametrize(
     ('option', 'message'),
     [
-        ('steps.step3.lr', "no step 'step3'"),
-        ('values.7', 'values.7 do not fit the config: Index 7 exceeds the length'),
-        ('lr.x', 'lr.x do not fit the config: .* is of type'),
-        ('values.x', 'values.x do not fit the config'),
+        ('steps.step3.resume', "no step 'step3'"),
+        ('resum', 'no run reads resum. Did you mean resume?'),
+        (
+            'custom_hooks.7',
+            'custom_hooks.7 do not fit the config: Index 7 exceeds the length',
+        ),
+        ('resume.x', 'resume.x do not fit the config: .* is of type'),
+        ('custom_hooks.x', 'custom_hooks.x do not fit the config'),
     ],
 )
 def test_options_that_do_not_fit(path, option, message):

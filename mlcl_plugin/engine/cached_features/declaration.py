@@ -2,12 +2,11 @@
 """What ``cached_features`` of a config declares, and what does not fit it."""
 
 import os.path as osp
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from mmengine.config import Config
 
-from ..steps import base_config, innermost_dataset, step_config, step_names
+from ..steps import base_config, innermost_dataset, trained_configs
 from .training_views import TrainingViews, training_views
 
 FROZEN = (
@@ -59,7 +58,7 @@ class CachedFeatures:
                 f'cached_features.dir must be a path or None, got {read.dir!r}.'
             )
         view = views_of_training(base_config(cfg)).pipeline
-        for plain in plain_configs(cfg):
+        for plain in trained_configs(cfg):
             _check(plain, read.num_views)
             if views_of_training(plain).pipeline != view:
                 raise ValueError(
@@ -73,14 +72,6 @@ class CachedFeatures:
         """The folder of features."""
         root = self.dir or osp.join(work_dir, 'features')
         return osp.join(root, fingerprint)
-
-
-def plain_configs(cfg: Config) -> Iterator[Config]:
-    """The plain config of each step; of a config without steps itself."""
-    if not step_names(cfg):
-        yield base_config(cfg)
-    for name in step_names(cfg):
-        yield step_config(cfg, name)
 
 
 def preprocessor_of(cfg: Config) -> dict:

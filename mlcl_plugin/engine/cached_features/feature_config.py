@@ -10,8 +10,13 @@ from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
-from ..steps import base_config, changes_everywhere, innermost_dataset
-from .declaration import plain_configs, refuse_mixing, views_of_training
+from ..steps import (
+    base_config,
+    changes_everywhere,
+    innermost_dataset,
+    trained_configs,
+)
+from .declaration import refuse_mixing, views_of_training
 
 
 def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Config:
@@ -37,7 +42,7 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
         ValueError: If the recipe mixes images of a batch.
     """
     folder = Path(folder)
-    for plain in plain_configs(cfg):
+    for plain in trained_configs(cfg):
         refuse_mixing(plain)
     splits = ['train', 'tune']
     if cfg.get('val_dataloader') is not None:
@@ -52,7 +57,7 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
     cfg = deepcopy(cfg)
     # The number of views of the config, and of each step.
     views = [
-        views_of_training(x).number for x in [base_config(cfg), *plain_configs(cfg)]
+        views_of_training(x).number for x in [base_config(cfg), *trained_configs(cfg)]
     ]
     everywhere = list(changes_everywhere(cfg))
     for changes, number in zip(everywhere, views):
