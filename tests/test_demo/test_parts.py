@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import importlib.util
 import os
 import sys
 import time
@@ -9,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mlcl_plugin.commands import make_parser
+from mlcl_plugin.commands.train import merge_args
 from mlcl_plugin.demo import commands
 from mlcl_plugin.demo.commands import FailedToolError
 from mlcl_plugin.demo.parts import Demo, DemoOptions
@@ -18,9 +19,6 @@ from mlcl_plugin.engine.pointers import FINISHED
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 DEFAULTS = dict(data_root=Path('data/digit_scenes'))
-spec = importlib.util.spec_from_file_location('demo_train', TOOLS / 'train.py')
-train = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(train)
 
 
 @pytest.fixture
@@ -51,8 +49,8 @@ def calls(monkeypatch):
 
 def merged(command):
     """The config that a command of tools/train.py trains with."""
-    args = train.parse_args(command[1:])
-    return train.merge_args(load_config(args.config), args)
+    args = make_parser('train').read(command[1:])
+    return merge_args(load_config(args.config), args)
 
 
 def leave(demo, model, name, content):
