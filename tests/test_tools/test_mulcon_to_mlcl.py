@@ -437,12 +437,12 @@ def test_malformed_label_lists(tmp_path, label_lists):
         return convert(tmp_path, TAG, categories, ann_file)
 
     with pytest.raises(ValueError, match='category.json is of no use without ann_file'):
-        convert(ann_file=None)
+        convert_lists(ann_file=None)
     with pytest.raises(FileNotFoundError, match='no file .*gone.json'):
-        convert(categories=str(tmp_path / 'gone.json'))
+        convert_lists(categories=str(tmp_path / 'gone.json'))
     Path(ann_file).write_text('{"images": []}')
     with pytest.raises(ValueError, match="instances.json has no list 'categories'"):
-        convert()
+        convert_lists()
     for names in (NAMES[:4], [*NAMES[:4], NAMES[0]], [*NAMES, 'tram']):
         message = f'{len(names)} categories with {len(set(names))} .* 5 labels'
         listed = [dict(id=i, name=name) for i, name in enumerate(names)]
@@ -453,10 +453,10 @@ def test_malformed_label_lists(tmp_path, label_lists):
     listed = [dict(id=i, name=name) for i, name in enumerate(names)]
     Path(ann_file).write_text(json.dumps(dict(categories=listed)))
     with pytest.raises(ValueError, match=r"first has \['bus'\].*second has \['tram'\]"):
-        convert()
+        convert_lists()
     Path(categories).write_text(json.dumps(dict.fromkeys(NAMES, 0)))
     with pytest.raises(ValueError, match='category.json must hold .* 0 to 4'):
-        convert()
+        convert_lists()
     Path(categories).write_text('{"person": 0')
     with pytest.raises(ValueError, match='category.json is not valid JSON'):
-        convert()
+        convert_lists()
