@@ -19,33 +19,25 @@ def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | Non
 
     Args:
         model (str | PathLike | Config): A config, the path of its file, or the name of
-            a model in our index or MMPretrain's (``mmpretrain.list_models()``).
+            a recipe or of a model of MMPretrain (``mmpretrain.list_models()``).
 
     Returns:
         tuple[Config, str | None]: A copy of the config, and where the weights are that
         the index has for it.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If there is no such name, or the file cannot be read.
+        FileNotFoundError: If there is neither such a file nor such a name.
+        ValueError: If the file cannot be read.
     """
     if isinstance(model, Config):
         return copy.deepcopy(model), None
     path = Path(model)
     check_regular(path)
-    if path.is_file():
-        return load_config(path), None
-    if path.suffix in ('.py', '.json', '.yml', '.yaml'):
-        raise FileNotFoundError(f'There is no config file {model}.')
     register_models()
-    try:
+    if not path.is_file() and ModelHub.has(str(model)):
         info = ModelHub.get(str(model))
-    except ValueError as error:
-        raise ValueError(
-            f"'{model}' is neither a config file nor the name of a model. "
-            "mmpretrain.list_models('mlcl*') lists the names of ours."
-        ) from error
-    return info.config, info.weights
+        return info.config, info.weights
+    return load_config(path), None
 
 
 def config_scope(cfg: Config):
