@@ -67,6 +67,8 @@ COMMANDS: dict[str, Command] = {
         'draw where a model looks for each label',
         'visualizations/vis_label_attention.py',
     ),
+    'models': Command('package', 'list the recipes', needs_stack=False),
+    'doctor': Command('package', 'examine the installation', needs_stack=False),
 }
 
 

@@ -105,3 +105,30 @@ def suggest(name: str, recipes: dict[str, Path]) -> str:
     """A sentence with the recipes whose names are similar; empty without any."""
     near = difflib.get_close_matches(name, recipes, n=3)
     return f'Did you mean {" or ".join(near)}? ' if near else ''
+
+
+def measured_results(index: Path) -> dict[str, str]:
+    """Read the results in a model index, such as ``'mAP 86.1 on VOC2007 val'``.
+
+    Args:
+        index (Path): The file ``model-index.yml``. Files that it imports are read, too.
+
+    Returns:
+        dict[str, str]: By the name of the recipe; models without results are left out.
+    """
+    # Not at the top of the file: it comes with MMEngine, which may be missing.
+    import yaml
+
+    content = yaml.safe_load(index.read_text(encoding='utf-8'))
+    found: dict[str, str] = {}
+    for name in content.get('Import') or []:
+        found.update(measured_results(index.parent / name))
+    for model in content.get('Models') or []:
+        results = [
+            f'{metric} {value} on {result["Dataset"]}'
+            for result in model.get('Results') or []
+            for metric, value in result['Metrics'].items()
+        ]
+        if results:
+            found[model['Name']] = ', '.join(results)
+    return found
