@@ -38,7 +38,12 @@ def register() -> None:
 
     # Before the subpackages, whose imports would fail without naming the cause.
     ensure_stack()
+    from mmengine.config.utils import MODULE2PACKAGE
+
     from . import datasets, engine, evaluation, models  # noqa: F401
+
+    # The packages whose configs MMEngine finds as 'PACKAGE::PATH'.
+    MODULE2PACKAGE.setdefault('mlcl_plugin', 'mlcl_plugin')
 
 
 if not is_command(sys.argv, sys.orig_argv):
