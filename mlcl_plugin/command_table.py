@@ -67,6 +67,9 @@ COMMANDS: dict[str, Command] = {
         'draw where a model looks for each label',
         'visualizations/vis_label_attention.py',
     ),
+    'demo': Command(
+        'package', 'train and show a small model within minutes', 'demo.py'
+    ),
     'models': Command('package', 'list the recipes', needs_stack=False),
     'doctor': Command('package', 'examine the installation', needs_stack=False),
 }

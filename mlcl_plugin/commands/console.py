@@ -123,9 +123,12 @@ def _module(name: str) -> ModuleType:
 
 def _run(name: str, args: Sequence[str] | None, prog: str | None, label: str) -> int:
     parser = make_parser(name, prog)
+    words = list(sys.argv[1:] if args is None else args)
     try:
         with one_line_errors(label, parser.flags, parser.errors):
-            parsed = parser.read(args)
+            parsed = parser.read(words)
+            # For a command that says how it was called.
+            parsed.words = words
             if parsed.debug:
                 # Processes that are started from here show them, too.
                 os.environ[DEBUG] = '1'
