@@ -11,6 +11,7 @@ from mmpretrain.apis import ModelHub
 
 from ..engine import innermost_dataset, load_config
 from ..local_files import check_regular
+from ..recipes import SUFFIXES, recipe_paths, suggest
 from .model_index import register_models
 
 
@@ -26,17 +27,24 @@ def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | Non
         the index has for it.
 
     Raises:
-        FileNotFoundError: If there is neither such a file nor such a name.
-        ValueError: If the file cannot be read.
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such name, or the file cannot be read.
     """
     if isinstance(model, Config):
         return copy.deepcopy(model), None
     path = Path(model)
     check_regular(path)
-    register_models()
-    if not path.is_file() and ModelHub.has(str(model)):
-        info = ModelHub.get(str(model))
-        return info.config, info.weights
+    if not path.is_file():
+        register_models()
+        if ModelHub.has(str(model)):
+            info = ModelHub.get(str(model))
+            return info.config, info.weights
+        if path.suffix not in SUFFIXES and path.name not in recipe_paths():
+            raise ValueError(
+                f"'{model}' is neither a config file nor the name of a model. "
+                f'{suggest(path.name, recipe_paths())}`mlcl models` lists ours, '
+                'mmpretrain.list_models() those of MMPretrain.'
+            )
     return load_config(path), None
 
 

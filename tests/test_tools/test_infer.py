@@ -209,7 +209,10 @@ def test_names_that_are_no_text(infer, photos, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(config='nowhere.py'), 'infer: There is no config file nowhere.py.'),
+        (
+            dict(config='nowhere.py'),
+            'infer: There is no config file nowhere.py, and no ',
+        ),
         (dict(config='nothing'), "infer: 'nothing' is neither"),
         (dict(checkpoint='no.pth'), 'infer: Checkpoint no.pth does not exist.'),
     ],
