@@ -7,11 +7,13 @@ they overwrite each other's files. If a module cannot be imported, MMEngine only
 "X is not in the registry". This module raises errors that say how to fix both.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 #: Module that each distribution provides, by family. A family has the name of the extra
 #: of this package that installs it.
@@ -55,6 +57,11 @@ IMPORTED = (
     'mmpretrain.evaluation',
     'mmpretrain.models',
 )
+
+#: What MMPretrain prints on stdout for each optional part that is not installed, and
+#: what MMCV warns of. Neither part is used here.
+NOTES = ('Could not import OneDL',)
+UNUSED_PART = 'Fail to import ``MultiScaleDeformableAttention``'
 
 #: Fixes for known causes of a failing import, by a part of the error's message.
 HINTS: dict[str, str] = {
@@ -151,9 +158,12 @@ def import_stack(modules: Iterable[str] = IMPORTED) -> None:
     Raises:
         ImportError: If one of them raises an error of any kind.
     """
+    # In front of the filters of the user: the part is not used here.
+    warnings.filterwarnings('ignore', message=UNUSED_PART)
     for module in modules:
         try:
-            importlib.import_module(module)
+            with _without_notes():
+                importlib.import_module(module)
         # MMPretrain raises AssertionError for an unsupported version, and a broken
         # dependency may raise anything.
         except Exception as error:
@@ -170,6 +180,19 @@ def import_stack(modules: Iterable[str] = IMPORTED) -> None:
                     ]
                 )
             ) from error
+
+
+@contextlib.contextmanager
+def _without_notes() -> Iterator[None]:
+    """Print what an import prints, but for :data:`NOTES`."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            yield
+    finally:
+        for line in said.getvalue().splitlines(keepends=True):
+            if line.strip() not in NOTES:
+                print(line, end='')
 
 
 def ensure_stack() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command-line tools share: options, ranges, errors in one line."""
+"""What the commands share: their parser, options, ranges, errors in one line."""
 
 import argparse
 import math
@@ -10,8 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-
-from mmengine.config import DictAction
+from typing import Any
 
 from .errors import LostProcessError
 from .plain_text import printable
@@ -67,6 +66,64 @@ def number(
         return value
 
     return read
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser of a command, with what else a command says about its arguments.
+
+    A module of :mod:`mlcl_plugin.commands` sets these in ``add_arguments``.
+
+    Attributes:
+        examples (tuple[str]): The arguments of commands that ``--help`` shows.
+        flags (Mapping[str, str]): The flags of the library's arguments, see
+            :func:`to_flags`.
+        errors (tuple[type]): Errors that end the command with one line.
+        intermixed (bool): Whether options may stand between arguments.
+    """
+
+    def __init__(self, command: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.command = command
+        self.examples: tuple[str, ...] = ()
+        self.flags: Mapping[str, str] = {}
+        self.errors: tuple[type[Exception], ...] = USER_ERRORS
+        self.intermixed = False
+        self._checks: list[Callable[[argparse.Namespace], None]] = []
+
+    def add_check(self, check: Callable[[argparse.Namespace], None]) -> None:
+        """Add a check of several arguments together.
+
+        Args:
+            check (Callable): Gets what was read, and raises ValueError with the message
+                of the parser's error.
+        """
+        self._checks.append(check)
+
+    def read(self, args: Sequence[str] | None = None) -> argparse.Namespace:
+        """Read and check arguments.
+
+        Args:
+            args (Sequence[str], optional): The arguments. Defaults to those of the
+                running program.
+
+        Raises:
+            SystemExit: With code 2 if they are wrong, 0 after ``--help``.
+        """
+        parse = self.parse_intermixed_args if self.intermixed else self.parse_args
+        found = parse(args)
+        for check in self._checks:
+            try:
+                check(found)
+            except ValueError as error:
+                self.error(str(error))
+        return found
+
+    def format_help(self) -> str:
+        """The help, with the examples at its end."""
+        if not self.examples:
+            return super().format_help()
+        lines = [f'  mlcl {self.command} {example}' for example in self.examples]
+        return '\n'.join([super().format_help(), 'examples:', *lines, ''])
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
@@ -207,7 +264,7 @@ def add_trust_options(parser: argparse.ArgumentParser, labels: bool = True) -> N
         )
 
 
-class _CfgOptions(DictAction):
+class _CfgOptions(argparse.Action):
     """MMEngine's action, with an error of the parser for what it cannot read."""
 
     def __call__(
@@ -217,8 +274,12 @@ class _CfgOptions(DictAction):
         values: str | Sequence | None,
         option_string: str | None = None,
     ) -> None:
+        # Not at the top of the file: `--help` should not wait for it.
+        from mmengine.config import DictAction
+
+        action = DictAction(self.option_strings, self.dest)
         try:
-            super().__call__(parser, namespace, values, option_string)
+            action(parser, namespace, values, option_string)
         # MMEngine asserts that brackets are in pairs.
         except (ValueError, AssertionError):
             parser.error(f'{option_string}: expected KEY=VALUE ..., got {values}')

@@ -346,9 +346,11 @@ class Place(NamedTuple):
 
 def tool(name: str, *args: object) -> None:
     """Call a tool's main function."""
+    import mlcl_plugin.engine
+
     sys.argv = [str(TOOLS / name), *map(str, args)]
     module = runpy.run_path(str(TOOLS / name))
-    module['main'].__globals__['keep_memory'] = lambda: None
+    mlcl_plugin.engine.keep_memory = lambda: None
     sys.exit(module['main']())
 
 

@@ -27,6 +27,8 @@ with contextlib.redirect_stdout(None):
 
     import mlcl_plugin.apis
     import mlcl_plugin.visualization
+    from mlcl_plugin.command_table import COMMANDS
+    from mlcl_plugin.commands import make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = Path(__file__).parent / 'data/public_names.json'
@@ -169,8 +171,13 @@ def parser_of(tool: str) -> argparse.ArgumentParser:
 
 def flags(tool: str) -> dict[str, dict]:
     """List the arguments of a tool: their spellings, choices and defaults."""
+    return flags_of(parser_of(tool))
+
+
+def flags_of(parser: argparse.ArgumentParser) -> dict[str, dict]:
+    """List the arguments of a parser: their spellings, choices and defaults."""
     found = {}
-    for action in parser_of(tool)._actions:
+    for action in parser._actions:
         if isinstance(action, argparse._HelpAction):
             continue
         choices = action.choices and [describe(choice) for choice in action.choices]
@@ -188,6 +195,7 @@ def present(own: bool = True) -> dict[str, dict]:
         exported=exported(),
         apis=faces(),
         tools={tool: flags(tool) for tool in tools()},
+        commands={name: flags_of(make_parser(name)) for name in COMMANDS},
     )
 
 

@@ -3,7 +3,7 @@ import argparse
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from torch.utils.data import DataLoader
 
 from mlcl_plugin.command_line import (
@@ -113,6 +113,31 @@ def test_cfg_options(cfg_options):
     assert cfg_options() is None
     options = cfg_options('--cfg-options', 'a.b=1', 'c=[1,2]', 'd=[(1,x),(2,y)]')
     assert options == {'a.b': 1, 'c': [1, 2], 'd': [(1, 'x'), (2, 'y')]}
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        ['a=1', 'b=1.5', 'c=1e-3', 'd=-2', 'e=007', 'f=0x1f', 'g=nan'],
+        ['a=True', 'b=false', 'c=None', 'd=none', 'e=', 'f=text', 'g=a=b'],
+        ['a=1,2', 'b=[1,2]', 'c=(1,2)', 'd=[(a,b),(c,[1,2])]', 'e=[]', 'f=()'],
+        ["a='x'", 'b="x y"', "c=['p','q']", 'd=a b', 'e= 1', 'f=[a b,c]'],
+        ['a.b.0.c=1', 'a=1', 'a=2', 'steps.step1.x=[x]', 'path=/a/b.py', 'url=s://x'],
+        ['a={1:2}', 'b=*', 'c=é', 'd=,', 'e=[,]', 'f=[1,]', 'g=[[1,2],3]'],
+    ],
+)
+def test_cfg_options_are_those_of_mmengine(cfg_options, options):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    expected = parser.parse_args(['--cfg-options', *options]).cfg_options
+    assert repr(cfg_options('--cfg-options', *options)) == repr(expected)
+
+
+def test_the_last_cfg_options_count_as_in_mmengine(cfg_options):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    words = ['--cfg-options', 'a=1', '--cfg-options', 'b=2']
+    assert cfg_options(*words) == parser.parse_args(words).cfg_options
 
 
 @pytest.mark.parametrize('option', ['a.b', 'a=[1,2', 'a=[(1]'])

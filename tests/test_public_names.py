@@ -44,6 +44,13 @@ def test_flags(tool):
     assert list(names.missing(LISTED['tools'][tool], names.flags(tool))) == []
 
 
+@pytest.mark.parametrize('command', LISTED['commands'])
+def test_commands(command):
+    assert command in names.COMMANDS
+    found = names.flags_of(names.make_parser(command))
+    assert list(names.missing(LISTED['commands'][command], found)) == []
+
+
 class TestList:
     """The list finds what is gone, and keeps it when it is updated."""
 

@@ -1,95 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the data sets of a config before training on them."""
+"""Check the data sets of a config; the same as ``mlcl check``."""
 
-import argparse
-import os
 import sys
-from dataclasses import replace
-from pathlib import Path
 
-from mlcl_plugin.command_line import add_cfg_options, number, one_line_errors, to_flags
-from mlcl_plugin.data_check import DatasetReport, check_datasets
-from mlcl_plugin.data_check.pictures import save_pictures
-from mlcl_plugin.engine import load_config
-
-# The flags of the library's arguments.
-FLAGS = {'workers': '--workers'}
-
-
-def parse_args(args: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description='Read every data set that a config names, images included, and '
-        'report what it holds and what is wrong with it: a table, a JSON and pictures. '
-        'Exit code 0: no error, maybe warnings. 1: training would break or be spoilt. '
-        '2: command line or config are wrong.'
-    )
-    parser.add_argument('config', help='config file path')
-    parser.add_argument(
-        '--out',
-        type=Path,
-        help='the folder to write to (default: work_dirs/check_dataset/CONFIG)',
-    )
-    parser.add_argument(
-        '--workers',
-        type=number(int, least=0),
-        default=min(8, os.cpu_count() or 1),
-        help='processes that read images; 0 reads them in this one (default: one per '
-        'core, 8 at most)',
-    )
-    parser.add_argument(
-        '--skip-images',
-        action='store_true',
-        help='check annotations only, neither image files nor duplicates',
-    )
-    parser.add_argument(
-        '--max-labels',
-        type=number(int, least=1),
-        default=40,
-        help='largest number of labels in a picture, the most frequent ones (default: '
-        '40)',
-    )
-    parser.add_argument(
-        '--samples',
-        type=number(int, least=1),
-        default=24,
-        help='images on the sample sheet of a split, taken at equal distances '
-        '(default: 24)',
-    )
-    add_cfg_options(parser)
-    return parser.parse_args(args)
-
-
-def name_flags(report: DatasetReport) -> DatasetReport:
-    """Write arguments of the library in findings as flags of this tool."""
-    findings = [
-        replace(finding, message=to_flags(finding.message, FLAGS))
-        for finding in report.findings
-    ]
-    return replace(report, findings=findings)
+from mlcl_plugin.commands import run_tool
 
 
 def main(args: list[str] | None = None) -> int:
-    """Check the data sets that the command line asks for.
-
-    Returns:
-        int: The exit code 0 or 1. Wrong input ends with code 2 instead.
-    """
-    args = parse_args(args)
-    out = args.out or Path('work_dirs/check_dataset') / Path(args.config).stem
-    with one_line_errors('check_dataset', FLAGS):
-        cfg = load_config(args.config, args.cfg_options)
-        out.mkdir(parents=True, exist_ok=True)
-        report = check_datasets(cfg, args.workers, not args.skip_images, progress=True)
-    report = name_flags(report)
-    title = f'Data sets of {args.config}'
-    (out / 'report.json').write_text(report.to_json() + '\n', encoding='utf-8')
-    (out / 'report.md').write_text(report.to_markdown(title), encoding='utf-8')
-    written = ['report.md', 'report.json']
-    for split in report.splits:
-        written += save_pictures(split, out, args.max_labels, args.samples)
-    print(report.to_markdown(title, max_labels=20, max_examples=10))
-    print(f'{out}: {", ".join(written)}')
-    return 0 if report.ok else 1
+    return run_tool('check', args)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Call the tools as commands that can be called again alone."""
+"""Call the commands of this package as ones that can be called again alone."""
 
 import os
 import shlex
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 
-class FailedToolError(ValueError):
-    """A tool has failed, and has said why."""
+class FailedCommandError(ValueError):
+    """A command has failed, and has said why."""
 
 
 def relative(path: Path) -> str:
@@ -18,19 +18,20 @@ def relative(path: Path) -> str:
     return min(os.path.relpath(path), str(path), key=len)
 
 
-def call_tool(script: Path, *args: Any) -> None:
-    """Print the command of a tool, and run it.
+def call_command(name: str, *args: Any) -> None:
+    """Print a command, and run it.
 
     Args:
-        script (Path): The tool.
+        name (str): The command of ``mlcl``.
         *args: Its arguments. Paths are shortened.
 
     Raises:
-        FailedToolError: If the tool fails.
+        FailedCommandError: If the command fails.
     """
     words = [relative(a) if isinstance(a, Path) else str(a) for a in args]
-    name = relative(script)
-    print(f'\n$ {shlex.join(["python", name, *words])}', flush=True)
-    code = subprocess.run([sys.executable, name, *words]).returncode
+    print(f'\n$ {shlex.join(["mlcl", name, *words])}', flush=True)
+    # As a module, which needs no script on the path.
+    module = [sys.executable, '-m', 'mlcl_plugin']
+    code = subprocess.run([*module, name, *words]).returncode
     if code:
-        raise FailedToolError(f'{name} failed (exit code {code}), see above.')
+        raise FailedCommandError(f'mlcl {name} failed (exit code {code}), see above.')

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..engine import load_config
 from ..engine.environment import installed_versions
@@ -19,9 +18,10 @@ from ..engine.pointers import (
     read_pointer,
     remove_pointers,
 )
-from .commands import call_tool, relative
+from .commands import call_command, relative
 from .report import METRICS, MODELS, describe_hardware, format_report
 
+CONFIG = 'mlcl_resnet_digits'
 SCENES = {
     'image-size': 64,
     'max-digits': 4,
@@ -86,16 +86,14 @@ class Demo:
 
     Args:
         options (DemoOptions): What to make.
-        tools (Path): The folder of the tools.
-        config (Path): The recipe.
+        config (str): The recipe. Defaults to that of the digits.
 
     Raises:
         ValueError: If ``resume`` is set and the demo was started with other options.
     """
 
-    def __init__(self, options: DemoOptions, tools: Path, config: Path):
+    def __init__(self, options: DemoOptions, config: str = CONFIG):
         self.options = options
-        self.tools = tools
         self.config = config
         self.work_dir = options.work_dir
         self.resume = options.resume
@@ -161,9 +159,6 @@ class Demo:
             raise FileNotFoundError(f'{self.folder(model)} has no finished training.')
         return Path(path)
 
-    def _call(self, tool: str, *args: Any) -> None:
-        call_tool(self.tools / tool, *args)
-
     def make_scenes(self) -> None:
         """Make the scenes, unless they are there."""
         options = [
@@ -171,8 +166,7 @@ class Demo:
             f'--num-val={self.options.num_val}',
             *(f'--{name}={value}' for name, value in SCENES.items()),
         ]
-        script = 'dataset_converters/make_digit_scenes.py'
-        self._call(script, self.options.data_root, *options)
+        call_command('digits', self.options.data_root, *options)
 
     def train(self) -> None:
         """Train both steps, unless they are finished."""
@@ -191,8 +185,8 @@ class Demo:
         if self.finished(last):
             print('finished already')
             return
-        self._call(
-            'train.py',
+        call_command(
+            'train',
             self.config,
             *('--work-dir', self.work_dir / folder),
             *(['--resume'] if self.resume else []),
@@ -210,8 +204,8 @@ class Demo:
             folder = self.work_dir / 'test' / model
             out = folder / 'metrics.json'
             folder.mkdir(parents=True, exist_ok=True)
-            self._call(
-                'test.py',
+            call_command(
+                'test',
                 self.config,
                 self.checkpoint(model),
                 *('--work-dir', folder, '--out', out, '--out-item', 'metrics'),
@@ -235,8 +229,8 @@ class Demo:
 
     def show(self) -> None:
         """Draw predictions of the last model."""
-        self._call(
-            'visualizations/vis_label_attention.py',
+        call_command(
+            'attention',
             self.config,
             self.checkpoint('step2'),
             *('--out', self.work_dir / 'predictions.png'),

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..recipes import find_config
 from .config_arguments import check_arguments
 from .config_fields import check_fields, check_option_names
 from .runner import (
@@ -27,7 +28,8 @@ def load_config(
     """Read a config for a training, with all its steps.
 
     Args:
-        path (str | PathLike): The file.
+        path (str | PathLike): The file, or the name of a recipe; see
+            :func:`~mlcl_plugin.recipes.find_config`.
         options (dict, optional): Values by dotted key that replace those of the file.
             Defaults to none.
 
@@ -35,7 +37,7 @@ def load_config(
         Config: The config.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file or recipe.
         ValueError: If the file cannot be read, or an option does not fit the config.
     """
     cfg = _read(path)
@@ -51,7 +53,8 @@ def load_step_config(
     """Read a config for a model that is not trained, with the changes of one step.
 
     Args:
-        path (str | PathLike): The file.
+        path (str | PathLike): The file, or the name of a recipe; see
+            :func:`~mlcl_plugin.recipes.find_config`.
         options (dict, optional): Values by dotted key that replace those of the file.
             Defaults to none.
         step (str, optional): The step. Defaults to none: the config without the changes
@@ -61,7 +64,7 @@ def load_step_config(
         Config: The config. Steps in it have no effect.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file or recipe.
         ValueError: If the file cannot be read, an option does not fit the config, or
             there is no such step.
     """
@@ -71,6 +74,7 @@ def load_step_config(
 
 
 def _read(path: str | PathLike) -> Config:
+    path = find_config(path)
     try:
         return Config.fromfile(path)
     except (OSError, ValueError):
@@ -120,7 +124,7 @@ def set_work_dir(cfg: Config, config_path: str, work_dir: str | None = None) -> 
 
     Args:
         cfg (Config): The config, changed in place.
-        config_path (str): The file of the config.
+        config_path (str): The file of the config, or the name of a recipe.
         work_dir (str, optional): The folder. Defaults to None.
     """
     if work_dir is not None:

@@ -11,6 +11,7 @@ from mmpretrain.apis import ModelHub
 
 from ..engine import innermost_dataset, load_config
 from ..local_files import check_regular
+from ..recipes import SUFFIXES, recipe_paths, suggest
 from .model_index import register_models
 
 
@@ -19,7 +20,7 @@ def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | Non
 
     Args:
         model (str | PathLike | Config): A config, the path of its file, or the name of
-            a model in our index or MMPretrain's (``mmpretrain.list_models()``).
+            a recipe or of a model of MMPretrain (``mmpretrain.list_models()``).
 
     Returns:
         tuple[Config, str | None]: A copy of the config, and where the weights are that
@@ -33,19 +34,18 @@ def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | Non
         return copy.deepcopy(model), None
     path = Path(model)
     check_regular(path)
-    if path.is_file():
-        return load_config(path), None
-    if path.suffix in ('.py', '.json', '.yml', '.yaml'):
-        raise FileNotFoundError(f'There is no config file {model}.')
-    register_models()
-    try:
-        info = ModelHub.get(str(model))
-    except ValueError as error:
-        raise ValueError(
-            f"'{model}' is neither a config file nor the name of a model. "
-            "mmpretrain.list_models('mlcl*') lists the names of ours."
-        ) from error
-    return info.config, info.weights
+    if not path.is_file():
+        register_models()
+        if ModelHub.has(str(model)):
+            info = ModelHub.get(str(model))
+            return info.config, info.weights
+        if path.suffix not in SUFFIXES and path.name not in recipe_paths():
+            raise ValueError(
+                f"'{model}' is neither a config file nor the name of a model. "
+                f'{suggest(path.name, recipe_paths())}`mlcl models` lists ours, '
+                'mmpretrain.list_models() those of MMPretrain.'
+            )
+    return load_config(path), None
 
 
 def config_scope(cfg: Config):

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import importlib.util
 import os
 import sys
 import time
@@ -9,18 +8,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mlcl_plugin.commands import make_parser
+from mlcl_plugin.commands.train import merge_args
 from mlcl_plugin.demo import commands
-from mlcl_plugin.demo.commands import FailedToolError
+from mlcl_plugin.demo.commands import FailedCommandError
 from mlcl_plugin.demo.parts import Demo, DemoOptions
 from mlcl_plugin.demo.report import MODELS
 from mlcl_plugin.engine import find_start, load_config
 from mlcl_plugin.engine.pointers import FINISHED
 
-TOOLS = Path(__file__).parents[2] / 'tools'
 DEFAULTS = dict(data_root=Path('data/digit_scenes'))
-spec = importlib.util.spec_from_file_location('demo_train', TOOLS / 'train.py')
-train = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(train)
 
 
 @pytest.fixture
@@ -29,7 +26,7 @@ def demo(tmp_path):
 
     def make(**options):
         options = DemoOptions(**(DEFAULTS | options), work_dir=tmp_path / 'work')
-        return Demo(options, TOOLS, TOOLS.parent / 'configs/mlcl_resnet_digits.py')
+        return Demo(options)
 
     return make
 
@@ -40,9 +37,8 @@ def calls(monkeypatch):
     calls = []
 
     def run(command):
-        assert command[0] == sys.executable
-        assert Path(command[1]).is_file()
-        calls.append(command[1:])
+        assert command[:3] == [sys.executable, '-m', 'mlcl_plugin']
+        calls.append(command[3:])
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(commands.subprocess, 'run', run)
@@ -50,9 +46,9 @@ def calls(monkeypatch):
 
 
 def merged(command):
-    """The config that a command of tools/train.py trains with."""
-    args = train.parse_args(command[1:])
-    return train.merge_args(load_config(args.config), args)
+    """The config that a command `mlcl train` trains with."""
+    args = make_parser('train').read(command[1:])
+    return merge_args(load_config(args.config), args)
 
 
 def leave(demo, model, name, content):
@@ -68,8 +64,8 @@ def finish(demo, model):
 
 def test_scenes(demo, calls):
     demo(num_train=7, data_root=Path('somewhere')).make_scenes()
-    ((script, folder, *options),) = calls
-    assert script.endswith('make_digit_scenes.py') and folder == 'somewhere'
+    ((command, folder, *options),) = calls
+    assert command == 'digits' and folder == 'somewhere'
     assert {'--num-train=7', '--num-val=1000', '--image-size=64'} <= set(options)
 
 
@@ -177,7 +173,7 @@ def test_resume_with_other_options(demo):
 def test_failure(demo, monkeypatch):
     result = SimpleNamespace(returncode=3)
     monkeypatch.setattr(commands.subprocess, 'run', lambda command: result)
-    with pytest.raises(FailedToolError, match=r'train.py failed \(exit code 3\)'):
+    with pytest.raises(FailedCommandError, match=r'mlcl train failed \(exit code 3\)'):
         demo().train()
 
 

@@ -115,12 +115,13 @@ def test_every_misspelt_argument_is_refused():
                 continue
             target[f'{key}x'] = target.pop(key)
             tried += 1
+            message = ''
             try:
                 check_config(changed)
             except ValueError as error:
-                assert f"takes no '{key}x'" in str(error)
-            else:
-                silent.append(f'{place}.{key}')
+                message = str(error)
+            if f"takes no '{key}x'" not in message:
+                silent.append((f'{place}.{key}', message))
     assert tried > 100
     assert silent == []
 

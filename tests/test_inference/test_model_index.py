@@ -5,7 +5,7 @@ import pytest
 import yaml
 from mmpretrain import get_model, list_models
 
-import mlcl_plugin
+from mlcl_plugin import recipes
 from mlcl_plugin.apis import register_models
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +33,6 @@ def test_get_model_by_name():
 def test_missing_index(monkeypatch, tmp_path):
     package = tmp_path / 'mlcl_plugin'
     package.mkdir()
-    monkeypatch.setattr(mlcl_plugin, '__file__', str(package / '__init__.py'))
+    monkeypatch.setattr(recipes, '__file__', str(package / 'recipes.py'))
     with pytest.raises(FileNotFoundError, match='model-index.yml'):
         register_models()

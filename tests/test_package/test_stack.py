@@ -245,3 +245,16 @@ def test_constraints_are_versions_that_are_checked():
         module = _stack.FAMILIES['onedl'].get(requirement.name, requirement.name)
         version = str(requirement.specifier).removeprefix('==')
         assert version in SpecifierSet(_stack.SUPPORTED.get(module, ''))
+
+
+def test_notes_of_imports_are_left_out(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'mlcl_noisy.py').write_text(
+        "import warnings\nprint('Could not import OneDL')\nprint('of substance')\n"
+        "warnings.warn('Fail to import ``MultiScaleDeformableAttention`` from x')\n"
+        "warnings.warn('of substance, too')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(UserWarning, match='of substance') as caught:
+        _stack.import_stack(['mlcl_noisy'])
+    assert [str(warning.message) for warning in caught] == ['of substance, too']
+    assert capsys.readouterr().out == 'of substance\n'

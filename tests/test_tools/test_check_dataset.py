@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from mlcl_plugin.commands.check import name_flags
 from mlcl_plugin.data_check import DatasetReport, Finding, pictures
 
 PATH = Path(__file__).parents[2] / 'tools/check_dataset.py'
@@ -178,5 +179,5 @@ def test_numbers_out_of_range(option, capsys):
 
 def test_findings_name_flags():
     finding = Finding('error', 'data set', ('train',), 'Try workers=0 to see it.')
-    (got,) = tool.name_flags(DatasetReport([], [finding])).findings
+    (got,) = name_flags(DatasetReport([], [finding])).findings
     assert got.message == 'Try --workers 0 to see it.'

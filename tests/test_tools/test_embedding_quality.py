@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
+from mlcl_plugin.commands import make_parser
 from mlcl_plugin.datasets.hide_labels import HideLabels
 from mlcl_plugin.evaluation.embedding_quality import (
     alignment,
@@ -290,5 +291,5 @@ def test_head_without_number_of_labels(call, capsys):
 )
 def test_bad_options(capsys, options, message):
     with pytest.raises(SystemExit):
-        tool.parse_args(['config.py', 'model.pth', *options])
+        make_parser('embeddings').read(['config.py', 'model.pth', *options])
     assert message in capsys.readouterr().err

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mlcl_plugin.commands import make_parser
 from mlcl_plugin.evaluation import MultiLabelRecognitionMetric
 from mlcl_plugin.evaluation.decisions import Decisions
 from mlcl_plugin.evaluation.score_dump import ScoreDump
@@ -166,7 +167,7 @@ def test_same_file_twice(dumps, tmp_path):
 
 def test_many_labels(tmp_path, capsys, monkeypatch):
     """The worst are printed, all are written."""
-    monkeypatch.setattr(tool, 'PRINTED_LABELS', 2)
+    monkeypatch.setattr('mlcl_plugin.commands.evaluate.PRINTED_LABELS', 2)
     make_dump().save(tmp_path / 'scores.csv')
     _, _, _, out = call(tmp_path, tmp_path / 'scores.csv')
     printed = capsys.readouterr().out
@@ -228,7 +229,7 @@ def test_faults_in_one_line(dumps, tmp_path, capsys):
 )
 def test_bad_options(capsys, args, message):
     with pytest.raises(SystemExit) as exit_:
-        tool.parse_args(args)
+        make_parser('evaluate').read(args)
     assert exit_.value.code == 2
     assert message in ' '.join(capsys.readouterr().err.split())
 

@@ -8,6 +8,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
+from mlcl_plugin.commands import make_parser
+from mlcl_plugin.commands.neighbours import KINDS
 from mlcl_plugin.evaluation.score_dump import ScoreDump
 
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -69,7 +71,7 @@ def test_options(trained, tmp_path):
     args += ['--temperature', '0.1', '--num-neighbours', '3', '--dims', '4']
     tool.main([*args, '--storage', 'int8'])
     cfg = Config.fromfile(checkpoint.with_name('epoch_1_neighbours.py'))
-    assert [item.type for item in cfg.model.neighbours] == list(tool.KINDS.values())
+    assert [item.type for item in cfg.model.neighbours] == list(KINDS.values())
     for item in cfg.model.neighbours:
         item = dict(item)
         del item['type']
@@ -132,10 +134,12 @@ def test_no_checkpoint(write_config, capsys):
 @pytest.mark.parametrize('options', [['--weights', '2'], ['--prototypes', '1']])
 def test_wrong_arguments(options, capsys):
     with pytest.raises(SystemExit):
-        tool.parse_args(['config.py', 'model.pth', *options])
+        make_parser('neighbours').read(['config.py', 'model.pth', *options])
 
 
 def test_weights_or_choice(capsys):
     with pytest.raises(SystemExit):
-        tool.parse_args(['c', 'm', '--weights', '0', '1', '--choose-on', 'val'])
+        make_parser('neighbours').read(
+            ['c', 'm', '--weights', '0', '1', '--choose-on', 'val']
+        )
     assert 'not allowed with' in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmpretrain import get_model
 
+from mlcl_plugin.commands import make_parser
 from mlcl_plugin.evaluation.decisions import Decisions
 
 PATH = Path(__file__).parents[2] / 'tools/infer.py'
@@ -47,7 +48,7 @@ def photos(tiny_coco, tmp_path):
 @pytest.fixture
 def infer(config, checkpoint, monkeypatch, capsys):
     """Function that calls the tool; gives exit code, lines, and what stderr has."""
-    monkeypatch.setattr(tool, 'keep_memory', lambda: None)
+    monkeypatch.setattr('mlcl_plugin.engine.keep_memory', lambda: None)
 
     def call(*args, config=config, checkpoint=checkpoint):
         capsys.readouterr()
@@ -105,7 +106,7 @@ def test_files(infer, photos, tmp_path):
 
 def test_options_in_the_middle(checkpoint, config):
     args = ['a.jpg', 'b.jpg', '--thr', '0.3', str(config), str(checkpoint)]
-    args = tool.parse_args(args)
+    args = make_parser('infer').read(args)
     assert args.inputs == ['a.jpg', 'b.jpg'] and args.thr == 0.3
     assert args.config == str(config) and args.checkpoint == str(checkpoint)
 
@@ -115,7 +116,7 @@ def test_options_in_the_middle(checkpoint, config):
     [((), 'float32'), (('--amp',), 'amp'), (('--precision', 'float16'), 'float16')],
 )
 def test_precision(options, precision):
-    assert tool.parse_args(['a', 'b', 'c', *options]).precision == precision
+    assert make_parser('infer').read(['a', 'b', 'c', *options]).precision == precision
 
 
 def test_decisions_and_top_k(infer, photos, tmp_path):
@@ -208,7 +209,10 @@ def test_names_that_are_no_text(infer, photos, tmp_path):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(config='nowhere.py'), 'infer: There is no config file nowhere.py.'),
+        (
+            dict(config='nowhere.py'),
+            'infer: There is no config file nowhere.py, and no ',
+        ),
         (dict(config='nothing'), "infer: 'nothing' is neither"),
         (dict(checkpoint='no.pth'), 'infer: Checkpoint no.pth does not exist.'),
     ],
@@ -255,12 +259,12 @@ def test_no_image(infer, tmp_path):
 )
 def test_flags_that_contradict(options):
     with pytest.raises(SystemExit) as error:
-        tool.parse_args(['a', 'b', 'c', *options])
+        make_parser('infer').read(['a', 'b', 'c', *options])
     assert error.value.code == 2
 
 
 def test_reader_that_leaves(config, checkpoint, photos, monkeypatch):
-    monkeypatch.setattr(tool, 'keep_memory', lambda: None)
+    monkeypatch.setattr('mlcl_plugin.engine.keep_memory', lambda: None)
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, 'w', buffering=1) as pipe:

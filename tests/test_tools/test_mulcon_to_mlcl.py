@@ -12,7 +12,7 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 from torch import nn
 
-import mlcl_plugin  # noqa: F401
+from mlcl_plugin.converters.mulcon_weights import convert
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'tools/model_converters/mulcon_to_mlcl.py'
@@ -230,7 +230,7 @@ def test_bottlenecks_of_step_1(tmp_path):
     """A deeper backbone, and no projector; ``module.`` before every name."""
     files = random_files((), projector=False, resnet='resnet50', width=2048)
     write(tmp_path, files, prefix='module.')
-    checkpoint, summary = converter.convert(tmp_path, TAG)
+    checkpoint, summary = convert(tmp_path, TAG)
     assert 'ResNet-50' in summary and 'no projector' in summary
     model = build_model(0, 0, projector=False, depth=50, width=2048)
     model.load_state_dict(checkpoint['state_dict'], strict=True)
@@ -246,7 +246,7 @@ def test_released_sizes(tmp_path):
     files = random_files(
         resnet='resnet101', width=2048, labels=80, embed_dims=1024, hidden=1024, out=128
     )
-    checkpoint, summary = converter.convert(write(tmp_path, files), TAG)
+    checkpoint, summary = convert(write(tmp_path, files), TAG)
     # backbone 42.50, neck 44.17, classifiers 0.08, projector 1.18
     assert '87.93 M' in summary
     cfg = Config.fromfile(ROOT / 'configs/mlcl_r101_coco.py')
@@ -259,7 +259,7 @@ def test_released_sizes(tmp_path):
 
 
 def test_model_without_projector_takes_step_2_weights(tmp_path):
-    checkpoint, _ = converter.convert(write(tmp_path, random_files(())), TAG)
+    checkpoint, _ = convert(write(tmp_path, random_files(())), TAG)
     assert any('projector' in key for key in checkpoint['state_dict'])
     model = build_model(0, 0, projector=False)
     model.load_state_dict(checkpoint['state_dict'], strict=True)
@@ -361,24 +361,24 @@ def test_wrong_input_is_told_in_one_line(tmp_path, capsys):
 
 def test_missing_files(tmp_path):
     with pytest.raises(FileNotFoundError, match='no folder .*nowhere'):
-        converter.convert(tmp_path / 'nowhere', TAG)
+        convert(tmp_path / 'nowhere', TAG)
     files = random_files(())
     write(tmp_path, files)
     with pytest.raises(FileNotFoundError, match=rf'epoch_9_net_E.pth.*{TAG}'):
-        converter.convert(tmp_path, 'epoch_9')
+        convert(tmp_path, 'epoch_9')
     (tmp_path / f'{TAG}_net_C_3.pth').unlink()
     with pytest.raises(FileNotFoundError, match=f'no file {TAG}_net_C_3.pth.* 5 '):
-        converter.convert(tmp_path, TAG)
+        convert(tmp_path, TAG)
     (tmp_path / f'{TAG}_net_A.pth').unlink()
     with pytest.raises(FileNotFoundError, match='net_A.pth'):
-        converter.convert(tmp_path, TAG)
+        convert(tmp_path, TAG)
 
 
 def test_more_classifiers_than_queries(tmp_path):
     files = random_files(())
     files['C_5'] = files['C_0']
     with pytest.raises(ValueError, match=f'{TAG}_net_C_5.pth.* 5 label queries'):
-        converter.convert(write(tmp_path, files), TAG)
+        convert(write(tmp_path, files), TAG)
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_malformed_file(tmp_path, name, change, message):
         else:
             files[name][key] = torch.zeros(size)
     with pytest.raises(ValueError, match=message):
-        converter.convert(write(tmp_path, files), TAG)
+        convert(write(tmp_path, files), TAG)
 
 
 class Hostile:
@@ -425,7 +425,7 @@ def test_file_of_another_kind(tmp_path, content, capsys):
     else:
         torch.save(Hostile() if content == 'hostile' else [torch.zeros(1)], path)
     with pytest.raises(ValueError, match=f'{TAG}_net_A.pth'):
-        converter.convert(tmp_path, TAG)
+        convert(tmp_path, TAG)
     assert 'has run' not in capsys.readouterr().out
 
 
@@ -433,30 +433,30 @@ def test_malformed_label_lists(tmp_path, label_lists):
     write(tmp_path, random_files(()))
     categories, ann_file = map(str, label_lists)
 
-    def convert(categories=categories, ann_file=ann_file):
-        return converter.convert(tmp_path, TAG, categories, ann_file)
+    def convert_lists(categories=categories, ann_file=ann_file):
+        return convert(tmp_path, TAG, categories, ann_file)
 
     with pytest.raises(ValueError, match='category.json is of no use without ann_file'):
-        convert(ann_file=None)
+        convert_lists(ann_file=None)
     with pytest.raises(FileNotFoundError, match='no file .*gone.json'):
-        convert(categories=str(tmp_path / 'gone.json'))
+        convert_lists(categories=str(tmp_path / 'gone.json'))
     Path(ann_file).write_text('{"images": []}')
     with pytest.raises(ValueError, match="instances.json has no list 'categories'"):
-        convert()
+        convert_lists()
     for names in (NAMES[:4], [*NAMES[:4], NAMES[0]], [*NAMES, 'tram']):
         message = f'{len(names)} categories with {len(set(names))} .* 5 labels'
         listed = [dict(id=i, name=name) for i, name in enumerate(names)]
         Path(ann_file).write_text(json.dumps(dict(categories=listed)))
         with pytest.raises(ValueError, match=message):
-            convert(categories=None)
+            convert_lists(categories=None)
     names = [name.replace('bus', 'tram') for name in NAMES]
     listed = [dict(id=i, name=name) for i, name in enumerate(names)]
     Path(ann_file).write_text(json.dumps(dict(categories=listed)))
     with pytest.raises(ValueError, match=r"first has \['bus'\].*second has \['tram'\]"):
-        convert()
+        convert_lists()
     Path(categories).write_text(json.dumps(dict.fromkeys(NAMES, 0)))
     with pytest.raises(ValueError, match='category.json must hold .* 0 to 4'):
-        convert()
+        convert_lists()
     Path(categories).write_text('{"person": 0')
     with pytest.raises(ValueError, match='category.json is not valid JSON'):
-        convert()
+        convert_lists()

@@ -13,6 +13,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mlcl_plugin.commands import make_parser
+from mlcl_plugin.commands.test import merge_args
 from mlcl_plugin.engine import StepwiseRunner
 from mlcl_plugin.evaluation import MultiLabelRecognitionMetric
 from mlcl_plugin.evaluation.decisions import Decisions
@@ -69,8 +71,8 @@ def last_validation(work_dir):
 
 def merged(config, *options):
     """The config as the command line leaves it."""
-    args = tool.parse_args([str(config), *map(str, options)])
-    return tool.merge_args(Config.fromfile(config), args)
+    args = make_parser('test').read([str(config), *map(str, options)])
+    return merge_args(Config.fromfile(config), args)
 
 
 def test_same_as_last_validation(evaluate, trained, tmp_path):
@@ -282,5 +284,5 @@ def test_work_dir(write_config, trained):
 def test_flags_that_contradict(capsys):
     for options in (['--out-item', 'metrics'], ['--out', 'scores.json']):
         with pytest.raises(SystemExit):
-            tool.parse_args(['config.py', 'epoch_1.pth', *options])
+            make_parser('test').read(['config.py', 'epoch_1.pth', *options])
         assert '--out' in capsys.readouterr().err

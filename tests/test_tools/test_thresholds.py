@@ -137,7 +137,7 @@ def test_names_of_labels(dump, tmp_path, capsys):
 )
 def test_bad_options(capsys, options, message):
     with pytest.raises(SystemExit) as exit_:
-        tool.parse_args(['scores.csv', '--out', 'x.json', *options])
+        tool.main(['scores.csv', '--out', 'x.json', *options])
     assert exit_.value.code == 2
     error = ' '.join(capsys.readouterr().err.split())
     assert re.search(message, error)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mlcl_plugin.commands import make_parser
+from mlcl_plugin.commands.train import merge_args
 from mlcl_plugin.engine import StepwiseRunner
 
 PATH = Path(__file__).parents[2] / 'tools/train.py'
@@ -34,8 +36,8 @@ def train(monkeypatch, tmp_path):
 
 def merged(config, *options):
     """The config as the command line leaves it."""
-    args = tool.parse_args([str(config), *options])
-    return tool.merge_args(Config.fromfile(config), args)
+    args = make_parser('train').read([str(config), *options])
+    return merge_args(Config.fromfile(config), args)
 
 
 def read_scalars(folder):

@@ -95,9 +95,8 @@ def call(write_config, tmp_path, tiny_coco, monkeypatch):
         out.mkdir(exist_ok=True)
         monkeypatch.setattr(sys, 'argv', [str(TOOLS / path), *map(str, args)])
         module = runpy.run_path(str(TOOLS / path))
-        main = module['main']
-        main.__globals__['keep_memory'] = lambda: None
-        return main()
+        monkeypatch.setattr('mlcl_plugin.engine.keep_memory', lambda: None)
+        return module['main']()
 
     yield call
     allow_unsafe_checkpoints(False)

@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
+from mlcl_plugin.visualization import prediction_sheet
+
 PATH = Path(__file__).parents[2] / 'tools/visualizations/vis_label_attention.py'
 spec = importlib.util.spec_from_file_location('tools_vis_label_attention', PATH)
 tool = importlib.util.module_from_spec(spec)
@@ -37,13 +39,13 @@ def checkpoint(config, tmp_path):
 def vis(config, checkpoint, tmp_path, monkeypatch):
     """Function that calls the tool and gives what it draws, and the picture."""
     drawn = []
-    sheet = tool.prediction_sheet
+    sheet = prediction_sheet
 
     def record(*args, **kwargs):
         drawn.append((*args, kwargs))
         return sheet(*args, **kwargs)
 
-    monkeypatch.setattr(tool, 'prediction_sheet', record)
+    monkeypatch.setattr('mlcl_plugin.visualization.prediction_sheet', record)
 
     def call(*options, checkpoint=checkpoint):
         out = tmp_path / 'new folder' / 'sheet.png'

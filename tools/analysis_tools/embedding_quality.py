@@ -1,109 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure the embeddings that a model gives to labels, without its classifier."""
+"""Measure the embeddings of labels; the same as ``mlcl embeddings``."""
 
-import argparse
-from pathlib import Path
+import sys
 
-from mlcl_plugin.command_line import (
-    TRUST_FLAGS,
-    USER_ERRORS,
-    add_cfg_options,
-    add_trust_options,
-    number,
-    one_line_errors,
-)
-from mlcl_plugin.engine import allow_unsafe_checkpoints, load_step_config
-from mlcl_plugin.inference.embedding_report import measure_checkpoint
-
-FLAGS = TRUST_FLAGS | {'projected': '--projected', 'step': '--step'}
+from mlcl_plugin.commands import run_tool
 
 
-def parse_args(args: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description='Measure the embeddings that a model gives to labels: retrieval '
-        'between labels and within each of them, alignment, uniformity, a linear probe '
-        'and few shots. A model with one feature for the whole image is measured with '
-        'that feature as the embedding of all its labels'
-    )
-    parser.add_argument('config', help='config file path')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', type=Path, help='the JSON file to write all values to')
-    parser.add_argument(
-        '--split',
-        choices=['train', 'val', 'test'],
-        default='test',
-        help="the config's dataset to take images from, through the test pipeline "
-        '(default: test)',
-    )
-    parser.add_argument(
-        '--num-images',
-        type=number(int, least=1),
-        default=5000,
-        help='the greatest number of images, taken at even distances; their '
-        'embeddings are held in memory (default: 5000)',
-    )
-    parser.add_argument(
-        '--projected',
-        action='store_true',
-        help="measure what the head's projector makes of the embeddings, which is what "
-        'a contrastive loss sees',
-    )
-    parser.add_argument(
-        '--step', help='the step whose model to build, in a config with steps'
-    )
-    parser.add_argument(
-        '--shots',
-        type=number(int, least=1),
-        nargs='+',
-        default=[1, 5, 10],
-        help='present images of each label to learn from (default: 1 5 10)',
-    )
-    parser.add_argument(
-        '--repeats',
-        type=number(int, least=1),
-        default=5,
-        help='draws of few shots (default: 5)',
-    )
-    parser.add_argument(
-        '--seed',
-        type=number(int, least=0),
-        default=0,
-        help='seed of the split and draws (default: 0)',
-    )
-    parser.add_argument('--device', default='cpu', help='device (default: cpu)')
-    add_cfg_options(parser)
-    add_trust_options(parser)
-    return parser.parse_args(args)
-
-
-def measure(args: argparse.Namespace) -> None:
-    """Print the measures, and write them to --out."""
-    cfg = load_step_config(args.config, args.cfg_options, args.step)
-    report = measure_checkpoint(
-        cfg,
-        args.checkpoint,
-        args.split,
-        args.num_images,
-        projected=args.projected,
-        shots=args.shots,
-        repeats=args.repeats,
-        seed=args.seed,
-        device=args.device,
-        allow_other_labels=args.allow_other_labels,
-    )
-    print(report.to_text())
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(report.to_json(config=args.config) + '\n')
-
-
-def main(args: list[str] | None = None) -> None:
-    args = parse_args(args)
-    allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
-    # torch raises RuntimeError for a device that does not exist.
-    with one_line_errors('embedding_quality', FLAGS, (*USER_ERRORS, RuntimeError)):
-        measure(args)
+def main(args: list[str] | None = None) -> int:
+    return run_tool('embeddings', args)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -1,83 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Convert the weights that MulCon's authors released into one checkpoint.
+"""Convert the weights of MulCon's authors; the same as ``mlcl mulcon-weights``."""
 
-The checkpoint fits the model of ``configs/mlcl_r101_coco.py``, to evaluate or to start
-step 2 from::
-
-    python tools/model_converters/mulcon_to_mlcl.py DOWNLOADED mulcon.pth \
-        --tag ema_epoch_15 --ann-file data/coco/annotations/instances_val2014.json
-    python tools/test.py configs/mlcl_r101_coco.py mulcon.pth
-
-``mlcl_plugin/converters/mulcon_weights.py`` describes the released files.
-
-The files number the labels but do not name them. The labels of the checkpoint must have
-the order of the dataset that it is used with. ``CocoMultiLabel`` orders them by their
-category id; ``--ann-file``, a COCO annotation file, gives that order.
-
-The order in the files is **assumed** to be alphabetical
-(``mlcl_plugin/converters/mulcon_label_order.py``). An mAP near chance means that it is
-not.
-It can be given as ``--categories``, a JSON file ``{name: index}`` such as the
-``category.json`` of the lists that the weights were trained with.
-"""
-
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-import torch
-
-from mlcl_plugin.command_line import one_line_errors
-from mlcl_plugin.converters.mulcon_weights import convert
+from mlcl_plugin.commands import run_tool
 
 
-def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description='Convert the weights that the authors of MulCon released into a '
-        'checkpoint for configs/mlcl_r101_coco.py'
-    )
-    parser.add_argument('src_dir', help='the folder of the released files')
-    parser.add_argument('out', help='the checkpoint to write')
-    parser.add_argument(
-        '--tag',
-        required=True,
-        help='the start of the file names, e.g. ema_epoch_15',
-    )
-    parser.add_argument(
-        '--ann-file',
-        help='COCO annotation file of the dataset, e.g. instances_val2014.json; labels '
-        'are put into the order of its category ids',
-    )
-    parser.add_argument(
-        '--categories',
-        help='JSON file {name: index} of the order of labels in the weights; with '
-        '--ann-file. Without it that order is assumed to be alphabetical, which the '
-        'weights cannot confirm: an mAP near chance means another order',
-    )
-    args = parser.parse_args(args)
-    if args.categories is not None and args.ann_file is None:
-        parser.error('--categories needs --ann-file')
-    return args
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    args = parse_args(args)
-    if args.ann_file is None:
-        print(
-            'mulcon_to_mlcl: without --ann-file the labels keep the order of the '
-            'weights, which for COCO is not that of CocoMultiLabel.',
-            file=sys.stderr,
-        )
-    with one_line_errors('mulcon_to_mlcl'):
-        checkpoint, summary = convert(
-            args.src_dir, args.tag, args.categories, args.ann_file
-        )
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        torch.save(checkpoint, args.out)
-    print(summary)
-    print(f'Wrote {args.out}')
+def main(args: list[str] | None = None) -> int:
+    return run_tool('mulcon-weights', args)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

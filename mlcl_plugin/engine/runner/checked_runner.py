@@ -35,6 +35,7 @@ from ..hooks import (
     PendingValidationHook,
 )
 from ..last_checkpoint import find_last_checkpoint
+from ..log_notes import WithoutNotes
 from ..lost_processes import named_losses
 from ..safe_checkpoint import names_not_allowed
 from ..work_folder import hold_folder
@@ -106,11 +107,15 @@ class CheckedRunner(Runner):
         self._timestamp = time.strftime(form, time.localtime(self._last_start))
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build a logger that writes control characters of names as escapes."""
+        """Build a logger that writes control characters of names as escapes.
+
+        It leaves out notes of MMEngine to developers (:class:`WithoutNotes`).
+        """
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not any(isinstance(f, PrintableLog) for f in handler.filters):
                 handler.addFilter(PrintableLog())
+                handler.addFilter(WithoutNotes())
         return logger
 
     def train(self) -> nn.Module:

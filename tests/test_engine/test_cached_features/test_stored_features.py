@@ -68,10 +68,10 @@ def test_other_settings(features):
         extract_features(changed, folder, num_views=3)
 
 
-def test_tool(write_config, tmp_path, capsys):
+def test_tool(write_config, tmp_path, capsys, monkeypatch):
     path = write_config()
     module = runpy.run_path(str(ROOT / 'tools/extract_features.py'))
-    module['main'].__globals__['keep_memory'] = lambda: None
+    monkeypatch.setattr('mlcl_plugin.engine.keep_memory', lambda: None)
     module['main']([str(path), str(tmp_path / 'out'), '--views', '2'])
     assert np.load(tmp_path / 'out/train.npy').shape[:2] == (7, 2)
 

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convert image-level labels between COCO, VOC, tables and MMPretrain's JSON."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..command_line import CommandParser, number
+
+if TYPE_CHECKING:
+    from ..datasets.forms import ImageLabels
+
+FORMS = ('table', 'mmpretrain', 'coco', 'voc')
+# The flags of the library's arguments.
+FLAGS = {
+    'form': '--to',
+    'unknown': '--unknown',
+    'delimiter': '--delimiter',
+    'separator': '--separator',
+    'classes': '--classes',
+    'val': '--val',
+    'test': '--test',
+    'overwrite': '--overwrite',
+}
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add the arguments of this command."""
+    parser.description = (
+        'Convert image-level labels between the forms of COCO (instances_*.json), VOC '
+        "(a folder), tables (CSV, TSV, Parquet) and MMPretrain's MultiLabelDataset "
+        '(JSON), and divide them into parts by iterative stratification. Images stay '
+        'where they are, named relative to one folder.'
+    )
+    parser.flags = FLAGS
+    parser.examples = (
+        'photos.csv photos.json --to coco',
+        'data/VOCdevkit/VOC2007 voc_val.csv --split val',
+        'instances_val.json data/my_voc --target-split val --image-root data/val',
+        'photos.csv photos.csv --val 0.2 --test 0.1',
+    )
+    parser.add_check(check)
+    parser.add_argument('source', help='the annotation: a file, or the folder of VOC')
+    parser.add_argument('target', help='what to write')
+    parser.add_argument(
+        '--from',
+        dest='source_form',
+        choices=FORMS,
+        help='form of the source (default: by its name and content)',
+    )
+    parser.add_argument(
+        '--to',
+        dest='target_form',
+        choices=FORMS,
+        help="form of the target (default: by its name; needed for '.json')",
+    )
+    parser.add_argument(
+        '--split',
+        help="the split to read: VOC's list ImageSets/Main/SPLIT.txt (default: train), "
+        "of a table the rows that have SPLIT in the column 'split' (default: all)",
+    )
+    parser.add_argument(
+        '--target-split',
+        help="the split to write, VOC's list ImageSets/Main/TARGET_SPLIT.txt (default: "
+        'that of --split, or train)',
+    )
+    parser.add_argument(
+        '--classes',
+        type=Path,
+        help='a file with one name per line: the labels to read, in this order '
+        '(default: those of the source)',
+    )
+    parser.add_argument(
+        '--unknown',
+        choices=['error', 'negative', 'drop'],
+        default='error',
+        help='unknown labels where the target cannot hold them (COCO, a column of '
+        'names): stop, take them as absent, or leave their images out (default: error)',
+    )
+    parser.add_argument(
+        '--image-root',
+        help="the image folder: COCO's and VOC's files get the images' sizes, and each "
+        'label a box around its image (default: neither)',
+    )
+    table = parser.add_argument_group('tables')
+    table.add_argument(
+        '--table-style',
+        choices=['columns', 'names'],
+        default='columns',
+        help='write one column per label, or one of names (default: columns)',
+    )
+    table.add_argument(
+        '--image-column', default='image', help='column of paths (default: image)'
+    )
+    table.add_argument(
+        '--label-column', help='column of names (default: labels, if there is one)'
+    )
+    table.add_argument(
+        '--separator', default=';', help="what separates names (default: ';')"
+    )
+    table.add_argument(
+        '--delimiter',
+        help="what separates the fields of a CSV file that is read, such as ';' "
+        '(default: a comma, in .tsv a tab)',
+    )
+    table.add_argument(
+        '--unstated-as',
+        type=int,
+        choices=[-1, 0],
+        help='what an empty cell or a name that is not listed means: -1 (unknown) or 0 '
+        '(absent) (default: -1 for cells, 0 for names)',
+    )
+    parts = parser.add_argument_group('division into parts')
+    parts.add_argument(
+        '--val', type=float, help='share of the images for validation, such as 0.2'
+    )
+    parts.add_argument('--test', type=float, help='share of the images for test')
+    parts.add_argument(
+        '--seed',
+        type=number(int, least=0),
+        default=0,
+        help='of the division (default: 0)',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='replace files that hold something else',
+    )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check --target-split and --val or --test together."""
+    if args.target_split and (args.val is not None or args.test is not None):
+        raise ValueError(
+            '--target-split is for one part, --val and --test name their own'
+        )
+
+
+def without_unknown(labels: 'ImageLabels', unknown: str) -> 'ImageLabels':
+    """Remove unknown labels and say what that changed."""
+    known = labels.without_unknown(unknown)
+    dropped = len(labels.images) - len(known.images)
+    if dropped:
+        print(f'left out, for unknown labels: {dropped:,} images')
+    elif labels.num_unknown:
+        print(f'taken as absent: {labels.num_unknown:,} of the unknown labels')
+    return known
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert what the command line names."""
+    from ..datasets.forms import (
+        WriteOptions,
+        config_text,
+        form_to_write,
+        prepare_files,
+        read_labels,
+        write_files,
+    )
+    from ..datasets.forms.parts import divide, part_paths
+    from ..datasets.label_spelling import near_same, show_group
+    from ..targets import PRESENT
+
+    columns = dict(
+        image_column=args.image_column,
+        label_column=args.label_column,
+        separator=args.separator,
+    )
+    labels = read_labels(
+        args.source,
+        args.source_form,
+        args.classes,
+        split=args.split,
+        delimiter=args.delimiter,
+        unstated_as=args.unstated_as,
+        **columns,
+    )
+    present = int((labels.targets.data == PRESENT).sum())
+    print(
+        f'{args.source}: {len(labels.images):,} images, {len(labels.classes):,} labels,'
+        f' {present:,} times present and {labels.num_unknown:,} times unknown'
+    )
+    for group in near_same(labels.classes):
+        print(f'warning: labels written in several ways: {show_group(group)}')
+    form = form_to_write(args.target, args.target_form)
+    options = dict(style=args.table_style, image_root=args.image_root, **columns)
+    if not form.holds_unknown(WriteOptions(**options)):
+        # Before the division, which is about the images that are left.
+        labels = without_unknown(labels, args.unknown)
+    name = args.target_split or args.split or 'train'
+    parts, paths = {name: labels}, {name: args.target}
+    if args.val is not None or args.test is not None:
+        parts, division = divide(labels, args.val, args.test, args.seed)
+        paths = part_paths(args.target, form, parts)
+        print(*division.describe(), sep='\n')
+        for warning in division.warnings():
+            print(f'warning: {warning}')
+    files = [
+        prepare_files(part, paths[name], form.name, split=name, **options)[1]
+        for name, part in parts.items()
+    ]
+    # All parts or none.
+    write_files(files, args.overwrite)
+    for name, part in parts.items():
+        what = f' ({name})' if len(parts) > 1 or form.is_folder else ''
+        print(f'{paths[name]}: {len(part.images):,} images written{what}')
+    print(f'To read it{"" if args.image_root else ", IMAGES being the image folder"}:')
+    for name, path in paths.items():
+        config = form.dataset_config(path, WriteOptions(split=name, **options))
+        print(config_text(config))
+    return 0

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find the labels of images with a trained model, one line of JSON per image."""
+
+import argparse
+import os
+import sys
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from ..command_line import (
+    TRUST_FLAGS,
+    USER_ERRORS,
+    CommandParser,
+    add_cfg_options,
+    add_trust_options,
+    number,
+)
+
+if TYPE_CHECKING:
+    from ..inference.result_lines import Summary
+
+FLAGS = TRUST_FLAGS | {
+    name: f'--{name}' for name in ('overwrite', 'precision', 'recursive', 'resume')
+}
+# That of LoadImage.
+MAX_PIXELS = 178_956_970
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Add the arguments of this command."""
+    parser.description = (
+        'Find the labels of images: writes one line of JSON for each, with its path '
+        'and the labels found, or the error if it cannot be read'
+    )
+    parser.flags = FLAGS
+    # torch raises RuntimeError for a device that does not exist.
+    parser.errors = (*USER_ERRORS, RuntimeError)
+    # So that options may stand between the images and the config.
+    parser.intermixed = True
+    parser.examples = (
+        'photo.jpg configs/mlcl_efflite0_voc07.py model.pth --thr 0.3',
+        'photos/ configs/mlcl_efflite0_voc07.py model.pth --out labels.jsonl '
+        '--out-dir pictures',
+    )
+    parser.add_check(check)
+    parser.add_argument(
+        'inputs',
+        nargs='+',
+        metavar='INPUT',
+        help='image files, folders of images, or patterns in quotes',
+    )
+    parser.add_argument('config', help='config file path, or the name of a model')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='the file to write the lines to, e.g. labels.jsonl (default: stdout)',
+    )
+    parser.add_argument(
+        '--out-dir', type=Path, help='the folder to write annotated pictures to'
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='replace what is in --out and --out-dir',
+    )
+    existing.add_argument(
+        '--resume',
+        action='store_true',
+        help='leave out images that have labels in --out, and add to it; model and '
+        'options must be the same',
+    )
+    rule = parser.add_mutually_exclusive_group()
+    rule.add_argument(
+        '--thr',
+        type=number(float, least=0, most=1),
+        help="score from which on a label is found (default: the model's own, 0.5 "
+        'unless its config says otherwise)',
+    )
+    rule.add_argument(
+        '--decisions',
+        help='file with a threshold for each label, and perhaps temperatures, from '
+        'tools/analysis_tools/thresholds.py',
+    )
+    parser.add_argument(
+        '--top-k',
+        type=number(int, least=1),
+        help='find at most the k labels with the highest scores; with --thr 0, exactly '
+        'these',
+    )
+    parser.add_argument(
+        '--all-scores', action='store_true', help='write the scores of all labels too'
+    )
+    parser.add_argument(
+        '--attention',
+        action='store_true',
+        help='write, and draw in --out-dir, where the network looks for each label '
+        'found',
+    )
+    parser.add_argument(
+        '--recursive', action='store_true', help='also take folders inside of folders'
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=number(int, least=1),
+        help="images at a time (default: that of the config's test dataloader)",
+    )
+    parser.add_argument(
+        '--workers',
+        type=number(int, least=0),
+        default=0,
+        help='processes that read images beside this one (default: 0, read them here)',
+    )
+    parser.add_argument('--device', help='device (default: a GPU, if there is one)')
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument(
+        '--amp',
+        action='store_const',
+        dest='precision',
+        const='amp',
+        default='float32',
+        help='automatic mixed precision: bfloat16 on CPUs, float16 on GPUs',
+    )
+    precision.add_argument(
+        '--precision',
+        choices=['float32', 'bfloat16', 'float16'],
+        default='float32',
+        help='numbers to compute with (default: float32)',
+    )
+    names = parser.add_mutually_exclusive_group()
+    names.add_argument(
+        '--classes',
+        help='file with the names of the labels, one per line (default: those in the '
+        'checkpoint, or of the test dataset of the config)',
+    )
+    names.add_argument(
+        '--number-classes', action='store_true', help='call the labels 0, 1, 2, ...'
+    )
+    parser.add_argument(
+        '--max-pixels',
+        type=number(int, least=1),
+        help='most pixels, width times height, of an image that is read (default: that '
+        f'of the test pipeline, {MAX_PIXELS} unless its LoadImage says otherwise)',
+    )
+    parser.add_argument(
+        '--strict',
+        action='store_true',
+        help='exit with 1 if any image cannot be read, not only if none can',
+    )
+    add_cfg_options(parser)
+    add_trust_options(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check --resume and --out together."""
+    if args.resume and args.out is None:
+        raise ValueError('--resume needs --out FILE')
+
+
+def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
+    """Write what is asked for, and say on stderr what was done."""
+    from ..engine import merge_options
+    from ..inference import MultiLabelInferencer, load_model_config
+    from ..inference.made_with import made_with
+    from ..inference.result_lines import ResultFile, write_results
+    from ..names_file import read_names
+
+    file = None
+    if args.out is not None:
+        file = ResultFile(args.out, args.overwrite, args.resume)
+    cfg, _ = load_model_config(args.config)
+    merge_options(cfg, args.cfg_options, used_steps=())
+    classes: str | list[str] | None = 'numbers' if args.number_classes else None
+    if args.classes is not None:
+        classes = read_names(args.classes)
+    inferencer = MultiLabelInferencer(
+        cfg,
+        args.checkpoint,
+        args.device,
+        precision=args.precision,
+        thr=args.thr,
+        decisions=args.decisions,
+        top_k=args.top_k,
+        classes=classes,
+        max_pixels=args.max_pixels,
+        allow_other_labels=args.allow_other_labels,
+    )
+    done, made = set(), None
+    if file is not None:
+        made = made_with(inferencer, args.checkpoint, args.all_scores, args.attention)
+        file.check(made)
+        done = file.done_images()
+    results = inferencer.stream(
+        args.inputs,
+        batch_size=args.batch_size,
+        num_workers=args.workers,
+        recursive=args.recursive,
+        return_scores=args.all_scores,
+        return_attention=args.attention,
+        out_dir=args.out_dir,
+        overwrite=args.overwrite or args.resume,
+        skip=done,
+        # A log file should have no progress bar.
+        show_progress=sys.stderr.isatty(),
+    )
+    # The file is opened last, so that wrong options do not empty it.
+    with nullcontext(stdout) if file is None else file.open(made) as out:
+        summary = write_results(results, out)
+    outputs = [path for path in (args.out, args.out_dir) if path is not None]
+    print(summary.text(len(done), outputs), file=sys.stderr)
+    return summary
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find the labels of the images that the command line names.
+
+    Returns:
+        int: The exit code: 1 if no image can be read, or with --strict not all.
+    """
+    from ..engine import allow_unsafe_checkpoints, keep_memory
+
+    keep_memory()
+    stdout = sys.stdout
+    try:
+        # MMEngine prints what it loads, but stdout is for results only.
+        with redirect_stdout(sys.stderr):
+            allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
+            summary = infer(args, stdout)
+        stdout.flush()
+    except BrokenPipeError:
+        # The reader of the lines has closed the pipe. What is buffered is dropped.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        return 1
+    if args.strict:
+        return int(summary.unreadable > 0)
+    return int(0 < summary.number == summary.unreadable)
