@@ -32,3 +32,7 @@ class FinishedError(ValueError):
 
 class LostProcessError(RuntimeError):
     """Another process of the run does not answer."""
+
+
+class EngineError(ValueError):
+    """ONNX Runtime cannot compute a model, or not as torch does."""

@@ -25,11 +25,14 @@ class CachedFeatures:
             other images, pipelines or weights get a folder of their own in it. None is
             ``features`` in ``work_dir``. Defaults to None.
         seed (int): Seed of the views. Defaults to 0.
+        engine (str): What computes the features: ``'torch'``, ``'onnxruntime'``, or
+            ``'auto'``, see :class:`FeatureExtraction`. Defaults to ``'auto'``.
     """
 
     num_views: int = 5
     dir: str | None = None
     seed: int = 0
+    engine: str = 'auto'
 
     @classmethod
     def from_config(cls, cfg: Config) -> 'CachedFeatures':

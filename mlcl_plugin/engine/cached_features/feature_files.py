@@ -63,6 +63,16 @@ class FeatureFile:
             )
         return True
 
+    @property
+    def was_begun(self) -> bool:
+        """Whether there are features of these settings, perhaps not yet all."""
+        for path in (self._json, self._part_json):
+            try:
+                return _read_settings(path) == self.settings
+            except (OSError, ValueError):
+                continue
+        return False
+
     def open(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
         """Make the files, or open those of a call that was interrupted.
 
@@ -171,6 +181,8 @@ def _read_settings(path: Path) -> dict:
             f'{path} does not say how its features were made. Delete the folder, or '
             'use another one.'
         )
+    # Features of older versions do not say it.
+    found.setdefault('engine', 'torch')
     return found
 
 

@@ -3,6 +3,7 @@
 
 import os.path as osp
 from copy import deepcopy
+from functools import partial
 
 import torch
 from mmengine.config import Config
@@ -69,7 +70,9 @@ class FeatureTraining:
             self.declared.num_views,
             checkpoint,
             self.declared.seed,
+            self.declared.engine,
         )
+        extraction.choose_engine(partial(self.declared.folder, self.cfg.work_dir))
         folder = self.declared.folder(self.cfg.work_dir, extraction.fingerprint)
         extraction.run(folder)
         print_log(f'Training on the features of {osp.relpath(folder)}', 'current')

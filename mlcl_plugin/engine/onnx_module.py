@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compute what a module gives by ONNX Runtime, which is faster on a CPU."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import EngineError
+from .onnx_graph import require_packages, write_onnx
+
+TOLERANCE = 1e-4
+"""Greatest difference to torch, as a share of the greatest value, but of at least 1."""
+
+
+class OnnxModule:
+    """A module on the CPU whose outputs ONNX Runtime computes.
+
+    The module is exported for images of one size, and batches of any number. What ONNX
+    Runtime gives for the example is compared with torch.
+
+    Args:
+        module (nn.Module): Takes images ``(B, C, H, W)`` and returns a tensor, or a
+            tuple of tensors, whose first size is B. It is in evaluation mode.
+        images (Tensor): ``(B, C, H, W)``, real images to compare with torch.
+        outputs (Sequence[str]): What to call the tensors that the module returns.
+        spin (bool): Whether idle threads wait actively. It is faster where nothing else
+            runs, and slows down other processes of the machine. Defaults to False.
+
+    Raises:
+        ImportError: If a package is missing.
+        EngineError: If the module cannot be exported, or ONNX Runtime and torch differ
+            by more than :data:`TOLERANCE`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        images: Tensor,
+        outputs: Sequence[str] = ('output',),
+        spin: bool = False,
+    ):
+        require_packages()
+        # The package is an extra.
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        options.add_session_config_entry(
+            'session.intra_op.allow_spinning', str(int(spin))
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / 'model.onnx'
+            try:
+                write_onnx(module, images, path, outputs)
+                self._session = onnxruntime.InferenceSession(
+                    path, options, providers=['CPUExecutionProvider']
+                )
+            # ONNX Runtime's errors have no class that is part of its interface.
+            except Exception as error:
+                reason = ' '.join(str(error).split())
+                raise EngineError(
+                    f'ONNX Runtime cannot run {type(module).__name__}: {reason:.400}'
+                ) from error
+        self._check(module, images)
+
+    @property
+    def output_names(self) -> list[str]:
+        """list[str]: The names of the outputs."""
+        return [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Compute the outputs for a batch of images ``(B, C, H, W)``."""
+        feed = {self._session.get_inputs()[0].name: images.contiguous().numpy()}
+        return [torch.from_numpy(value) for value in self._session.run(None, feed)]
+
+    @torch.no_grad()
+    def _check(self, module: nn.Module, images: Tensor) -> None:
+        """Compare with torch."""
+        expected = module(images)
+        if isinstance(expected, Tensor):
+            expected = (expected,)
+        for name, one, two in zip(self.output_names, self(images), expected):
+            difference = float(np.abs(one.numpy() - two.numpy()).max())
+            largest = max(1.0, float(two.abs().max()))
+            # Written so that nan fails too.
+            if not difference <= TOLERANCE * largest:
+                raise EngineError(
+                    f'ONNX Runtime and torch differ by {difference:.2g} in {name} of '
+                    f'{type(module).__name__}, expected at most '
+                    f'{TOLERANCE * largest:.2g}'
+                )
