@@ -4,7 +4,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ FOLD_FROM = 500
 """Number of images from which on it pays to fold batch norms, which takes seconds."""
 KEPT = ('img_path', 'gt_label', 'gt_label_difficult', 'gt_score')
 """What is kept of the annotation of an image."""
+Progress = Callable[[int, int], None]
 
 
 class FeatureExtraction:
@@ -127,7 +128,7 @@ class FeatureExtraction:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @torch.no_grad()
-    def run(self, folder: str | Path) -> None:
+    def run(self, folder: str | Path, progress: Progress | None = None) -> None:
         """Compute what is missing in a folder.
 
         An interrupted call can be repeated. In a run of several processes each computes
@@ -135,6 +136,8 @@ class FeatureExtraction:
 
         Args:
             folder (str | Path): Where to write ``train.npy``, ``train.json`` and so on.
+            progress (Callable, optional): Called in the main process with the number of
+                images that are done and that of all. Defaults to a progress bar.
 
         Raises:
             FolderInUseError: If another run writes into the folder.
@@ -163,7 +166,7 @@ class FeatureExtraction:
             for loader, dataset, group in zip(self._loaders, self._datasets, files):
                 missing = {n: file for n, file in group.items() if not file.is_complete}
                 if missing:
-                    self._write(model, loader, dataset, missing)
+                    self._write(model, loader, dataset, missing, progress)
 
     def _write(
         self,
@@ -171,6 +174,7 @@ class FeatureExtraction:
         loader_cfg: ConfigDict,
         dataset: ViewDataset,
         files: dict[str, FeatureFile],
+        report: Progress | None,
     ) -> None:
         """Write the files of a dataset."""
         number = len(dataset)
@@ -193,15 +197,16 @@ class FeatureExtraction:
             collate_fn=collate_views,
             worker_init_fn=start_worker,
         )
-        progress = None
+        progress: Progress | None = None
         if is_main_process() and len(left):
             print_log(
                 f'Computing features of {(~done).sum():,} images for {", ".join(files)}'
                 f' into {next(iter(files.values())).path.parent}',
                 'current',
             )
-            progress = ProgressBar(len(left))
+            progress = _Bar(len(left)) if report is None else report
         unmarked: list[np.ndarray] = []
+        finished = 0
         for step, (images, batch) in enumerate(loader, start=1):
             for name, file in files.items():
                 for view, inputs in enumerate(batch[name]):
@@ -219,11 +224,9 @@ class FeatureExtraction:
                 for file in files.values():
                     file.mark(np.concatenate(unmarked))
                 unmarked.clear()
+            finished += len(images)
             if progress is not None:
-                progress.update(len(images))
-        if progress is not None:
-            # The next message starts a new line.
-            print(flush=True)
+                progress(finished, len(left))
         content = _annotation(dataset)
         for file in files.values():
             file.close(content)
@@ -258,6 +261,21 @@ def extract_features(
             several views, or the folder holds features made with other settings.
     """
     FeatureExtraction(cfg, num_views, checkpoint, seed).run(folder)
+
+
+class _Bar:
+    """A progress bar that ends its line."""
+
+    def __init__(self, number: int):
+        self._bar = ProgressBar(number)
+        self._shown = 0
+
+    def __call__(self, done: int, number: int) -> None:
+        self._bar.update(done - self._shown)
+        self._shown = done
+        if done == number:
+            # The next message starts a new line.
+            print(flush=True)
 
 
 class _Features(nn.Module):

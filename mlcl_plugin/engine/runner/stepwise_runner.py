@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -121,6 +122,10 @@ class StepwiseRunner:
             raise AttributeError(name)
         return getattr(self.runner, name)
 
+    def step_hooks(self, name: str) -> list[Hook]:
+        """Hooks of a step besides those of its config, for subclasses."""
+        return []
+
     def step_dir(self, name: str) -> str:
         """Folder of a step's checkpoints and logs."""
         return step_dir(self.cfg, name)
@@ -223,6 +228,8 @@ class StepwiseRunner:
                 runner.register_hook(
                     CheckpointCheckHook(fresh_parts, training_parts=True)
                 )
+        for hook in self.step_hooks(start.step):
+            runner.register_hook(hook)
         position = names.index(start.step) + 1
         runner.logger.info(f'Training step {position} of {len(names)}: {start.step}')
         runner.train()

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logistic regression of many labels on the same vectors."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...targets import is_known, is_present
+
+MAX_ITERATIONS = 200
+TOLERANCE = 1e-4
+
+
+class LinearMap(NamedTuple):
+    """Logits ``vectors @ weight.T + bias``, ``weight`` ``(L, D)``, ``bias`` ``(L,)``."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, vectors: Tensor) -> Tensor:
+        """Logits ``(N, L)`` of vectors ``(N, D)``."""
+        return vectors @ self.weight.T + self.bias
+
+
+def fit_logistic(vectors: Tensor, targets: Tensor, strength: float) -> LinearMap:
+    """Fit a logistic regression for one strength, see :func:`logistic_path`."""
+    return next(logistic_path(vectors, targets, [strength]))
+
+
+def logistic_path(
+    vectors: Tensor, targets: Tensor, strengths: Sequence[float]
+) -> Iterator[LinearMap]:
+    r"""Fit a logistic regression per label for each of several strengths.
+
+    For each label it minimises
+
+    .. math::
+        \frac{1}{2} \lVert w \rVert^2 + C \sum_{n\,\text{known}}
+        \log(1 + \exp(-y_n (w \cdot x_n + b)))
+
+    with :math:`y_n = \pm 1`, as scikit-learn's ``LogisticRegression`` does. The problem
+    is convex; L-BFGS solves that of all labels together, in double precision. With
+    fewer images than dimensions, it works in the space that the images span.
+
+    A label that is present in all known images, or in none, gets weights of 0 and the
+    logit of its frequency with one more image of either kind.
+
+    Args:
+        vectors (Tensor): ``(N, D)`` :math:`x`.
+        targets (Tensor): ``(N, L)``, 1 present, 0 absent, -1 unknown.
+        strengths (Sequence[float]): The values of :math:`C`. Each starts from the
+            solution of the one before: rising values take the least time.
+
+    Yields:
+        LinearMap: For vectors of the type of ``vectors``, one per strength.
+
+    Raises:
+        ValueError: If shapes do not agree or a strength is not positive.
+    """
+    if vectors.ndim != 2 or targets.ndim != 2 or len(vectors) != len(targets):
+        raise ValueError(
+            'Logistic regression takes vectors (N, D) and targets (N, L), got '
+            f'{tuple(vectors.shape)} and {tuple(targets.shape)}.'
+        )
+    if min(strengths) <= 0:
+        raise ValueError(f'strengths must be positive, got {list(strengths)}.')
+    known, present = is_known(targets), is_present(targets)
+    positive, total = present.sum(0), known.sum(0)
+    able = (positive > 0) & (positive < total)
+    bias = torch.log((positive + 1.0) / (total - positive + 1.0)).double()
+    signs = torch.where(present, 1.0, -1.0).double()
+    mask = (known & able).double()
+    mean, scales, axes = _principal_axes(vectors.detach().double())
+    x = (vectors.detach().double() - mean) @ axes
+    rate = bias.sigmoid()
+    # About the second derivative of the loss, per image.
+    curvature = scales.square()[:, None] * (rate * (1 - rate)).clamp(min=1e-3)
+    weight = torch.zeros_like(curvature)
+    for strength in strengths:
+        # In these units the problem is about equally curved in all directions, so that
+        # L-BFGS takes few iterations.
+        units = (1 + strength * curvature).rsqrt()
+        weight, bias = _minimise(x, signs, mask, strength, units, weight, bias)
+        whole = (axes @ weight).T
+        yield LinearMap(
+            whole.to(vectors.dtype), (bias - whole @ mean).to(vectors.dtype)
+        )
+
+
+def _principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean ``(D,)``, singular values ``(R,)`` and axes ``(D, R)`` of vectors."""
+    mean = x.mean(0)
+    x = x - mean
+    if x.shape[0] >= x.shape[1]:
+        squares, axes = torch.linalg.eigh(x.T @ x)
+        return mean, squares.clamp(min=0).sqrt(), axes
+    # The images span fewer dimensions. Weights outside of them would only cost.
+    squares, left = torch.linalg.eigh(x @ x.T)
+    kept = squares > squares.amax().clamp(min=1e-300) * 1e-12
+    scales = squares[kept].sqrt()
+    return mean, scales, x.T @ (left[:, kept] / scales)
+
+
+def _minimise(
+    x: Tensor,
+    signs: Tensor,
+    mask: Tensor,
+    strength: float,
+    units: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Minimise the loss of :func:`logistic_path`, times 1 for each strength."""
+    scaled = (weight / units).requires_grad_()
+    offset = bias.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [scaled, offset],
+        max_iter=MAX_ITERATIONS,
+        history_size=10,
+        tolerance_grad=TOLERANCE * min(1.0, strength),
+        tolerance_change=0,
+        line_search_fn='strong_wolfe',
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        own = scaled * units
+        fit = (F.softplus(-signs * (x @ own + offset)) * mask).sum()
+        loss = strength * fit + own.square().sum() / 2
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    return (scaled * units).detach(), offset.detach()
