@@ -128,16 +128,16 @@ class EpochLines(Hook):
         self._epoch = runner.epoch + 1
         interval = runner.train_loop.val_interval
         last = self._epoch == runner.max_epochs
-        if runner.val_loop is None or (self._epoch % interval and not last):
-            if self._epoch % self._every(runner) == 0 or last:
-                self._write(runner, '')
+        validated = runner.val_loop is not None and (
+            last or self._epoch % interval == 0
+        )
+        if not validated and (last or self._epoch % self._every(runner) == 0):
+            self._write(runner, '')
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Write the line of an epoch that is validated."""
-        value = next(
-            (v for k, v in (metrics or {}).items() if k.endswith('/mAP')), None
-        )
-        self._write(runner, '' if value is None else f', val mAP {value:.2f}')
+        values = [v for k, v in (metrics or {}).items() if k.endswith('/mAP')]
+        self._write(runner, f', val mAP {values[0]:.2f}' if values else '')
 
     @staticmethod
     def _every(runner) -> int:

@@ -61,8 +61,8 @@ def read_photographs(
     Args:
         source (str | Path): A table, a JSON in the form of COCO or MMPretrain, a folder
             in the form of VOC, a folder of images with ``metadata.jsonl``, a folder
-            with one folder per label, or one that has such folders in ``train``, ``val``
-            and ``test``.
+            with one folder per label, or one that has such folders in ``train``,
+            ``val`` and ``test``.
         images (str | Path, optional): The folder of the images. Defaults to None: where
             they are found.
         classes (Sequence[str], optional): The labels to take. Defaults to None: all.

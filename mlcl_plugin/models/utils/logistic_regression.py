@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 
 
 class LinearMap(NamedTuple):
-    """Logits ``vectors @ weight.T + bias``, ``weight`` ``(L, D)``, ``bias`` ``(L,)``."""
+    """Logits ``vectors @ weight.T + bias``: ``(L, D)`` and ``(L,)``."""
 
     weight: Tensor
     bias: Tensor
