@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logistic regression of many labels on the same vectors."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -136,3 +137,87 @@ def _minimise(
     with torch.enable_grad():
         optimizer.step(closure)
     return (scaled * units).detach(), offset.detach()
+
+
+def choose_strength(
+    vectors: Tensor,
+    targets: Tensor,
+    strengths: Sequence[float],
+    images: Tensor | None = None,
+    measure: Callable[[Tensor, Tensor], float] | None = None,
+    num_folds: int = 5,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Choose the strength of a regression by cross-validation.
+
+    Args:
+        vectors (Tensor): ``(N, D)``.
+        targets (Tensor): ``(N, L)``, 1 present, 0 absent, -1 unknown.
+        strengths (Sequence[float]): The values to choose from, rising.
+        images (Tensor, optional): ``(N,)`` the image of each row, ascending. Rows of an
+            image are left out together, and the first one judges. Defaults to None:
+            one row per image.
+        measure (Callable, optional): How good logits ``(N, L)`` are for targets; more
+            is better. Defaults to None: the mean logarithm of the likelihood.
+        num_folds (int): Number of folds. Defaults to 5.
+        seed (int): Seed of the folds. Defaults to 0.
+
+    Returns:
+        tuple[float, float]: The best strength for the rows left out, and its measure.
+        Of equally good ones it is the smallest. If the measure is nan, it is the one in
+        the middle.
+    """
+    first = torch.ones(len(vectors), dtype=torch.bool)
+    if images is None:
+        members = torch.arange(len(vectors))
+    else:
+        first[1:] = images[1:] != images[:-1]
+        members = first.cumsum(0) - 1
+    fold = label_folds(targets[first], num_folds, seed)[members]
+    scores = torch.zeros(len(strengths), *targets.shape, dtype=vectors.dtype)
+    for number in range(int(fold.max()) + 1):
+        held = fold == number
+        if held.all():
+            return strengths[len(strengths) // 2], math.nan
+        path = logistic_path(vectors[~held], targets[~held], strengths)
+        for place, linear in enumerate(path):
+            scores[place, held] = linear(vectors[held])
+    measure = measure or log_likelihood
+    values = [measure(own[first], targets[first]) for own in scores]
+    if any(math.isnan(value) for value in values):
+        return strengths[len(strengths) // 2], math.nan
+    best = max(range(len(values)), key=lambda place: (round(values[place], 6), -place))
+    return strengths[best], values[best]
+
+
+def log_likelihood(logits: Tensor, targets: Tensor) -> float:
+    """The mean logarithm of the likelihood of all known targets; nan without any."""
+    signs = torch.where(is_present(targets), 1.0, -1.0)
+    return float(F.logsigmoid(signs * logits)[is_known(targets)].mean())
+
+
+def label_folds(targets: Tensor, num_folds: int = 5, seed: int = 0) -> Tensor:
+    """Divide images into folds that each have a share of every label.
+
+    The images of a label are dealt out to the folds in turn, the rarest label first.
+
+    Args:
+        targets (Tensor): ``(N, L)``.
+        num_folds (int): Number of folds, at most that of the images.
+        seed (int): Seed of the order. Defaults to 0.
+
+    Returns:
+        Tensor: ``(N,)`` the number of each image's fold.
+    """
+    number = len(targets)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(number, generator=generator)
+    present = is_present(targets)
+    rarest = torch.full((number,), present.shape[1])
+    # The rarest label of each image; those without one come last.
+    for place, label in reversed(list(enumerate(present.sum(0).argsort(stable=True)))):
+        rarest[present[:, label]] = place
+    order = order[rarest[order].argsort(stable=True)]
+    fold = torch.empty(number, dtype=torch.long)
+    fold[order] = torch.arange(number) % min(num_folds, number)
+    return fold
