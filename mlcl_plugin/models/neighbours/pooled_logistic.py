@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score labels by logistic regression on pooled features of the backbone."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -27,13 +28,21 @@ class PooledLogistic(Member):
     are averages and maxima over all places, each at unit length, in one vector. The
     regression is solved when training has ended, on the training images as the test
     pipeline shows them and on random views of the training pipeline; see
-    :func:`logistic_path` for the problem. Its strength :math:`C` has the highest mAP in
-    a cross-validation of the training images; all views of an image are in one fold.
+    :func:`logistic_path` for the problem. Its strength :math:`C` has the highest
+    likelihood in a cross-validation of the training images; all views of an image are
+    in one fold.
+
+    With ``regions``, the four corners of a feature map are images of their own, in
+    training with the labels of the whole image. The logit is the mean of two: the mean
+    over the image and its corners, and the highest among them. So a small object that
+    fills a part of one corner counts more.
 
     Args:
         strength (float, optional): The strength :math:`C`. None chooses one of 0.003
             to 1. Defaults to None.
         num_views (int): Random views of each training image. Defaults to 2.
+        regions (float, optional): Width and height of a corner, as a share of the map.
+            None takes the whole map alone. Defaults to None.
         init_cfg (dict | list, optional): Initialization config. Defaults to None.
 
     Raises:
@@ -49,6 +58,7 @@ class PooledLogistic(Member):
         self,
         strength: float | None = None,
         num_views: int = 2,
+        regions: float | None = None,
         init_cfg: dict | list | None = None,
     ):
         super().__init__(init_cfg=init_cfg)
@@ -56,7 +66,12 @@ class PooledLogistic(Member):
             raise ValueError(f'strength must be positive or None, got {strength}.')
         if num_views < 0:
             raise ValueError(f'num_views must not be negative, got {num_views}.')
+        if regions is not None and not 0 < regions < 1:
+            raise ValueError(
+                f'regions must be a share between 0 and 1, or None, got {regions}.'
+            )
         self.strength = strength
+        self.regions = regions
         self.num_views = num_views
         self.chosen: float | None = None
         self.clear()
@@ -65,21 +80,35 @@ class PooledLogistic(Member):
         """Any head will do."""
 
     def vectors(self, outputs: Outputs) -> Tensor:
-        """One vector ``(B, 1, 2 C)`` for each image; ``(B, 1, C)`` of vectors."""
+        """Vectors ``(B, R, 2 C)`` of the whole map and its corners, R is 1 or 5.
+
+        Tokens have one vector ``(B, 1, 2 C)``, and vectors ``(B, 1, C)``.
+        """
         features = outputs.features
         last = features if isinstance(features, Tensor) else features[-1]
         last = last.float()
         if last.ndim == 4:
-            last = last.flatten(2).transpose(1, 2)
+            return torch.stack(
+                [_pool(part.flatten(2)) for part in self._parts(last)], 1
+            )
+        if last.ndim == 3:
+            return _pool(last.transpose(1, 2))[:, None]
         if last.ndim == 2:
             return F.normalize(last, dim=1)[:, None]
-        if last.ndim != 3:
-            raise ValueError(
-                'PooledLogistic takes a feature map (B, C, H, W), tokens (B, N, C) or '
-                f'vectors (B, C) from the backbone, got {tuple(last.shape)}.'
-            )
-        parts = [F.normalize(part, dim=1) for part in (last.mean(1), last.amax(1))]
-        return torch.cat(parts, dim=1)[:, None]
+        raise ValueError(
+            'PooledLogistic takes a feature map (B, C, H, W), tokens (B, N, C) or '
+            f'vectors (B, C) from the backbone, got {tuple(last.shape)}.'
+        )
+
+    def _parts(self, maps: Tensor) -> list[Tensor]:
+        """The whole maps ``(B, C, H, W)``, and their corners."""
+        if self.regions is None:
+            return [maps]
+        height, width = (math.ceil(self.regions * n) for n in maps.shape[2:])
+        rows, columns = slice(height), slice(width)
+        below, right = slice(-height, None), slice(-width, None)
+        corners = [(rows, columns), (rows, right), (below, columns), (below, right)]
+        return [maps, *(maps[:, :, row, column] for row, column in corners)]
 
     def clear(self) -> None:
         """Forget the regression."""
@@ -107,9 +136,9 @@ class PooledLogistic(Member):
             ValueError: If shapes do not agree, targets are soft, or a vector is not
                 finite.
         """
-        if vectors.ndim != 3 or vectors.shape[:2] != (len(targets), 1):
+        if vectors.ndim != 3 or len(vectors) != len(targets) or targets.ndim != 2:
             raise ValueError(
-                'PooledLogistic takes one vector per image (B, 1, D) with targets '
+                'PooledLogistic takes vectors (B, R, D) of R regions with targets '
                 f'(B, L), got {tuple(vectors.shape)} and {tuple(targets.shape)}.'
             )
         check_targets(targets, name='Targets of PooledLogistic')
@@ -119,7 +148,7 @@ class PooledLogistic(Member):
             )
         self._added.append(
             (
-                vectors[:, 0].detach().float().cpu(),
+                vectors.detach().float().cpu(),
                 targets.detach().to('cpu', torch.int8),
                 images.detach().to('cpu', torch.int64),
             )
@@ -138,7 +167,11 @@ class PooledLogistic(Member):
         self._added.clear()
         # Whatever the order of the batches; stable, so that the test view stays first.
         images, order = images.sort(stable=True)
-        vectors, targets = LENGTH * vectors[order], targets[order]
+        regions = vectors.shape[1]
+        vectors = LENGTH * vectors[order].flatten(0, 1)
+        # The whole image comes before its corners.
+        targets = targets[order].repeat_interleave(regions, dim=0)
+        images = images.repeat_interleave(regions)
         self.chosen = self.strength
         if self.chosen is None:
             self.chosen, _ = choose_strength(vectors, targets, STRENGTHS, images)
@@ -157,7 +190,7 @@ class PooledLogistic(Member):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def forward(self, vectors: Tensor) -> Votes:
-        """Log-probabilities ``(B, L)`` of vectors ``(B, 1, D)``.
+        """Log-probabilities ``(B, L)`` of vectors ``(B, R, D)``.
 
         Raises:
             ValueError: If there is no regression, or for vectors of another shape.
@@ -166,13 +199,14 @@ class PooledLogistic(Member):
             raise ValueError(
                 'PooledLogistic is empty. Fill it with mlcl_plugin.apis.fit_neighbours.'
             )
-        if tuple(vectors.shape[1:]) != (1, self.weight.shape[1]):
+        if vectors.ndim != 3 or vectors.shape[2] != self.weight.shape[1]:
             raise ValueError(
-                f'PooledLogistic has weights for vectors (B, 1, {self.weight.shape[1]})'
+                f'PooledLogistic has weights for vectors (B, R, {self.weight.shape[1]})'
                 f', got {tuple(vectors.shape)}. Fill it with the same model.'
             )
         with torch.autocast(vectors.device.type, enabled=False):
-            logits = vectors[:, 0].float() @ self.weight.T + self.bias
+            logits = vectors.float() @ self.weight.T + self.bias
+            logits = (logits.mean(1) + logits.amax(1)) / 2
         votes = (F.logsigmoid(logits), F.logsigmoid(-logits))
         return Votes(*(vote.masked_fill(~self.able, torch.nan) for vote in votes))
 
@@ -180,5 +214,11 @@ class PooledLogistic(Member):
         """The options, for ``repr``."""
         return (
             f'strength={self.strength}, num_views={self.num_views}, '
-            f'labels={len(self.weight)}'
+            f'regions={self.regions}, labels={len(self.weight)}'
         )
+
+
+def _pool(places: Tensor) -> Tensor:
+    """Averages and maxima ``(B, 2 C)`` over places ``(B, C, N)``, at unit length."""
+    parts = (places.mean(2), places.amax(2))
+    return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)
