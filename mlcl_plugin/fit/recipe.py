@@ -58,6 +58,11 @@ class Recipe:
         )
 
 
+def second_epochs(first: int) -> int:
+    """Epochs of step 2 after so many of step 1."""
+    return max(1, round(STEP2_SHARE * first))
+
+
 def find_device(device: str | None) -> str:
     """The device to train on: a GPU, if there is one.
 
@@ -99,10 +104,9 @@ def choose_recipe(options: FitOptions, parts: Parts) -> Recipe:
             per_epoch = math.ceil(number / batch)
             first = math.ceil(ITERATIONS / per_epoch)
             first = min(max(first, LEAST_EPOCHS), MOST_EPOCHS)
-    second = max(1, round(STEP2_SHARE * first))
     return Recipe(
         kind,
-        (first, second),
+        (first, second_epochs(first)),
         batch,
         VIEWS if kind == 'frozen' else 0,
         options.image_size or 224,

@@ -42,6 +42,7 @@ from .report import (
     verdict,
 )
 from .scores import score_part
+from .speed import fit_time, measure_speed
 from .split_data import Parts, split_photographs
 from .training import FrozenFeatures, read_curves, take_model, train
 
@@ -187,6 +188,9 @@ def run_fit(options: FitOptions, console: Console) -> Fitted:
     ):
         tables = write_tables(parts, out)
         cfg = make_config(options, parts, recipe, backbone, tables)
+        if options.time is not None:
+            recipe = _in_time(options, parts, recipe, cfg, console)
+            cfg = make_config(options, parts, recipe, backbone, tables)
         config = out / 'config.py'
         cfg.dump(config)
         console.field('data', _describe(parts))
@@ -239,6 +243,36 @@ def _claim(options: FitOptions) -> None:
         )
     options.out.mkdir(parents=True, exist_ok=True)
     state.write_text(json.dumps(own, indent=1) + '\n')
+
+
+def _in_time(
+    options: FitOptions, parts: Parts, recipe: Recipe, cfg: Config, console: Console
+) -> Recipe:
+    """The recipe for the time that is given; that of an earlier call, if there is one.
+
+    A resumed fit must train what it has begun.
+    """
+    file = options.out / 'recipe.json'
+    if file.is_file():
+        content = json.loads(file.read_text())
+        return Recipe(**dict(content, epochs=tuple(content['epochs'])))
+    numbers = {name: len(labels.images) for name, labels in parts.parts.items()}
+    train_images = numbers.pop('train')
+    seconds = options.time or 0.0
+    recipe, estimate = fit_time(
+        recipe,
+        seconds,
+        measure_speed(cfg, recipe.device),
+        train_images,
+        sum(numbers.values()),
+    )
+    if estimate > 1.2 * seconds:
+        console.line(
+            f'note: {duration(seconds)} is too short; the least takes about '
+            f'{duration(estimate)}.'
+        )
+    file.write_text(json.dumps(asdict(recipe), indent=1) + '\n')
+    return recipe
 
 
 def _describe(parts: Parts) -> str:
