@@ -26,6 +26,7 @@ class Command(NamedTuple):
 
 #: By name; the module in ``mlcl_plugin/commands`` has ``_`` in place of ``-``.
 COMMANDS: dict[str, Command] = {
+    'fit': Command('models', 'from a table or folder to a trusted model', 'fit.py'),
     'train': Command('models', 'train a model', 'train.py'),
     'test': Command('models', 'evaluate a checkpoint on a data set', 'test.py'),
     'infer': Command('models', 'find the labels of images', 'infer.py'),

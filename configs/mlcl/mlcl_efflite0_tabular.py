@@ -20,9 +20,6 @@ photos = dict(
 # as tools/convert_dataset.py labels.csv labels.csv --val 0.2 names them
 train_table, val_table = 'labels_train.csv', 'labels_val.csv'
 epochs_step1, epochs_step2 = 4, 2
-# About 12 / (images / 32 * epochs of a step), at most 0.5: the share of the newest
-# weights in the average that is tested. A warning tells if it is too small.
-ema_momentum = 0.02
 # ---- leave this -------------------------------------------------------------------
 
 train_dataloader = dict(dataset=dict(ann_file=train_table, **photos))
@@ -49,7 +46,8 @@ steps = dict(
         model=dict(head=dict(projector=dict(hidden_channels=512))),
     ),
 )
-# the ends of the cosines, and the EMA
+# the ends of the cosines, and an average of the weights over a part of the training
 _base_.param_scheduler[1].update(T_max=epochs_step1, end=epochs_step1)
 _base_.steps.step2.param_scheduler[0].update(T_max=epochs_step2, end=epochs_step2)
-_base_.custom_hooks[0].update(momentum=ema_momentum)
+_base_.custom_hooks[0].pop('momentum')
+_base_.custom_hooks[0].update(type='AutoEMAHook')

@@ -2,6 +2,7 @@
 """The public functions and classes; this package only re-exports them."""
 
 from ..data_check import check_datasets
+from ..fit import Fitted, fit
 from ..inference import (
     MultiLabelInferencer,
     build_loader,
@@ -16,12 +17,14 @@ from ..inference import (
 )
 
 __all__ = [
+    'Fitted',
     'MultiLabelInferencer',
     'build_loader',
     'build_model',
     'check_datasets',
     'embed',
     'extract_features',
+    'fit',
     'fit_neighbours',
     'freeze_backbone',
     'measure_embeddings',

@@ -12,6 +12,7 @@ from .checkpoint_loaders import allow_unsafe_checkpoints
 from .dataloader import set_default_dataloader_cfg
 from .dist import setup_cpu_distributed
 from .hooks import (
+    AutoEMAHook,
     CheckpointCheckHook,
     DatasetCheckHook,
     EMACheckHook,
@@ -60,6 +61,7 @@ from .tool_config import (
 from .unwrap import unwrap_model
 
 __all__ = [
+    'AutoEMAHook',
     'AutocastOptimWrapper',
     'CachedFeatures',
     'CachedFeaturesRunner',

@@ -15,18 +15,22 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmengine.utils import ProgressBar
 from torch import nn
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 from ..errors import SaveError
 from ..models.classifiers import NeighbourClassifier
+from ..models.neighbours import Member
 from ..models.utils import collect_targets
 from ..models.utils.gather import RaggedGather
 from .checkpoint_content import to_plain
+from .counter_seeds import SeededSamples
 from .durable_files import write_bytes
-from .split_dataset import build_split
+from .split_dataset import build_split, build_views
 
 # Of the order in which images are added: principal axes come from the first ones.
 ORDER_SEED = 0
+# Of the random views of the training images.
+VIEW_SEED = 0
 
 
 def iterate_images(
@@ -65,7 +69,7 @@ def iterate_images(
     place = rank
     for batch in loader:
         data = model.data_preprocessor(batch, False)
-        number = len(data['data_samples'])
+        number = len(batch['data_samples'])
         places = place + world_size * torch.arange(number)
         place += world_size * number
         # The sampler repeats images, so that all processes have the same number.
@@ -110,25 +114,49 @@ def fill_neighbours(
         memory.clear()
     training = model.training
     model.eval()
-    for inputs, data_samples, images in iterate_images(model, cfg, dataset, order):
-        logits, outputs = model.outputs(inputs)
-        targets = collect_targets(data_samples, logits.shape[1], logits.device)
-        images = images.to(logits.device)
-        own = images >= 0
-        gather = RaggedGather(int(own.sum()), logits.device)
-        targets, images = gather.all(targets[own]), gather.all(images[own])
-        for memory in model.memories:
-            vectors = gather.all(memory.vectors(outputs).float()[own])
-            memory.add(vectors, targets, images)
+    _add_images(model, model.memories, cfg, dataset, order)
+    number = max((memory.num_views for memory in model.memories), default=0)
+    given, passes = 0, 0
+    while given < number:
+        # One pass gives as many views as the training pipeline makes.
+        taking = [memory for memory in model.memories if memory.num_views > given]
+        views = SeededSamples(build_views(cfg), VIEW_SEED)
+        views.set_epoch(passes)
+        given += _add_images(model, taking, cfg, views, order)
+        passes += 1
     names = [_name(dataset, index) for index in range(len(dataset))]
     for memory in model.memories:
         memory.build(names)
         print_log(
-            f'{type(memory).__name__} holds {memory.keys.shape[1]:,} entries per label '
-            f'of {len(order):,} images: {memory.num_bytes / 1e6:,.1f} MB.',
+            f'{type(memory).__name__} holds {memory.describe()} of {len(order):,} '
+            f'images: {memory.num_bytes / 1e6:,.1f} MB.',
             'current',
         )
     model.train(training)
+
+
+def _add_images(
+    model: NeighbourClassifier,
+    members: Sequence[Member],
+    cfg: Config,
+    dataset: Dataset,
+    order: Sequence[int],
+) -> int:
+    """Add images to members; returns the number of views that the dataset gives."""
+    views = 1
+    for inputs, data_samples, images in iterate_images(model, cfg, dataset, order):
+        logits, outputs = model.outputs(inputs)
+        # Views of a batch lie one after the other.
+        views = len(logits) // len(images)
+        images = images.repeat(views).to(logits.device)
+        targets = collect_targets(data_samples, logits.shape[1], logits.device)
+        own = images >= 0
+        gather = RaggedGather(int(own.sum()), logits.device)
+        targets, images = gather.all(targets[own]), gather.all(images[own])
+        for member in members:
+            vectors = gather.all(member.vectors(outputs).float()[own])
+            member.add(vectors, targets, images)
+    return views
 
 
 def _name(dataset: BaseDataset, index: int) -> str:

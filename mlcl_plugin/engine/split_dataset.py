@@ -34,6 +34,21 @@ def build_split(cfg: Config, split: str, repeated: bool = True) -> BaseDataset:
     return DATASETS.build(config)
 
 
+def build_views(cfg: Config) -> BaseDataset:
+    """Build the training images as the training pipeline shows them, each once.
+
+    Args:
+        cfg (Config): A config without steps, or of one step.
+
+    Returns:
+        BaseDataset: The dataset, without wrappers that repeat images.
+    """
+    config = copy.deepcopy(cfg.train_dataloader.dataset)
+    while str(config.get('type')).split('.')[-1] in REPEATING:
+        config = config['dataset']
+    return DATASETS.build(config)
+
+
 def _set_pipeline(config: dict, pipeline: list) -> None:
     """Set the pipeline of a dataset, of all if several are joined."""
     inner = innermost_dataset(config)

@@ -47,6 +47,7 @@ ENGINES = ('auto', 'torch', 'onnxruntime')
 """What can compute the features."""
 KEPT = ('img_path', 'gt_label', 'gt_label_difficult', 'gt_score')
 """What is kept of the annotation of an image."""
+Progress = Callable[[int, int], None]
 
 
 class FeatureExtraction:
@@ -235,7 +236,7 @@ class FeatureExtraction:
         return self._model
 
     @torch.no_grad()
-    def run(self, folder: str | Path) -> None:
+    def run(self, folder: str | Path, progress: Progress | None = None) -> None:
         """Compute what is missing in a folder.
 
         An interrupted call can be repeated. In a run of several processes each computes
@@ -243,6 +244,8 @@ class FeatureExtraction:
 
         Args:
             folder (str | Path): Where to write ``train.npy``, ``train.json`` and so on.
+            progress (Callable, optional): Called in the main process with the number of
+                images that are done and that of all. Defaults to a progress bar.
 
         Raises:
             FolderInUseError: If another run writes into the folder.
@@ -268,7 +271,7 @@ class FeatureExtraction:
             for loader, dataset, group in zip(self._loaders, self._datasets, files):
                 missing = {n: file for n, file in group.items() if not file.is_complete}
                 if missing:
-                    self._write(model, loader, dataset, missing)
+                    self._write(model, loader, dataset, missing, progress)
 
     def _write(
         self,
@@ -276,6 +279,7 @@ class FeatureExtraction:
         loader_cfg: ConfigDict,
         dataset: ViewDataset,
         files: dict[str, FeatureFile],
+        report: Progress | None,
     ) -> None:
         """Write the files of a dataset."""
         number = len(dataset)
@@ -298,15 +302,16 @@ class FeatureExtraction:
             collate_fn=collate_views,
             worker_init_fn=start_worker,
         )
-        progress = None
+        progress: Progress | None = None
         if is_main_process() and len(left):
             print_log(
                 f'Computing features of {(~done).sum():,} images for {", ".join(files)}'
                 f' into {next(iter(files.values())).path.parent}',
                 'current',
             )
-            progress = ProgressBar(len(left))
+            progress = _Bar(len(left)) if report is None else report
         unmarked: list[np.ndarray] = []
+        finished = 0
         for step, (images, batch) in enumerate(loader, start=1):
             for name, file in files.items():
                 for view, inputs in enumerate(batch[name]):
@@ -324,11 +329,9 @@ class FeatureExtraction:
                 for file in files.values():
                     file.mark(np.concatenate(unmarked))
                 unmarked.clear()
+            finished += len(images)
             if progress is not None:
-                progress.update(len(images))
-        if progress is not None:
-            # The next message starts a new line.
-            print(flush=True)
+                progress(finished, len(left))
         content = _annotation(dataset)
         for file in files.values():
             file.close(content)
@@ -381,6 +384,21 @@ def check_engine(engine: str) -> None:
         raise ValueError(f'engine must be one of {ENGINES}, got {engine!r}.')
     if engine == 'onnxruntime':
         require_packages()
+
+
+class _Bar:
+    """A progress bar that ends its line."""
+
+    def __init__(self, number: int):
+        self._bar = ProgressBar(number)
+        self._shown = 0
+
+    def __call__(self, done: int, number: int) -> None:
+        self._bar.update(done - self._shown)
+        self._shown = done
+        if done == number:
+            # The next message starts a new line.
+            print(flush=True)
 
 
 class _Features(nn.Module):

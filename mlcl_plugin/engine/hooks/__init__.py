@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .auto_ema_hook import AutoEMAHook
 from .average_statistics_hook import AverageStatisticsHook
 from .checkpoint_check_hook import CheckpointCheckHook
 from .dataset_check_hook import DatasetCheckHook
@@ -15,6 +16,7 @@ from .start_hook import StartHook
 from .stored_backbone_hook import StoredBackboneHook
 
 __all__ = [
+    'AutoEMAHook',
     'AverageStatisticsHook',
     'CheckpointCheckHook',
     'DatasetCheckHook',

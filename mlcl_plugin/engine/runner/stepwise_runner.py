@@ -6,6 +6,7 @@ import gc
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS, RUNNERS
@@ -106,6 +107,10 @@ class StepwiseRunner(WithPlainRunner):
     def steps(self) -> dict[str, ConfigDict]:
         """dict[str, ConfigDict]: The changes of each step, by its name."""
         return dict(self.cfg.steps)
+
+    def step_hooks(self, name: str) -> list[Hook]:
+        """Hooks of a step besides those of its config, for subclasses."""
+        return []
 
     def step_dir(self, name: str) -> str:
         """Folder of a step's checkpoints and logs."""
@@ -209,6 +214,8 @@ class StepwiseRunner(WithPlainRunner):
                 runner.register_hook(
                     CheckpointCheckHook(fresh_parts, training_parts=True)
                 )
+        for hook in self.step_hooks(start.step):
+            runner.register_hook(hook)
         position = names.index(start.step) + 1
         runner.logger.info(f'Training step {position} of {len(names)}: {start.step}')
         runner.train()

@@ -12,7 +12,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from ..neighbours import Neighbour, Neighbours, Outputs, Votes, blend, check_weights
+from ..neighbours import Member, Neighbour, Outputs, Votes, blend, check_weights
 
 # Chosen on images of VOC2007 that were not trained on. Logits of training images are
 # too good, so that these cannot choose.
@@ -45,7 +45,8 @@ class NeighbourClassifier(ImageClassifier):
         neck (dict, optional): Config of the neck. Defaults to None.
         head (dict): Config of a multi-label head.
         neighbours (Sequence[dict]): Configs of the memories, :class:`LabelNeighbours`
-            and :class:`ImageNeighbours`. Defaults to one :class:`LabelNeighbours`.
+            and :class:`ImageNeighbours`, and of :class:`PooledLogistic`. Defaults to
+            one :class:`LabelNeighbours`.
         weights (Sequence[float], optional): Weight of the logits and of each memory,
             which sum to 1. None takes (0.3, 0.7) for label-wise neighbours, (0.5, 0.5)
             for image-level ones and (0.2, 0.5, 0.3) for both in this order.
@@ -87,10 +88,10 @@ class NeighbourClassifier(ImageClassifier):
             for item in neighbours
         ]
         for item in built:
-            if not isinstance(item, Neighbours):
+            if not isinstance(item, Member):
                 raise ValueError(
-                    'neighbours must be LabelNeighbours or ImageNeighbours, got '
-                    f'{type(item).__name__}.'
+                    'neighbours must be LabelNeighbours, ImageNeighbours or '
+                    f'PooledLogistic, got {type(item).__name__}.'
                 )
             item.check_head(self.head)
         if weights is None:
@@ -106,9 +107,9 @@ class NeighbourClassifier(ImageClassifier):
         self._has_warned = False
 
     @property
-    def memories(self) -> list[Neighbours]:
+    def memories(self) -> list[Member]:
         """The memories, in the order of ``neighbours``."""
-        return [item for item in self.neighbours if isinstance(item, Neighbours)]
+        return [item for item in self.neighbours if isinstance(item, Member)]
 
     def outputs(self, inputs: torch.Tensor) -> tuple[torch.Tensor, Outputs]:
         """Run backbone, neck and head.

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from mmengine.model import BaseModule
-from mmpretrain.models.heads import MultiLabelClsHead
 from torch import Tensor
 
 from ...targets import ABSENT, PRESENT, UNKNOWN, check_targets, is_absent, is_present
@@ -21,38 +19,12 @@ from .exact_products import (
     unit_vectors,
 )
 from .kernel import Votes, kernel_shares, kernel_votes
+from .member import Member, Neighbour
 from .principal_axes import principal_axes
 from .prototypes import spherical_kmeans
 
 # Images that principal axes are computed from.
 AXES_SAMPLE = 2048
-
-
-class Outputs(NamedTuple):
-    """What the parts of a classifier give for a batch.
-
-    ``features`` is the output of the backbone, ``embeddings`` what the head classifies
-    (its ``pre_logits``).
-    """
-
-    head: MultiLabelClsHead
-    features: Tensor | Sequence[Tensor]
-    embeddings: Tensor
-
-
-class Neighbour(NamedTuple):
-    """An entry of a memory that votes on a label.
-
-    ``image`` is the name of the training image, for a prototype that of the image
-    nearest to it; ``share`` its share of all votes, ``cosine`` its cosine to the query,
-    ``present`` its vote, ``num_images`` the number of images that it stands for.
-    """
-
-    image: str
-    share: float
-    cosine: float
-    present: bool
-    num_images: int
 
 
 class _Batch(NamedTuple):
@@ -63,7 +35,7 @@ class _Batch(NamedTuple):
     images: Tensor
 
 
-class Neighbours(BaseModule):
+class Neighbours(Member):
     r"""Base of memories whose nearest entries vote for labels.
 
     An entry is the unit vector of a training image, with its targets. A query gets for
@@ -96,9 +68,6 @@ class Neighbours(BaseModule):
     Raises:
         ValueError: If an option is out of range.
     """
-
-    kind = ''
-    """``'label'`` for one vector per label, ``'image'`` for one per image."""
 
     sources: tuple[str, ...] = ()
     """The values that ``source`` may have."""
@@ -146,14 +115,6 @@ class Neighbours(BaseModule):
         self.prototypes = prototypes
         self.clear()
 
-    def check_head(self, head: MultiLabelClsHead) -> None:
-        """Raise a ValueError if a head does not give the vectors."""
-        raise NotImplementedError
-
-    def vectors(self, outputs: Outputs) -> Tensor:
-        """Vectors ``(B, G, D)`` of a batch; G is the number of labels, or 1."""
-        raise NotImplementedError
-
     # Filling.
 
     def clear(self) -> None:
@@ -183,10 +144,9 @@ class Neighbours(BaseModule):
         """Whether there is a memory."""
         return self.keys.shape[1] > 0
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the memory."""
-        return sum(buffer.numel() * buffer.itemsize for buffer in self.buffers())
+    def describe(self) -> str:
+        """What it holds, for the log."""
+        return f'{self.keys.shape[1]:,} entries per label'
 
     @property
     def image_names(self) -> list[str]:

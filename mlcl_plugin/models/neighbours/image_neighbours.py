@@ -8,7 +8,8 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..heads.contrastive_head import ContrastiveHead
-from .base import Neighbours, Outputs
+from .base import Neighbours
+from .member import Outputs
 
 
 @MODELS.register_module()

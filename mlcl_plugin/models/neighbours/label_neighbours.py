@@ -11,7 +11,8 @@ from torch import Tensor
 from ..heads.label_wise_cls_head import LabelWiseClsHead
 from ..losses.neighbour_vote_loss import NeighbourVoteLoss
 from ..utils import UnitVectors
-from .base import Neighbours, Outputs
+from .base import Neighbours
+from .member import Outputs
 
 
 @MODELS.register_module()

@@ -1,0 +1,29 @@
+# MulCon (arXiv 2107.11626), both steps, on features of a frozen backbone that are
+# computed once, and neighbours of labels and of images: what `mlcl fit` trains from.
+# Data: your own photographs, with EfficientNet-Lite0 at 224 px. Set the fields at the
+# top of mlcl_efflite0_tabular.py.
+_base_ = ['./mlcl_efflite0_tabular.py']
+
+cached_features = dict(num_views=2)
+
+model = dict(
+    type='NeighbourClassifier',
+    head=dict(dropout=0.5),
+    neighbours=[dict(type='LabelNeighbours'), dict(type='ImageNeighbours')],
+)
+
+# The backbone is frozen.
+frozen = dict(custom_keys=dict(backbone=dict(lr_mult=0.0)))
+optim_wrapper = dict(paramwise_cfg=frozen)
+custom_hooks = [*_base_.custom_hooks, dict(type='FillNeighboursHook')]
+default_hooks = dict(checkpoint=dict(save_best=None))
+
+steps = dict(
+    step1=dict(custom_hooks=_base_.custom_hooks),
+    step2=dict(
+        optim_wrapper=dict(optimizer=dict(lr=1e-4), paramwise_cfg=frozen),
+        model=dict(
+            head=dict(loss_contrastive=dict(temperature=1.0, loss_weight=0.5)),
+        ),
+    ),
+)

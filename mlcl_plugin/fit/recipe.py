@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choose how to train, by the number of images, the device and the time."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .options import FitOptions
+from .split_data import Parts
+
+BATCH = 32
+ITERATIONS = 150
+"""Iterations of step 1 on small data."""
+LEAST_EPOCHS, MOST_EPOCHS = 4, 40
+STEP2_SHARE = 0.25
+"""Epochs of step 2 for each of step 1."""
+VIEWS = 2
+"""Random views of each image that features are computed for."""
+FULL_FROM = 2000
+"""Images from which on a GPU trains the whole network."""
+FULL_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        kind (str): ``'frozen'`` for neck and head on features that are computed once,
+            ``'full'`` for the whole network.
+        epochs (tuple[int, int]): Of both steps.
+        batch_size (int): Images of a batch.
+        num_views (int): Random views of each image; 0 draws them anew each time.
+        image_size (int): Width and height of the images.
+        contrast (bool): Whether step 2 has the contrastive loss.
+        device (str): Where to train.
+    """
+
+    kind: str
+    epochs: tuple[int, int]
+    batch_size: int
+    num_views: int
+    image_size: int
+    contrast: bool
+    device: str
+
+    @property
+    def text(self) -> str:
+        """str: The recipe in one line."""
+        what = 'whole network'
+        if self.kind == 'frozen':
+            what = f'frozen backbone, {self.num_views} random views of each image'
+        loss = 'contrast' if self.contrast else 'no contrast'
+        return (
+            f'{what}; {self.epochs[0]} + {self.epochs[1]} epochs, {loss}, neighbours '
+            'and logistic regression'
+        )
+
+
+def second_epochs(first: int) -> int:
+    """Epochs of step 2 after so many of step 1."""
+    return max(1, round(STEP2_SHARE * first))
+
+
+def find_device(device: str | None) -> str:
+    """The device to train on: a GPU, if there is one.
+
+    Raises:
+        ValueError: If the one that is asked for does not exist.
+    """
+    if device is None:
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"There is no device='{device}' here: {str(error).splitlines()[0]}"
+        ) from error
+    return device
+
+
+def choose_recipe(options: FitOptions, parts: Parts) -> Recipe:
+    """Choose how to train.
+
+    Args:
+        options (FitOptions): What the user wants.
+        parts (Parts): The photographs.
+
+    Returns:
+        Recipe: With few images or without a GPU the frozen one.
+    """
+    device = find_device(options.device)
+    number = len(parts.parts['train'].images)
+    kind = options.recipe
+    if kind == 'auto':
+        large = device != 'cpu' and number >= FULL_FROM
+        kind = 'full' if large else 'frozen'
+    batch = min(BATCH, number)
+    first = options.epochs
+    if first is None:
+        first = FULL_EPOCHS
+        if kind == 'frozen':
+            per_epoch = math.ceil(number / batch)
+            first = math.ceil(ITERATIONS / per_epoch)
+            first = min(max(first, LEAST_EPOCHS), MOST_EPOCHS)
+    return Recipe(
+        kind,
+        (first, second_epochs(first)),
+        batch,
+        VIEWS if kind == 'frozen' else 0,
+        options.image_size or 224,
+        not options.plain,
+        device,
+    )

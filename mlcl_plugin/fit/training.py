@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compute features, train both steps, and take the result out of the work folder."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+
+from ..engine import (
+    CachedFeatures,
+    FeatureExtraction,
+    StepwiseRunner,
+    step_names,
+)
+from ..engine.last_checkpoint import find_last_checkpoint
+from ..errors import FinishedError
+from .console import Console, EpochLines, duration
+from .scores import pool
+
+
+class FitRunner(StepwiseRunner):
+    """A :class:`StepwiseRunner` that writes a line per epoch.
+
+    Args:
+        cfg (Config): The config.
+        console (Console): Where to.
+    """
+
+    def __init__(self, cfg: Config, console: Console):
+        super().__init__(cfg)
+        self.console = console
+
+    def step_hooks(self, name: str) -> list[Hook]:
+        """The hook that writes the lines."""
+        names = step_names(self.cfg)
+        later = names[names.index(name) + 1 :]
+        after = sum(self.step_config(step).train_cfg.max_epochs for step in later)
+        return [EpochLines(self.console, name, after)]
+
+
+class FrozenFeatures:
+    """Features of the frozen backbone, which a training and the baseline share.
+
+    Args:
+        cfg (Config): The config.
+        num_views (int): Random views of each training image.
+        seed (int): Seed of the views.
+    """
+
+    def __init__(self, cfg: Config, num_views: int, seed: int):
+        self.extraction = FeatureExtraction(cfg, num_views, seed=seed)
+        declared = CachedFeatures(
+            num_views, str(Path(cfg.work_dir).parent / 'features')
+        )
+        self.folder = Path(declared.folder(cfg.work_dir, self.extraction.fingerprint))
+        self.seconds = 0.0
+
+    @property
+    def backbone(self) -> nn.Module:
+        """nn.Module: The backbone."""
+        return self.extraction.backbone
+
+    def compute(self, console: Console) -> None:
+        """Compute those that are missing, with a line of progress now and then."""
+        begin = shown = time.monotonic()
+
+        def report(done: int, number: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown >= 15 and done < number:
+                shown = now
+                left = (now - begin) / done * (number - done)
+                console.line(
+                    f'  features of {done:,} of {number:,} images, '
+                    f'{duration(left)} left'
+                )
+
+        self.extraction.run(self.folder, report)
+        self.seconds = time.monotonic() - begin
+
+    def pooled(self) -> Tensor:
+        """Pooled features ``(N, C)`` of the training images, by the test pipeline."""
+        stored = np.load(self.folder / 'tune.npy', mmap_mode='r')
+        return torch.cat(
+            [
+                pool(torch.from_numpy(np.array(stored[start : start + 256, 0])))
+                for start in range(0, len(stored), 256)
+            ]
+        )
+
+
+def train(cfg: Config, console: Console, resume: bool) -> None:
+    """Train the steps of a config that are not finished."""
+    cfg.resume = resume
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        try:
+            FitRunner(cfg, console).train()
+        except FinishedError:
+            # A resumed fit whose training is complete.
+            console.line('  both steps are finished')
+
+
+def take_model(cfg: Config, path: Path) -> None:
+    """Copy the final checkpoint to a path."""
+    last = Path(cfg.work_dir, step_names(cfg)[-1])
+    filled = last / 'neighbours.pth'
+    source = filled if filled.is_file() else Path(find_last_checkpoint(str(last)))
+    part = path.with_name(f'{path.name}.part')
+    shutil.copyfile(source, part)
+    part.replace(path)
+
+
+def read_curves(cfg: Config) -> list[dict]:
+    """What the training has logged, in its order: losses and validations."""
+    rows: list[dict] = []
+    for name in step_names(cfg):
+        files = sorted(Path(cfg.work_dir, name).glob('*/vis_data/scalars.json'))
+        for file in files:
+            for line in file.read_text().splitlines():
+                rows.append(dict(json.loads(line), part=name))
+    return rows

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Score labels by logistic regression on pooled features of the backbone."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from ...targets import check_targets, is_absent, is_present
+from ..utils.logistic_regression import choose_strength, logistic_path
+from .kernel import Votes
+from .member import Member, Outputs
+
+STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+LENGTH = 10.0
+"""Length of the vectors that the regression sees; strengths depend on it."""
+
+
+@MODELS.register_module()
+class PooledLogistic(Member):
+    r"""One logistic regression per label, on pooled features of the backbone.
+
+    With few images it is better than a head that is trained by gradient steps. Features
+    are averages and maxima over all places, each at unit length, in one vector. The
+    regression is solved when training has ended, on the training images as the test
+    pipeline shows them and on random views of the training pipeline; see
+    :func:`logistic_path` for the problem. Its strength :math:`C` has the highest
+    likelihood in a cross-validation of the training images; all views of an image are
+    in one fold.
+
+    With ``regions``, the four corners of a feature map are images of their own, in
+    training with the labels of the whole image. The logit is the mean of two: the mean
+    over the image and its corners, and the highest among them. So a small object that
+    fills a part of one corner counts more.
+
+    Args:
+        strength (float, optional): The strength :math:`C`. None chooses one of 0.003
+            to 1. Defaults to None.
+        num_views (int): Random views of each training image. Defaults to 2.
+        regions (float, optional): Width and height of a corner, as a share of the map.
+            None takes the whole map alone. Defaults to None.
+        init_cfg (dict | list, optional): Initialization config. Defaults to None.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    kind = 'image'
+    weight: Tensor
+    bias: Tensor
+    able: Tensor
+
+    def __init__(
+        self,
+        strength: float | None = None,
+        num_views: int = 2,
+        regions: float | None = None,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(init_cfg=init_cfg)
+        if strength is not None and strength <= 0:
+            raise ValueError(f'strength must be positive or None, got {strength}.')
+        if num_views < 0:
+            raise ValueError(f'num_views must not be negative, got {num_views}.')
+        if regions is not None and not 0 < regions < 1:
+            raise ValueError(
+                f'regions must be a share between 0 and 1, or None, got {regions}.'
+            )
+        self.strength = strength
+        self.regions = regions
+        self.num_views = num_views
+        self.chosen: float | None = None
+        self.clear()
+
+    def check_head(self, head: MultiLabelClsHead) -> None:
+        """Any head will do."""
+
+    def vectors(self, outputs: Outputs) -> Tensor:
+        """Vectors ``(B, R, 2 C)`` of the whole map and its corners, R is 1 or 5.
+
+        Tokens have one vector ``(B, 1, 2 C)``, and vectors ``(B, 1, C)``.
+        """
+        features = outputs.features
+        last = features if isinstance(features, Tensor) else features[-1]
+        last = last.float()
+        if last.ndim == 4:
+            return torch.stack(
+                [_pool(part.flatten(2)) for part in self._parts(last)], 1
+            )
+        if last.ndim == 3:
+            return _pool(last.transpose(1, 2))[:, None]
+        if last.ndim == 2:
+            return F.normalize(last, dim=1)[:, None]
+        raise ValueError(
+            'PooledLogistic takes a feature map (B, C, H, W), tokens (B, N, C) or '
+            f'vectors (B, C) from the backbone, got {tuple(last.shape)}.'
+        )
+
+    def _parts(self, maps: Tensor) -> list[Tensor]:
+        """The whole maps ``(B, C, H, W)``, and their corners."""
+        if self.regions is None:
+            return [maps]
+        height, width = (math.ceil(self.regions * n) for n in maps.shape[2:])
+        rows, columns = slice(height), slice(width)
+        below, right = slice(-height, None), slice(-width, None)
+        corners = [(rows, columns), (rows, right), (below, columns), (below, right)]
+        return [maps, *(maps[:, :, row, column] for row, column in corners)]
+
+    def clear(self) -> None:
+        """Forget the regression."""
+        device = self.weight.device if 'weight' in self._buffers else None
+        self.register_buffer('weight', torch.zeros(0, 0, device=device))
+        self.register_buffer('bias', torch.zeros(0, device=device))
+        # Labels that have a present and an absent image.
+        self.register_buffer('able', torch.zeros(0, dtype=torch.bool, device=device))
+        self._added: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether there is a regression."""
+        return len(self.weight) > 0
+
+    def describe(self) -> str:
+        """What it holds, for the log."""
+        return f'{len(self.weight):,} regressions with C = {self.chosen:g}'
+
+    @torch.no_grad()
+    def add(self, vectors: Tensor, targets: Tensor, images: Tensor) -> None:
+        """Take in a batch; the first view of an image is that of the test pipeline.
+
+        Raises:
+            ValueError: If shapes do not agree, targets are soft, or a vector is not
+                finite.
+        """
+        if vectors.ndim != 3 or len(vectors) != len(targets) or targets.ndim != 2:
+            raise ValueError(
+                'PooledLogistic takes vectors (B, R, D) of R regions with targets '
+                f'(B, L), got {tuple(vectors.shape)} and {tuple(targets.shape)}.'
+            )
+        check_targets(targets, name='Targets of PooledLogistic')
+        if not vectors.isfinite().all():
+            raise ValueError(
+                'A vector for PooledLogistic is not finite. Has the model diverged?'
+            )
+        self._added.append(
+            (
+                vectors.detach().float().cpu(),
+                targets.detach().to('cpu', torch.int8),
+                images.detach().to('cpu', torch.int64),
+            )
+        )
+
+    @torch.no_grad()
+    def build(self, names: Sequence[str]) -> None:
+        """Solve the regressions.
+
+        Raises:
+            ValueError: If nothing was added.
+        """
+        if not self._added:
+            raise ValueError('There is no image to fit the logistic regression on.')
+        vectors, targets, images = (torch.cat(p) for p in zip(*self._added))
+        self._added.clear()
+        # Whatever the order of the batches; stable, so that the test view stays first.
+        images, order = images.sort(stable=True)
+        regions = vectors.shape[1]
+        vectors = LENGTH * vectors[order].flatten(0, 1)
+        # The whole image comes before its corners.
+        targets = targets[order].repeat_interleave(regions, dim=0)
+        images = images.repeat_interleave(regions)
+        self.chosen = self.strength
+        if self.chosen is None:
+            self.chosen, _ = choose_strength(vectors, targets, STRENGTHS, images)
+        *_, linear = logistic_path(vectors, targets, [self.chosen])
+        device = self.weight.device
+        self.weight = (LENGTH * linear.weight).to(device)
+        self.bias = linear.bias.to(device)
+        self.able = (is_present(targets).any(0) & is_absent(targets).any(0)).to(device)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        """Load regressions of any size."""
+        for name, buffer in list(self._buffers.items()):
+            stored = state_dict.get(prefix + name)
+            if isinstance(stored, Tensor) and buffer is not None:
+                self._buffers[name] = torch.empty_like(stored, device=buffer.device)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def forward(self, vectors: Tensor) -> Votes:
+        """Log-probabilities ``(B, L)`` of vectors ``(B, R, D)``.
+
+        Raises:
+            ValueError: If there is no regression, or for vectors of another shape.
+        """
+        if not self.is_filled:
+            raise ValueError(
+                'PooledLogistic is empty. Fill it with mlcl_plugin.apis.fit_neighbours.'
+            )
+        if vectors.ndim != 3 or vectors.shape[2] != self.weight.shape[1]:
+            raise ValueError(
+                f'PooledLogistic has weights for vectors (B, R, {self.weight.shape[1]})'
+                f', got {tuple(vectors.shape)}. Fill it with the same model.'
+            )
+        with torch.autocast(vectors.device.type, enabled=False):
+            logits = vectors.float() @ self.weight.T + self.bias
+            logits = (logits.mean(1) + logits.amax(1)) / 2
+        votes = (F.logsigmoid(logits), F.logsigmoid(-logits))
+        return Votes(*(vote.masked_fill(~self.able, torch.nan) for vote in votes))
+
+    def extra_repr(self) -> str:
+        """The options, for ``repr``."""
+        return (
+            f'strength={self.strength}, num_views={self.num_views}, '
+            f'regions={self.regions}, labels={len(self.weight)}'
+        )
+
+
+def _pool(places: Tensor) -> Tensor:
+    """Averages and maxima ``(B, 2 C)`` over places ``(B, C, N)``, at unit length."""
+    parts = (places.mean(2), places.amax(2))
+    return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)

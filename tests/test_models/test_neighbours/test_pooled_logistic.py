@@ -1,0 +1,130 @@
+import math
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+
+from mlcl_plugin.models import LabelWiseClsHead
+from mlcl_plugin.models.neighbours import Outputs, PooledLogistic
+
+HEAD = LabelWiseClsHead(num_classes=2, in_channels=4)
+
+
+def outputs(features):
+    return Outputs(HEAD, (features,), torch.zeros(0))
+
+
+def filled(regions=None, labels=2, **kwargs):
+    torch.manual_seed(0)
+    member = PooledLogistic(regions=regions, num_views=0, **kwargs)
+    maps = torch.randn(12, 3, 4, 4).relu()
+    targets = (maps[:, :labels].mean((2, 3)) > 0.4).long()
+    member.add(member.vectors(outputs(maps)), targets, torch.arange(12))
+    member.build([str(number) for number in range(12)])
+    return member, maps, targets
+
+
+@pytest.mark.parametrize('regions', [None, 0.6])
+def test_vectors_and_votes_by_loops(regions):
+    member, maps, _ = filled(regions, strength=1.0)
+    votes = member(member.vectors(outputs(maps)))
+    parts = [(slice(0, 4), slice(0, 4))]
+    if regions:
+        # ceil(0.6 * 4) = 3
+        starts = (slice(0, 3), slice(1, 4))
+        parts += [(row, column) for row in starts for column in starts]
+    for image in range(12):
+        logits = []
+        for row, column in parts:
+            part = maps[image, :, row, column]
+            mean = torch.stack([channel.mean() for channel in part])
+            most = torch.stack([channel.max() for channel in part])
+            vector = torch.cat([mean / mean.norm(), most / most.norm()])
+            logits.append(member.weight @ vector + member.bias)
+        logits = torch.stack(logits)
+        for label in range(2):
+            own = logits[:, label]
+            logit = (float(own.mean()) + float(own.max())) / 2
+            assert float(votes.present[image, label]) == pytest.approx(
+                -math.log1p(math.exp(-logit)), abs=1e-5
+            )
+            assert float(votes.absent[image, label]) == pytest.approx(
+                -math.log1p(math.exp(logit)), abs=1e-5
+            )
+
+
+def test_it_learns():
+    member, maps, targets = filled(strength=10.0)
+    votes = member(member.vectors(outputs(maps)))
+    right = (votes.present > votes.absent) == (targets == 1)
+    assert right.float().mean() > 0.9
+
+
+def test_the_order_of_batches_changes_nothing():
+    first, maps, targets = filled()
+    second = PooledLogistic(num_views=0)
+    for part in (slice(7, 12), slice(0, 7)):
+        vectors = second.vectors(outputs(maps[part]))
+        second.add(vectors, targets[part], torch.arange(12)[part])
+    second.build([])
+    assert torch.equal(first.weight, second.weight)
+    assert first.chosen == second.chosen
+
+
+def test_a_label_without_present_images_has_no_vote():
+    member = PooledLogistic(strength=1.0)
+    maps = torch.rand(3, 3, 2, 2)
+    targets = torch.tensor([[1, 0], [0, 0], [0, -1]])
+    member.add(member.vectors(outputs(maps)), targets, torch.arange(3))
+    member.build([])
+    votes = member(member.vectors(outputs(maps)))
+    assert votes.present.isnan().all(0).tolist() == [False, True]
+
+
+def test_a_checkpoint_holds_it():
+    member, maps, _ = filled(regions=0.6)
+    other = MODELS.build(dict(type='PooledLogistic', regions=0.6))
+    assert not other.is_filled
+    other.load_state_dict(member.state_dict())
+    vectors = member.vectors(outputs(maps))
+    assert torch.equal(member(vectors).present, other(vectors).present)
+    other.clear()
+    assert not other.is_filled
+
+
+def test_tokens_and_vectors():
+    member = PooledLogistic(regions=0.5)
+    assert member.vectors(outputs(torch.rand(2, 5, 3))).shape == (2, 1, 6)
+    assert member.vectors(outputs(torch.rand(2, 3))).shape == (2, 1, 3)
+    with pytest.raises(ValueError, match='takes a feature map'):
+        member.vectors(outputs(torch.rand(2, 3, 1, 1, 1)))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    member, maps, _ = filled()
+    full = member(member.vectors(outputs(maps))).present
+    half = member(member.vectors(outputs(maps.to(dtype)))).present
+    assert half.dtype == torch.float32
+    assert torch.allclose(full, half, atol=0.05)
+
+
+def test_wrong_input():
+    with pytest.raises(ValueError, match='strength must be positive'):
+        PooledLogistic(strength=0)
+    with pytest.raises(ValueError, match='num_views must not be negative'):
+        PooledLogistic(num_views=-1)
+    with pytest.raises(ValueError, match='regions must be a share'):
+        PooledLogistic(regions=1.0)
+    member = PooledLogistic()
+    with pytest.raises(ValueError, match='There is no image'):
+        member.build([])
+    with pytest.raises(ValueError, match='PooledLogistic is empty'):
+        member(torch.zeros(1, 1, 3))
+    with pytest.raises(ValueError, match=r'takes vectors \(B, R, D\)'):
+        member.add(torch.zeros(2, 3), torch.zeros(2, 1), torch.arange(2))
+    with pytest.raises(ValueError, match='not finite'):
+        member.add(torch.full((1, 1, 3), torch.nan), torch.ones(1, 1), torch.arange(1))
+    member, _, _ = filled()
+    with pytest.raises(ValueError, match='Fill it with the same model'):
+        member(torch.zeros(1, 1, 3))
