@@ -196,7 +196,7 @@ def _arguments(kind: Any, scope: str | None) -> frozenset[str] | None:
     """
     found: set[str] = set()
     for built in _classes(kind):
-        names = _parameters(built) if inspect.isclass(built) else None
+        names = _parameters(built)
         if names is None:
             return None
         found |= names
@@ -233,8 +233,13 @@ def _own(function: Callable) -> set[str]:
 
 
 @cache
-def _parameters(kind: type) -> set[str] | None:
-    """The arguments of a class and, where it hands them on, of its base classes."""
+def _parameters(kind: Any) -> set[str] | None:
+    """The arguments of a class and, where it hands them on, of its base classes.
+
+    None if they cannot be known, as those of a function that builds something.
+    """
+    if not inspect.isclass(kind):
+        return None
     names: set[str] = set()
     for base in kind.__mro__:
         init = base.__dict__.get('__init__')

@@ -367,8 +367,8 @@ def _check_copies(pickle: bytes) -> None:
         elif name == 'BINPERSID':
             stack[-1] = _Value(1)
         elif not operation.stack_before and len(operation.stack_after) == 1:
-            text = isinstance(argument, (str, bytes))
-            stack.append(_Value(1 + len(argument) // 32 if text else 0))
+            text = argument if isinstance(argument, (str, bytes)) else None
+            stack.append(_Value(0 if text is None else 1 + len(text) // 32))
         elif name not in ('PROTO', 'FRAME', 'STOP'):
             raise ValueError(f'its pickle has the operation {name}')
 
