@@ -130,13 +130,16 @@ needs_fork = pytest.mark.skipif(os.name != 'posix', reason='needs fork')
 
 
 @needs_fork
-def test_death_after_each_iteration(make_runner, tmp_path):
+@pytest.mark.parametrize(
+    'numbers', [(2, 4, 7), pytest.param(range(1, 8), marks=pytest.mark.slow)]
+)
+def test_death_after_iterations(numbers, make_runner, tmp_path):
     """The same batches, augmentations, draws, schedules, averages and checkpoints."""
     make_runner('whole').train()
     assert len((tmp_path / 'whole.txt').read_text().splitlines()) == 8
-    # One run, which is killed after each of its iterations.
-    for number in range(1, 8):
-        end_in_a_child(make_runner('killed', number, resume=number > 1))
+    # One run, which is killed inside an epoch and at its end.
+    for number in numbers:
+        end_in_a_child(make_runner('killed', number, resume=number > numbers[0]))
         (latest,) = (tmp_path / 'killed').glob('iter_*.pth')
         meta = read_checkpoint(latest)['meta']
         assert (meta['epoch'], meta['iter']) == ((number - 1) // 4, number)

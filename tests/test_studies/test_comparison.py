@@ -92,6 +92,7 @@ def test_a_start_that_is_made_once_more_is_made_to_its_end(
     assert started_from(tmp_path).name == 'epoch_2.pth'
 
 
+@pytest.mark.slow
 def test_a_start_without_weights_is_made_once_more(run, tmp_path):
     run('--seeds', '0', '--methods', 'plain')
     for path in (tmp_path / 'runs/tiny/first').glob('*/step1/*.pth'):
@@ -187,6 +188,7 @@ def test_a_failed_run(compare, run, tmp_path, monkeypatch, capsys):
     assert 'first/0 failed, see' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_embeddings(run, suite, tmp_path, capsys):
     """They are measured after training, and of runs that lack them later."""
     options = ('--seeds', '0', '--methods', 'plain', 'contrast')
