@@ -7,6 +7,7 @@ from .durable_checkpoint_hook import DurableCheckpointHook
 from .ema_check_hook import EMACheckHook
 from .epoch_position_hook import EpochPositionHook
 from .fill_neighbours_hook import FillNeighboursHook
+from .label_counts_hook import LabelCountsHook
 from .loaded_checkpoint_hook import LoadedCheckpointHook
 from .mile_hook import MILeHook
 from .non_finite_hook import NonFiniteHook
@@ -24,6 +25,7 @@ __all__ = [
     'EMACheckHook',
     'EpochPositionHook',
     'FillNeighboursHook',
+    'LabelCountsHook',
     'LoadedCheckpointHook',
     'MILeHook',
     'NonFiniteHook',

@@ -30,6 +30,7 @@ from ..hooks import (
     AverageStatisticsHook,
     DurableCheckpointHook,
     EpochPositionHook,
+    LabelCountsHook,
     LoadedCheckpointHook,
     NonFiniteHook,
     PendingValidationHook,
@@ -55,6 +56,8 @@ class CheckedRunner(Runner):
       an epoch (:class:`CounterSeedHook`, :class:`SeededSamples`,
       :class:`ResumableEpochLoop`, :class:`EpochPositionHook`,
       :class:`PendingValidationHook`).
+    - Losses that balance labels learn how often these are present
+      (:class:`LabelCountsHook`).
     - All processes validate the model that is saved (:class:`AverageStatisticsHook`).
     - Losses and gradients that are not finite stop the run (:class:`NonFiniteHook`).
     - Two runs do not write into one folder (:func:`hold_folder`), and two runs of a
@@ -86,6 +89,7 @@ class CheckedRunner(Runner):
         default_hooks['checkpoint'] = _durable(checkpoint)
         super().register_hooks(default_hooks, list(map(_durable, custom_hooks or [])))
         self.register_hook(LoadedCheckpointHook())
+        self.register_hook(LabelCountsHook())
         self.register_hook(CounterSeedHook())
         self.register_hook(AverageStatisticsHook())
         self.register_hook(EpochPositionHook())

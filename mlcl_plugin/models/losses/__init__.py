@@ -23,6 +23,7 @@ from .kernel_reconstruction_loss import (
     kernel_reconstruction_loss,
 )
 from .known_label_memory import KnownLabelMemory
+from .label_counts import NeedsLabelCounts
 from .label_embedding_contrastive_loss import (
     LabelEmbeddingContrastiveLoss,
     label_embedding_contrastive_loss,
@@ -58,6 +59,7 @@ __all__ = [
     'LabelEmbeddingContrastiveLoss',
     'LabelWiseContrastiveLoss',
     'Memory',
+    'NeedsLabelCounts',
     'NeighbourVoteLoss',
     'PresentLabelContrast',
     'Projections',

@@ -8,10 +8,11 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from ..utils import check_share
+from .label_counts import NeedsLabelCounts
 
 
 @MODELS.register_module()
-class BinaryCrossEntropyLoss(nn.Module):
+class BinaryCrossEntropyLoss(nn.Module, NeedsLabelCounts):
     r"""Binary cross-entropy of every label, the classification loss of MulCon.
 
     It equals MMPretrain's ``CrossEntropyLoss(use_sigmoid=True)``, except that float64
@@ -27,27 +28,57 @@ class BinaryCrossEntropyLoss(nn.Module):
     makes, for present ones. Only the classification loss is smoothed: contrast gets
     the targets as they are.
 
+    With ``pos_weight='auto'`` the weight of a label's positive entries is the number of
+    training images in which it is absent by that in which it is present, at most
+    ``max_pos_weight``, and 1 for a label that is never present. So present and absent
+    entries of a label weigh the same in total, as ``torch.nn.BCEWithLogitsLoss``
+    suggests. Scores are then no longer probabilities: find thresholds.
+
     Args:
         loss_weight (float): Weight of the loss. Defaults to 1.0.
-        pos_weight (list[float], optional): One weight per label for its positive
-            entries. Defaults to None.
+        pos_weight (list[float] | str, optional): One weight per label for its positive
+            entries, or ``'auto'``. Defaults to None.
         label_smoothing (float): :math:`\epsilon`, from 0 to below 1. Defaults to 0.
+        max_pos_weight (float): The largest weight of ``'auto'``. Defaults to 10, this
+            project's choice.
 
     Raises:
-        ValueError: If ``label_smoothing`` is outside its range.
+        ValueError: If ``label_smoothing`` is outside its range, ``pos_weight`` is
+            another text, or ``max_pos_weight`` is not positive.
     """
 
     def __init__(
         self,
         loss_weight: float = 1.0,
-        pos_weight: list[float] | None = None,
+        pos_weight: list[float] | str | None = None,
         label_smoothing: float = 0.0,
+        max_pos_weight: float = 10.0,
     ):
         super().__init__()
         check_share('label_smoothing', label_smoothing)
         self.label_smoothing = label_smoothing
         self.loss_weight = loss_weight
-        self.pos_weight = pos_weight
+        if isinstance(pos_weight, str) and pos_weight != 'auto':
+            raise ValueError(
+                "pos_weight must be a list of numbers, 'auto' or None, got "
+                f'{pos_weight!r}.'
+            )
+        if not max_pos_weight > 0:
+            raise ValueError(f'max_pos_weight must be positive, got {max_pos_weight}.')
+        self.max_pos_weight = max_pos_weight
+        self._is_auto = pos_weight == 'auto'
+        self.pos_weight = None if self._is_auto else pos_weight
+
+    @property
+    def needs_label_counts(self) -> bool:
+        """bool: Whether ``pos_weight`` is ``'auto'``."""
+        return self._is_auto
+
+    def set_label_counts(self, present: torch.Tensor, absent: torch.Tensor) -> None:
+        """Set the weights of ``'auto'`` from numbers ``(L,)`` of training images."""
+        weight = absent / present.clamp(min=1)
+        weight = weight.clamp(max=self.max_pos_weight).where(present > 0, 1.0)
+        self.pos_weight = weight.tolist()
 
     def forward(
         self,
@@ -72,6 +103,11 @@ class BinaryCrossEntropyLoss(nn.Module):
             Tensor: A scalar, or ``(B, L)`` with ``'none'``.
         """
         pos_weight = None
+        if self._is_auto and self.pos_weight is None:
+            raise ValueError(
+                "pos_weight='auto' needs the numbers of labels. The runner of "
+                '`mlcl train` counts them; otherwise call set_label_counts first.'
+            )
         if self.pos_weight is not None:
             pos_weight = cls_score.new_tensor(self.pos_weight)
         label = label.to(cls_score.dtype)

@@ -165,3 +165,29 @@ def test_label_smoothing_out_of_range(value):
     message = f'label_smoothing must be from 0 to below 1, got {value!r}'
     with pytest.raises(ValueError, match=message):
         BinaryCrossEntropyLoss(label_smoothing=value)
+
+
+def test_weights_from_counts(batch):
+    """A label in 1 of 5 known images weighs 4; at most 3 here; 1 without an image."""
+    present, absent = torch.tensor([1, 2, 0]), torch.tensor([4, 1, 9])
+    loss = BinaryCrossEntropyLoss(pos_weight='auto', max_pos_weight=3)
+    assert loss.needs_label_counts
+    with pytest.raises(ValueError, match="pos_weight='auto' needs the numbers"):
+        loss(*batch)
+    loss.set_label_counts(present, absent)
+    same = BinaryCrossEntropyLoss(pos_weight=[3.0, 0.5, 1.0])
+    assert torch.equal(loss(*batch), same(*batch))
+    assert not same.needs_label_counts
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(pos_weight='balanced'), "list of numbers, 'auto' or None, got 'bal"),
+        (dict(pos_weight='auto', max_pos_weight=0), 'must be positive, got 0'),
+        (dict(max_pos_weight=math.nan), 'must be positive, got nan'),
+    ],
+)
+def test_wrong_weights(options, message):
+    with pytest.raises(ValueError, match=message):
+        BinaryCrossEntropyLoss(**options)
