@@ -6,6 +6,7 @@ from .dataset_check_hook import DatasetCheckHook
 from .durable_checkpoint_hook import DurableCheckpointHook
 from .ema_check_hook import EMACheckHook
 from .epoch_position_hook import EpochPositionHook
+from .eval_mode_hook import EvalModeHook
 from .fill_neighbours_hook import FillNeighboursHook
 from .label_counts_hook import LabelCountsHook
 from .loaded_checkpoint_hook import LoadedCheckpointHook
@@ -24,6 +25,7 @@ __all__ = [
     'DurableCheckpointHook',
     'EMACheckHook',
     'EpochPositionHook',
+    'EvalModeHook',
     'FillNeighboursHook',
     'LabelCountsHook',
     'LoadedCheckpointHook',
