@@ -48,7 +48,7 @@ class FillNeighboursHook(Hook):
 
     def before_train(self, runner) -> None:
         """Check model and config, and empty the memories."""
-        # Missed at the end, the whole training would have to be followed by a tool.
+        # Otherwise the error would come after the whole training.
         pipeline_of_test(runner.cfg)
         for model in _models(runner):
             for memory in model.memories:

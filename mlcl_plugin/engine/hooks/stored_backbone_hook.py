@@ -38,7 +38,7 @@ class StoredBackboneHook(Hook):
 
     @contextmanager
     def whole(self, model: nn.Module) -> Iterator[None]:
-        """Let a model of the training be the whole model in the meantime."""
+        """Give a model of the training the backbone, as long as the context is open."""
         stored = model.backbone
         model.backbone = self.backbone
         try:
