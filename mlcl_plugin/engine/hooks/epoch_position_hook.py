@@ -19,9 +19,9 @@ DONE, WHOLE = 'batches_done', 'batches'
 class EpochPositionHook(Hook):
     """Let a run that resumes inside an epoch go on with the next batch.
 
-    If the number of batches of an epoch has changed, because the batch size, the number
-    of processes or the data have changed, the epoch starts again, with a warning. From a
-    checkpoint that does not say where it is, it starts again as in MMEngine.
+    If the number of batches of an epoch has changed, with the batch size, the number of
+    processes or the data, the epoch starts again, with a warning. From a checkpoint
+    that does not say where it is, it starts again as in MMEngine.
 
     :class:`CheckedRunner` registers it. It has no effect on loops other than
     :class:`ResumableEpochLoop`.

@@ -13,6 +13,7 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mlcl_plugin.engine import (
     FeatureExtraction,
+    base_config,
     extract_features,
     freeze_backbone,
     set_default_dataloader_cfg,
@@ -255,6 +256,16 @@ def test_views_that_a_step_takes_over(features):
     for plain in (frozen, step_config(frozen, 'step2')):
         assert plain.data_preprocessor.num_views == 2
         assert plain.train_dataloader.dataset.pipeline[0].num_views == 2
+
+
+def test_config_of_a_test(features):
+    """A config need not train."""
+    cfg, folder = features
+    cfg = base_config(cfg)
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
+    frozen = freeze_backbone(cfg, folder)
+    assert frozen.train_dataloader is None
+    assert len(DATASETS.build(frozen.test_dataloader.dataset)) == 7
 
 
 def test_mixed_images(features):
