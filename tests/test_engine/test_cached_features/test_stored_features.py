@@ -245,6 +245,15 @@ def test_model_with_its_own_preprocessor(features):
         assert plain.model.backbone == dict(type='IdentityBackbone')
 
 
+def test_step_with_a_model_of_its_own(features):
+    cfg, folder = features
+    cfg = deepcopy(cfg)
+    cfg.steps.step2.model = dict(cfg.model, _delete_=True)
+    plain = step_config(freeze_backbone(cfg, folder), 'step2')
+    assert plain.model.backbone == dict(type='IdentityBackbone')
+    assert plain.model.neck == cfg.model.neck
+
+
 def test_views_that_a_step_takes_over(features):
     """The number of views is that of the pipeline, whoever sets the preprocessor."""
     cfg, folder = features
