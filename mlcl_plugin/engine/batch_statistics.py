@@ -50,7 +50,7 @@ def average_statistics(models: Iterable[nn.Module]) -> None:
 
 
 def average_statistics_of(runner: Runner) -> None:
-    """Do it for a runner's model and those that its EMA hooks keep.
+    """Average the statistics of a runner's model and of its moving averages.
 
     Args:
         runner (Runner): The runner, after ``before_run``.

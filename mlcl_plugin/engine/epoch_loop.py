@@ -27,7 +27,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     """Batches of the current epoch that have been trained."""
 
     def position(self, epoch: int, iteration: int) -> int:
-        """How far in its epoch a checkpoint is.
+        """Count the batches that a checkpoint has trained of an unfinished epoch.
 
         Args:
             epoch (int): Epochs that it has finished.

@@ -13,6 +13,26 @@ from .steps import innermost_dataset
 REPEATING = ('RepeatDataset', 'ClassBalancedDataset')
 
 
+def pipeline_of_test(cfg: Config) -> list[dict]:
+    """The pipeline that shows images as in a test.
+
+    Args:
+        cfg (Config): A config without steps, or of one step.
+
+    Raises:
+        ValueError: If the config has no test dataset with a pipeline of its own.
+    """
+    loader = cfg.get('test_dataloader')
+    inner = {} if loader is None else innermost_dataset(loader.dataset)
+    if 'pipeline' not in inner:
+        raise ValueError(
+            'Images are to be shown as in a test, but the config has no '
+            'test_dataloader with a dataset that has a pipeline. Set '
+            'test_dataloader, to the val_dataloader for example.'
+        )
+    return inner['pipeline']
+
+
 def build_split(cfg: Config, split: str, repeated: bool = True) -> BaseDataset:
     """Build the dataset of a split with the test pipeline.
 
@@ -23,14 +43,16 @@ def build_split(cfg: Config, split: str, repeated: bool = True) -> BaseDataset:
 
     Returns:
         BaseDataset: The dataset, in its wrappers.
+
+    Raises:
+        ValueError: See :func:`pipeline_of_test`.
     """
     config = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
     if not repeated:
         while str(config.get('type')).split('.')[-1] in REPEATING:
             config = config['dataset']
     if split != 'test':
-        pipeline = innermost_dataset(cfg.test_dataloader.dataset)['pipeline']
-        _set_pipeline(config, pipeline)
+        _set_pipeline(config, pipeline_of_test(cfg))
     return DATASETS.build(config)
 
 

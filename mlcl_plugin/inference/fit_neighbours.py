@@ -24,6 +24,7 @@ from ..engine import (
     iterate_images,
     save_filled,
 )
+from ..engine.split_dataset import pipeline_of_test
 from ..evaluation.blend_weights import choose_weights
 from ..label_names import dataset_labels
 from ..models import LabelWiseClsHead, NeighbourClassifier, NeighbourVoteLoss
@@ -196,8 +197,9 @@ def fit_neighbours(
     cfg = neighbour_config(cfg, neighbours, weights)
     with config_scope(cfg):
         tuning = None
+        # Before what takes long.
+        pipeline_of_test(cfg)
         if choose_on is not None:
-            # Before what takes long.
             tuning = _tuning_images(cfg, choose_on)
         # A checkpoint may have other memories, which are replaced.
         loaded, meta = load_model(cfg, str(checkpoint), optional=('neighbours.',))

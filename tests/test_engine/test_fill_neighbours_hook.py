@@ -47,6 +47,15 @@ def load_state(path):
     return torch.load(path, weights_only=True)['state_dict']
 
 
+def test_config_without_a_test(load, record):
+    """Named before the training, not after it."""
+    cfg = load()
+    cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
+    with pytest.raises(ValueError, match='no test_dataloader with a dataset'):
+        CheckedRunner.from_cfg(cfg).train()
+    assert record.epochs() == []
+
+
 def test_config_of_a_resumed_training(load):
     """The config beside the checkpoint is that of a model, and starts nowhere."""
     cfg = load()

@@ -224,6 +224,10 @@ class TestWeights:
     def test_errors(self, load_config, save):
         cfg = load_config()
         checkpoint = save(cfg)
+        without = load_config()
+        without.test_dataloader = without.test_cfg = without.test_evaluator = None
+        with pytest.raises(ValueError, match='no test_dataloader with a dataset'):
+            fit_neighbours(without, checkpoint, choose_on='val', device='cpu')
         with pytest.raises(ValueError, match='leaves out none.*indices=6'):
             fit_neighbours(cfg, checkpoint, choose_on='held-out', device='cpu')
         with pytest.raises(ValueError, match="choose_on must be .* got 'test'"):

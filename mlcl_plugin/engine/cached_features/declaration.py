@@ -83,8 +83,9 @@ def preprocessor_of(cfg: Config) -> dict:
 
 
 def views_of_training(cfg: Config) -> TrainingViews:
-    """The views that the training pipeline of a plain config makes."""
-    dataset = innermost_dataset(cfg.train_dataloader.dataset)
+    """The views that the training pipeline of a plain config makes, if it has one."""
+    loader = cfg.get('train_dataloader')
+    dataset = {} if loader is None else innermost_dataset(loader.dataset)
     return training_views(dataset.get('pipeline') or [])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compute what a frozen backbone gives for fixed views of the images of a recipe."""
+"""Compute the features of a frozen backbone for fixed views of a recipe's images."""
 
 import hashlib
 import json
@@ -402,7 +402,7 @@ class _Bar:
 
 
 class _Features(nn.Module):
-    """The last features of a batch of images as a dataset gives them.
+    """Preprocessor and backbone: the last features of a batch of images.
 
     Args:
         preprocessor (nn.Module): The data preprocessor of the model.

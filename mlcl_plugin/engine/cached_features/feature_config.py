@@ -25,7 +25,8 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
     The backbone becomes an :class:`IdentityBackbone`. Datasets read the files of
     :func:`extract_features`. A pipeline with several views draws that many of the
     stored ones. Everything else stays as it is: steps, schedules, losses, metrics.
-    What steps change of the backbone is left out.
+    What steps change of the backbone is left out. ``test_dataloader`` shows the images
+    of the validation: there are no features of others.
 
     Args:
         cfg (Config): The recipe, with steps or without.
@@ -63,6 +64,9 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
     for changes, number in zip(everywhere, views):
         model = changes.get('model') or {}
         model.pop('backbone', None)
+        if model.get('_delete_'):
+            # A step with a model of its own inherits nothing.
+            model.backbone = ConfigDict(type='IdentityBackbone')
         # The preprocessor of images would normalise features.
         model.pop('data_preprocessor', None)
         changes.pop('data_preprocessor', None)

@@ -21,7 +21,7 @@ class AverageStatisticsHook(Hook):
     :class:`CheckedRunner` registers it. It has no effect on a single process.
     """
 
-    # Before an EMAHook exchanges model and average, though either order would do.
+    # Before hooks that use the model.
     priority = 'VERY_HIGH'
 
     def before_val_epoch(self, runner: Runner) -> None:

@@ -19,15 +19,16 @@ DONE, WHOLE = 'batches_done', 'batches'
 class EpochPositionHook(Hook):
     """Let a run that resumes inside an epoch go on with the next batch.
 
-    If an epoch has another number of batches than before, since the batch size, the
-    number of processes or the data have changed, the epoch starts again, with a
-    warning. So it does, as in MMEngine, from a checkpoint without such an entry.
+    If the number of batches of an epoch has changed, with the batch size, the number of
+    processes or the data, the epoch starts again, with a warning. From a checkpoint
+    that does not say where it is, it starts again as in MMEngine.
 
     :class:`CheckedRunner` registers it. It has no effect on loops other than
     :class:`ResumableEpochLoop`.
 
     Raises:
-        CheckpointError: When a run resumes, if the entry is no position.
+        CheckpointError: When a run resumes, if a checkpoint states an impossible
+            position.
     """
 
     # Before hooks that may fail.

@@ -14,6 +14,7 @@ from torch import nn
 
 from ...models.classifiers import NeighbourClassifier
 from ..neighbour_filling import fill_neighbours, save_filled
+from ..split_dataset import pipeline_of_test
 from ..unwrap import unwrap_model
 from .stored_backbone_hook import StoredBackboneHook
 
@@ -35,7 +36,8 @@ class FillNeighboursHook(Hook):
         filename (str): Name of the checkpoint. Defaults to ``'neighbours.pth'``.
 
     Raises:
-        ValueError: When training starts, if the model is no NeighbourClassifier.
+        ValueError: When training starts, if the model is no NeighbourClassifier, or the
+            config has no test pipeline.
     """
 
     # after the hooks that save checkpoints
@@ -45,7 +47,9 @@ class FillNeighboursHook(Hook):
         self.filename = filename
 
     def before_train(self, runner) -> None:
-        """Check the model and empty its memories."""
+        """Check model and config, and empty the memories."""
+        # Otherwise the error would come after the whole training.
+        pipeline_of_test(runner.cfg)
         for model in _models(runner):
             for memory in model.memories:
                 memory.clear()

@@ -38,7 +38,7 @@ class StoredBackboneHook(Hook):
 
     @contextmanager
     def whole(self, model: nn.Module) -> Iterator[None]:
-        """Let a model of the training be the whole model in the meantime."""
+        """Give a model of the training the backbone, as long as the context is open."""
         stored = model.backbone
         model.backbone = self.backbone
         try:
@@ -54,13 +54,22 @@ class StoredBackboneHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the backbone out of a checkpoint.
 
+        Weights that the backbone of the features does not have are ignored, as in a
+        training on images.
+
         Raises:
             CheckpointError: If it is another one than that of the features.
         """
         state = checkpoint.get('state_dict', checkpoint)
-        for name in [name for name in state if str(name).startswith(PREFIX)]:
-            value, own = state.pop(name), self.weights.get(name)
-            if own is None or not torch.equal(value.cpu(), own.cpu()):
+        names = [name for name in state if str(name).startswith(PREFIX)]
+        found = {name: state.pop(name) for name in names}
+        for name, own in self.weights.items() if found else ():
+            value = found.get(name)
+            # Older checkpoints do not count batches.
+            if value is None and name.endswith('num_batches_tracked'):
+                continue
+            # In the precision of the model, which loads it so.
+            if value is None or not torch.equal(value.to(own), own):
                 raise CheckpointError(
                     f'{runner._load_from} has another backbone than the cached '
                     f"features: its weight '{name}' differs. Start from a checkpoint "

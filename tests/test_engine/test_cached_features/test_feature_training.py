@@ -213,6 +213,29 @@ def test_other_backbone_in_a_checkpoint(load):
         hook.after_load_checkpoint(SimpleNamespace(_load_from=path), checkpoint)
 
 
+def test_backbones_that_are_the_same():
+    """Also in less precision, or as a part of a larger network."""
+    backbone = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
+    with torch.no_grad():
+        backbone[0].weight.fill_(0.5)
+        backbone[0].bias.fill_(0.25)
+    hook = StoredBackboneHook(backbone, Config({}))
+    state = {f'backbone.{k}': v.half() for k, v in backbone.state_dict().items()}
+    state.pop('backbone.1.num_batches_tracked')
+    state |= {'backbone.fc.weight': torch.ones(1), 'head.fc.weight': torch.ones(2)}
+    runner = SimpleNamespace(_load_from='x.pth')
+    checkpoint = dict(state_dict=dict(state))
+    hook.after_load_checkpoint(runner, checkpoint)
+    assert list(checkpoint['state_dict']) == ['head.fc.weight']
+    # A head alone is loaded, too.
+    hook.after_load_checkpoint(runner, checkpoint)
+    for name in ('backbone.0.bias', 'backbone.1.running_var'):
+        for change in ({name: torch.full((2,), 7.0)}, {}):
+            other = {k: v for k, v in state.items() if k != name} | change
+            with pytest.raises(CheckpointError, match=f"its weight '{name}' differs"):
+                hook.after_load_checkpoint(runner, dict(state_dict=other))
+
+
 def cfg_of(load, change):
     cfg = load(steps=False)
     cfg.merge_from_dict(change)

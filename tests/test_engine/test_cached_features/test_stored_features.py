@@ -13,6 +13,7 @@ from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS
 
 from mlcl_plugin.engine import (
     FeatureExtraction,
+    base_config,
     extract_features,
     freeze_backbone,
     set_default_dataloader_cfg,
@@ -244,6 +245,15 @@ def test_model_with_its_own_preprocessor(features):
         assert plain.model.backbone == dict(type='IdentityBackbone')
 
 
+def test_step_with_a_model_of_its_own(features):
+    cfg, folder = features
+    cfg = deepcopy(cfg)
+    cfg.steps.step2.model = dict(cfg.model, _delete_=True)
+    plain = step_config(freeze_backbone(cfg, folder), 'step2')
+    assert plain.model.backbone == dict(type='IdentityBackbone')
+    assert plain.model.neck == cfg.model.neck
+
+
 def test_views_that_a_step_takes_over(features):
     """The number of views is that of the pipeline, whoever sets the preprocessor."""
     cfg, folder = features
@@ -255,6 +265,16 @@ def test_views_that_a_step_takes_over(features):
     for plain in (frozen, step_config(frozen, 'step2')):
         assert plain.data_preprocessor.num_views == 2
         assert plain.train_dataloader.dataset.pipeline[0].num_views == 2
+
+
+def test_config_of_a_test(features):
+    """A config need not train."""
+    cfg, folder = features
+    cfg = base_config(cfg)
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = None
+    frozen = freeze_backbone(cfg, folder)
+    assert frozen.train_dataloader is None
+    assert len(DATASETS.build(frozen.test_dataloader.dataset)) == 7
 
 
 def test_mixed_images(features):
