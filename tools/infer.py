@@ -31,7 +31,8 @@ with redirect_stdout(sys.stderr):
     from mlcl_plugin.names_file import read_names
 
 FLAGS = TRUST_FLAGS | {
-    name: f'--{name}' for name in ('overwrite', 'precision', 'recursive', 'resume')
+    name: f'--{name}'
+    for name in ('engine', 'overwrite', 'precision', 'recursive', 'resume')
 }
 
 
@@ -125,6 +126,13 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         default='float32',
         help='numbers to compute with (default: float32)',
     )
+    parser.add_argument(
+        '--engine',
+        choices=['torch', 'onnxruntime'],
+        default='torch',
+        help='what computes the scores (default: torch); ONNX Runtime is faster on a '
+        'CPU, after some seconds',
+    )
     names = parser.add_mutually_exclusive_group()
     names.add_argument(
         '--classes',
@@ -169,6 +177,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> Summary:
         args.checkpoint,
         args.device,
         precision=args.precision,
+        engine=args.engine,
         thr=args.thr,
         decisions=args.decisions,
         top_k=args.top_k,
