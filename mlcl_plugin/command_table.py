@@ -30,6 +30,9 @@ COMMANDS: dict[str, Command] = {
     'train': Command('models', 'train a model', 'train.py'),
     'test': Command('models', 'evaluate a checkpoint on a data set', 'test.py'),
     'infer': Command('models', 'find the labels of images', 'infer.py'),
+    'export': Command(
+        'models', 'write a model as ONNX, pt2 or safetensors', 'export.py'
+    ),
     'neighbours': Command(
         'models',
         'let the nearest training images vote on labels, too',

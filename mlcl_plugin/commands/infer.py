@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..inference.result_lines import Summary
 
 FLAGS = TRUST_FLAGS | {
-    name: f'--{name}' for name in ('overwrite', 'precision', 'recursive', 'resume')
+    name: f'--{name}'
+    for name in ('engine', 'overwrite', 'precision', 'recursive', 'resume')
 }
 # That of LoadImage.
 MAX_PIXELS = 178_956_970
@@ -129,6 +130,13 @@ def add_arguments(parser: CommandParser) -> None:
         default='float32',
         help='numbers to compute with (default: float32)',
     )
+    parser.add_argument(
+        '--engine',
+        choices=['torch', 'onnxruntime'],
+        default='torch',
+        help='what computes the scores (default: torch); ONNX Runtime is faster on a '
+        'CPU, after some seconds',
+    )
     names = parser.add_mutually_exclusive_group()
     names.add_argument(
         '--classes',
@@ -180,6 +188,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
         args.checkpoint,
         args.device,
         precision=args.precision,
+        engine=args.engine,
         thr=args.thr,
         decisions=args.decisions,
         top_k=args.top_k,

@@ -27,6 +27,7 @@ from mmengine.logging import HistoryBuffer
 
 from ..errors import CheckpointError
 from .checkpoint_file import check_checkpoint
+from .safetensors_file import is_safetensors, read_safetensors
 
 MAX_PICKLE_BYTES = 2**28
 """Size of the largest pickle that is read; weights are stored outside of it."""
@@ -138,9 +139,9 @@ def read_checkpoint(
 ) -> dict:
     """Read a checkpoint without running code of the file.
 
-    Reads what MMEngine and ``torch.save`` write: weights, state of optimizer and
-    schedulers, logs, numbers, text. Fields that hold a config as Python source
-    (``meta['config']``) are left out: MMEngine executes them on a resume.
+    Reads safetensors, and what MMEngine and ``torch.save`` write: weights, state of
+    optimizer and schedulers, logs, numbers, text. Fields that hold a config as Python
+    source (``meta['config']``) are left out: MMEngine executes them on a resume.
 
     Args:
         path (str | os.PathLike): A local file.
@@ -156,11 +157,14 @@ def read_checkpoint(
         CheckpointError: If the file cannot be read, is damaged, refers to a name that
             is not in :data:`ALLOWED`, declares more data than it holds, or holds no
             dict.
+        ImportError: If it is of safetensors, which is not installed.
     """
     path = check_checkpoint(Path(path).expanduser())
     try:
         with path.open('rb') as file:
-            if allow_unsafe:
+            if is_safetensors(file):
+                content = read_safetensors(path)
+            elif allow_unsafe:
                 content = torch.load(
                     file, map_location=map_location, weights_only=False
                 )
@@ -170,6 +174,8 @@ def read_checkpoint(
         if not isinstance(content, dict):
             raise ValueError(f'expected a dict, got {type(content).__name__}')
         _check_tensors(content)
+    except CheckpointError:
+        raise
     except _EXPECTED as error:
         text = str(error)
         if isinstance(error, OSError):

@@ -30,6 +30,7 @@ from .model_setup import (
     find_dtype,
     multi_label_head,
 )
+from .onnx_engine import OnnxEngine, check_engine
 from .pictures import PictureFolder, found_maps
 from .pixels import to_view
 from .reader import Item, build_pipeline
@@ -72,6 +73,10 @@ class MultiLabelInferencer(BaseInferencer):
         precision (str): ``'float32'``, or autocast to ``'bfloat16'`` or ``'float16'``;
             ``'amp'`` is bfloat16 on CPUs and float16 elsewhere. Defaults to
             ``'float32'``.
+        engine (str): ``'torch'``, or ``'onnxruntime'``, which is several times as fast
+            on a CPU after some seconds for the export. It computes in float32; scores
+            of the first batch must be those of torch up to 1e-4.
+            Defaults to ``'torch'``.
         thr (float | Sequence[float] | Mapping[str, float], optional): Score from which
             on a label is found: one number, L numbers, or one for each name. None takes
             what the model's head predicts by: its ``thr``, which is 0.5 unless the
@@ -93,6 +98,7 @@ class MultiLabelInferencer(BaseInferencer):
 
     Raises:
         FileNotFoundError: If a file does not exist.
+        ImportError: If ONNX Runtime is asked for and not installed.
         OtherLabelsError: If ``classes`` are not the labels in the checkpoint.
         ValueError: If there is no such name, checkpoint and model do not fit, there is
             no checkpoint or no names, the model has no multi-label head, the test
@@ -106,6 +112,7 @@ class MultiLabelInferencer(BaseInferencer):
         device: str | torch.device | None = None,
         *,
         precision: str = 'float32',
+        engine: str = 'torch',
         thr: Thresholds | None = None,
         decisions: Decisions | str | PathLike | None = None,
         top_k: int | None = None,
@@ -126,6 +133,9 @@ class MultiLabelInferencer(BaseInferencer):
         super().__init__(model, device=device)
         head = multi_label_head(self.model)
         self.dtype = find_dtype(precision, self._device_type)
+        check_engine(engine, self._device_type, precision)
+        self.engine = engine
+        self._onnx = OnnxEngine(self.model) if engine == 'onnxruntime' else None
         self.classes = find_classes(
             self.model, head, self.config, classes, allow_other_labels
         )
@@ -346,6 +356,8 @@ class MultiLabelInferencer(BaseInferencer):
             list[DataSample]: B samples with ``pred_score`` ``(L,)`` and, on request,
             ``attention`` ``(L, h, w)``, the mean over the heads; float32 on the CPU.
         """
+        if self._onnx is not None:
+            return self._forward_by_onnx(self._onnx, inputs, attention)
         # Devices that cannot autocast refuse even to be told not to.
         precision: AbstractContextManager = nullcontext()
         if self.dtype is not None:
@@ -363,6 +375,18 @@ class MultiLabelInferencer(BaseInferencer):
             sample.set_pred_score(sample.pred_score.float().cpu())
             if maps is not None:
                 sample.set_field(maps[number], 'attention')
+        return samples
+
+    def _forward_by_onnx(
+        self, onnx: OnnxEngine, inputs: dict, attention: bool
+    ) -> list[DataSample]:
+        data = self.model.data_preprocessor(inputs, False)
+        scores, *maps = onnx(data['inputs'], attention)
+        samples = data.get('data_samples') or [DataSample() for _ in scores]
+        for number, sample in enumerate(samples):
+            sample.set_pred_score(scores[number])
+            if maps:
+                sample.set_field(maps[0][number], 'attention')
         return samples
 
     def postprocess(

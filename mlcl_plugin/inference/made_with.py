@@ -21,6 +21,7 @@ KINDS = {
     'model': 'another model in the config',
     'pipeline': 'another test pipeline in the config',
     'precision': 'another precision',
+    'engine': 'another engine',
     'labels': 'other labels',
     'thresholds': 'other thresholds',
     'temperatures': 'other temperatures',
@@ -57,6 +58,7 @@ def made_with(
         model=_digest_config(inferencer.config.get('model')),
         pipeline=_digest_config(pipeline),
         precision=str(inferencer.dtype or 'float32').removeprefix('torch.'),
+        engine=inferencer.engine,
         labels=list(inferencer.classes),
         thresholds=_values(decisions.thresholds),
         temperatures=_values(decisions.temperatures),
@@ -73,6 +75,8 @@ def describe_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | 
         before (Mapping): What :func:`made_with` gave before.
         now (Mapping): What it gives now.
     """
+    # Results of older versions do not name it.
+    before = {'engine': 'torch', **before}
     for key, difference in KINDS.items():
         if difference is None or before.get(key) == now.get(key):
             continue

@@ -23,6 +23,7 @@ class Inferencer:
             )
         )
         self.dtype = None
+        self.engine = 'torch'
         self.classes = ('cat', 'dog', 'owl')
         self.rule = DecisionRule(Decisions.uniform(self.classes, 0.5), None)
 
@@ -50,6 +51,9 @@ def test_what_decides_about_results():
 
     assert change(weights) == change(statistics) == 'other weights of the model, a.pth'
     assert change(set_to(dtype=torch.bfloat16)) == 'another precision, float32'
+    assert change(set_to(engine='onnxruntime')) == 'another engine, torch'
+    older = {key: value for key, value in first.items() if key != 'engine'}
+    assert describe_change(older, first) is None
     decisions = Decisions(one.classes, [0.5, 0.4, 0.5], [1.0, 2.0, 3.0])
     assert 'thresholds' in change(set_to(rule=DecisionRule(decisions, None)))
     assert 'top_k' in change(set_to(rule=DecisionRule(one.rule.decisions, 2)))

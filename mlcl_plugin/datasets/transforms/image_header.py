@@ -8,13 +8,12 @@ import warnings
 
 from PIL import Image
 
+from ...runtime import JPEG_SCAN, JPEG_START, PNG_START
+
 Size = tuple[int, int]
 
-PNG_START = b'\x89PNG\r\n\x1a\n'
-JPEG_START = b'\xff\xd8'
 # Start of frame: all of 0xc0 to 0xcf but tables (c4), extensions (c8) and (cc).
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-JPEG_SCAN = 0xDA
 # Markers without a length: TEM and restarts.
 JPEG_ALONE = frozenset([0x01, *range(0xD0, 0xD8)])
 # Forms that decoders read by signature, and Pillow does not know.

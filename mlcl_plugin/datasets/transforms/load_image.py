@@ -11,72 +11,8 @@ from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
 
 from ...local_files import check_regular, describe_namesake, to_path
-from .image_header import JPEG_SCAN, JPEG_START, PNG_START, image_size
-
-JPEG_END = b'\xff\xd9'
-MAX_PIXELS = 178_956_970
-"""Most pixels of an image by default, as in Pillow: half a gigabyte in colour."""
-
-
-def is_truncated_jpeg(content: bytes) -> bool:
-    """Whether the bytes begin like a JPEG but lack its end-of-image marker.
-
-    Some releases of OpenCV fill the rest of such an image with grey, without an error.
-    Bytes after the marker, as cameras and editors append them, are allowed.
-
-    Args:
-        content (bytes): The content of a file.
-
-    Returns:
-        bool: True only for a JPEG whose image data does not end.
-    """
-    if not content.startswith(JPEG_START):
-        return False
-    if content.endswith(JPEG_END):
-        return False
-    # A thumbnail in the header has an end marker of its own, so only a marker after the
-    # start of the first scan counts. In the data of a scan, 0 or a restart number
-    # follows each byte 0xff.
-    position = 2
-    while position + 4 <= len(content):
-        marker = content[position + 1]
-        if content[position] != 0xFF:
-            # Decoders skip stray bytes.
-            position = content.find(b'\xff', position)
-            if position < 0:
-                return True
-        elif marker == 0xFF:
-            # So they do with a fill byte.
-            position += 1
-        elif marker == JPEG_SCAN:
-            return JPEG_END not in content[position:]
-        else:
-            length = int.from_bytes(content[position + 2 : position + 4], 'big')
-            position += 2 + length
-    return True
-
-
-def is_truncated_png(content: bytes) -> bool:
-    """Whether a PNG has a chunk that is longer than the rest of the file.
-
-    OpenCV takes memory for the length that a chunk states, up to 4 GB, before it finds
-    that the file ends.
-
-    Args:
-        content (bytes): The content of a file.
-
-    Returns:
-        bool: True only for a PNG with such a chunk.
-    """
-    if not content.startswith(PNG_START):
-        return False
-    position = len(PNG_START)
-    while position + 8 <= len(content):
-        if content[position + 4 : position + 8] == b'IEND':
-            return False
-        # Length, name, data and checksum.
-        position += 12 + int.from_bytes(content[position : position + 4], 'big')
-    return position > len(content)
+from ...runtime import MAX_PIXELS, is_truncated_jpeg, is_truncated_png
+from .image_header import image_size
 
 
 @TRANSFORMS.register_module()

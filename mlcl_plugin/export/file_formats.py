@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a model in each format, and run the written file to compare it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from ..engine.onnx_graph import example_batch, write_onnx
+from ..engine.safetensors_file import write_safetensors
+from ..inference import MultiLabelInferencer, build_model
+from ..inference.score_module import ScoreModule
+from ..runtime import INFO_KEY, ModelInfo, Runtime
+
+Run = Callable[[np.ndarray], np.ndarray]
+"""Turns images ``(B, C, H, W)`` into scores ``(B, L)``."""
+PT2_INFO = f'{INFO_KEY}.json'
+"""The file in a ``.pt2`` archive that holds the :class:`ModelInfo`."""
+
+
+def write_onnx_file(
+    path: Path, module: ScoreModule, images: Tensor, info: ModelInfo
+) -> Run:
+    """Write an ONNX file with the description of its model, and open it.
+
+    Args:
+        path (Path): The file.
+        module (ScoreModule): The model.
+        images (Tensor): An example of its input.
+        info (ModelInfo): The description.
+
+    Returns:
+        Run: Runs the file by ONNX Runtime.
+    """
+    write_onnx(module, images, path, module.output_names)
+    add_metadata(path, info)
+    return open_onnx(path)
+
+
+def add_metadata(path: Path, info: ModelInfo) -> None:
+    """Write the description of a model into its ONNX file."""
+    import onnx
+
+    graph = onnx.load(path)
+    onnx.helper.set_model_props(graph, {INFO_KEY: info.to_json()})
+    onnx.save(graph, path)
+
+
+def open_onnx(path: Path) -> Run:
+    """Open an ONNX file in the runtime that users have."""
+    runtime = Runtime(path, torch.get_num_threads(), spin=False)
+    return lambda images: runtime.run(images)['scores']
+
+
+def write_pt2_file(
+    path: Path, module: ScoreModule, images: Tensor, info: ModelInfo
+) -> Run:
+    """Write a file of ``torch.export`` with the description of its model; load it.
+
+    Args:
+        path (Path): The file.
+        module (ScoreModule): The model.
+        images (Tensor): An example of its input.
+        info (ModelInfo): The description.
+
+    Returns:
+        Run: Runs the file by torch.
+
+    Raises:
+        ValueError: If torch cannot export the model.
+    """
+    try:
+        program = torch.export.export(
+            module,
+            (example_batch(images),),
+            dynamic_shapes=({0: torch.export.Dim('batch')},),
+        )
+        torch.export.save(program, path, extra_files={PT2_INFO: info.to_json()})
+    # The exporter raises errors of many kinds for what it does not know.
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise ValueError(
+            f'torch.export cannot export the model: {type(error).__name__}: '
+            f'{reason:.300}'
+        ) from error
+    loaded = torch.export.load(path).module()
+
+    @torch.no_grad()
+    def run(images: np.ndarray) -> np.ndarray:
+        return loaded(torch.from_numpy(images))[0].numpy()
+
+    return run
+
+
+def write_safetensors_file(
+    path: Path, inferencer: MultiLabelInferencer, cfg: Config, info: ModelInfo
+) -> Run:
+    """Write the weights of a model as safetensors, and load them into a new model.
+
+    Args:
+        path (Path): The file.
+        inferencer (MultiLabelInferencer): The model.
+        cfg (Config): Its config, whose text the file holds.
+        info (ModelInfo): The description.
+
+    Returns:
+        Run: Runs the new model.
+    """
+    write_safetensors(
+        path,
+        inferencer.model.state_dict(),
+        {INFO_KEY: info.to_json(), 'config': cfg.pretty_text},
+    )
+    module = ScoreModule(build_model(Config(cfg.to_dict()), str(path)))
+
+    @torch.no_grad()
+    def run(images: np.ndarray) -> np.ndarray:
+        return module(torch.from_numpy(images))[0].numpy()
+
+    return run
