@@ -285,6 +285,14 @@ class _CfgOptions(argparse.Action):
             parser.error(f'{option_string}: expected KEY=VALUE ..., got {values}')
 
 
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``config``, which :func:`mlcl_plugin.engine.load_config` reads."""
+    parser.add_argument(
+        'config',
+        help='config file, or the name of a recipe (`mlcl models` lists them)',
+    )
+
+
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, as MMPretrain's tools have it.
 
