@@ -81,7 +81,7 @@ def add_arguments(parser: CommandParser) -> None:
     rule.add_argument(
         '--decisions',
         help='file with a threshold for each label, and perhaps temperatures, from '
-        'tools/analysis_tools/thresholds.py',
+        'mlcl thresholds',
     )
     parser.add_argument(
         '--top-k',

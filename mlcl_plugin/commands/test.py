@@ -45,7 +45,7 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument(
         '--decisions',
-        help='a file that tools/analysis_tools/thresholds.py has written: '
+        help='a file that mlcl thresholds has written: '
         'MultiLabelRecognitionMetric uses its temperatures and thresholds of each '
         'label instead of its own threshold. --out saves scores as they are',
     )

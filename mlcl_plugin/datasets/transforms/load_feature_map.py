@@ -23,7 +23,7 @@ def _open(path: str) -> np.ndarray:
         text = str(error) or type(error).__name__
         raise ValueError(
             f'{path} cannot be read as an array of features: {brief(text)}. Make it '
-            'with tools/extract_features.py.'
+            'with `mlcl features`.'
         ) from error
     if not isinstance(features, np.ndarray) or features.dtype.kind != 'f':
         got = getattr(features, 'dtype', 'several arrays')
