@@ -145,7 +145,7 @@ def _run(name: str, args: Sequence[str] | None, prog: str | None, label: str) ->
     parser = make_parser(name, prog)
     words = list(sys.argv[1:] if args is None else args)
     try:
-        with one_line_errors(label, parser.flags, parser.errors):
+        with one_line_errors(label, parser.flags, parser.errors, '--debug'):
             parsed = parser.read(words)
             # For a command that says how it was called.
             parsed.words = words
