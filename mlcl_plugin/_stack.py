@@ -175,8 +175,7 @@ def import_stack(modules: Iterable[str] = IMPORTED) -> None:
                         f'mlcl_plugin cannot import `{module}`, which is installed '
                         f'but fails with {cause.rstrip(".")}.',
                         *hints,
-                        'The exception above is the full cause. To see it again, run '
-                        f'`python -c "import {module}"`.',
+                        f'`python -c "import {module}"` shows the full cause.',
                     ]
                 )
             ) from error

@@ -166,6 +166,7 @@ def one_line_errors(
     tool: str,
     flags: Mapping[str, str] | None = None,
     errors: tuple[type[Exception], ...] = USER_ERRORS,
+    debug: str = f'{DEBUG}=1',
 ) -> Iterator[None]:
     """End a tool with one line on stderr and exit code 2 where its input is wrong.
 
@@ -177,6 +178,7 @@ def one_line_errors(
         flags (Mapping[str, str], optional): The flags of the library's arguments, see
             :func:`to_flags`. Defaults to none.
         errors (tuple[type]): Errors to end with. Defaults to :data:`USER_ERRORS`.
+        debug (str): What shows the traceback, for a hint. Defaults to the variable.
 
     Raises:
         SystemExit: With code 2 in place of one of ``errors``.
@@ -190,7 +192,7 @@ def one_line_errors(
         if len(text) > LONGEST_ERROR:
             text = f'{text[:LONGEST_ERROR]}... ({len(text):,} characters)'
         if not os.environ.get(DEBUG) and _needs_traceback(error):
-            text += f' ({DEBUG}=1 shows where)'
+            text += f' ({debug} shows where)'
         print(f'{tool}{_rank()}: {text}', file=sys.stderr)
         raise SystemExit(2) from error
 
@@ -283,6 +285,14 @@ class _CfgOptions(argparse.Action):
         # MMEngine asserts that brackets are in pairs.
         except (ValueError, AssertionError):
             parser.error(f'{option_string}: expected KEY=VALUE ..., got {values}')
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``config``, which :func:`mlcl_plugin.engine.load_config` reads."""
+    parser.add_argument(
+        'config',
+        help='config file, or the name of a recipe (`mlcl models` lists them)',
+    )
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mlcl_plugin.command_table import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ('docs', 'configs', 'benchmarks', 'studies', '.github')
 PATTERNS = ('*.md', *(f'{folder}/**/*.md' for folder in FOLDERS))
@@ -27,6 +29,9 @@ HEADING = re.compile(r'^#{1,6} +(.+?) *#* *$', re.M)
 SCRIPT = re.compile(
     r'(?<![\w./-])((?:tools|studies|benchmarks|tests|configs|\.ci)/[\w/.-]+\.(?:py|sh))\b'
 )
+
+
+COMMAND = re.compile(r'(?:^|`|\$ )mlcl ([a-z][\w-]*)', re.M)
 
 
 def anchors(text):
@@ -69,6 +74,21 @@ def test_scripts(page):
     named = set(SCRIPT.findall((ROOT / page).read_text(encoding='utf-8')))
     gone = [name for name in sorted(named) if not (ROOT / name).exists()]
     assert [n for n in gone if not MADE_BY_READERS.fullmatch(Path(n).name)] == []
+
+
+@pytest.mark.parametrize('page', PAGES_OF_TODAY)
+def test_commands(page):
+    named = set(COMMAND.findall((ROOT / page).read_text(encoding='utf-8')))
+    assert named <= set(COMMANDS)
+
+
+def test_page_of_commands():
+    text = (ROOT / 'docs/commands.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\| `mlcl ([\w-]+)` \| (.*?) \| (?:`(.*?)`)? ?\|', text, re.M)
+    expected = [(n, c.summary, c.tool or '') for n, c in COMMANDS.items()]
+    assert rows == expected
+    words = re.search('-W "(.*)" mlcl', text)[1].split()
+    assert words == list(COMMANDS)
 
 
 def test_what_the_checks_see(tmp_path):

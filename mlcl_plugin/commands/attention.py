@@ -9,6 +9,7 @@ from ..command_line import (
     USER_ERRORS,
     CommandParser,
     add_cfg_options,
+    add_config,
     add_trust_options,
     number,
 )
@@ -24,11 +25,10 @@ def add_arguments(parser: CommandParser) -> None:
     # torch raises RuntimeError for a device that does not exist.
     parser.errors = (*USER_ERRORS, RuntimeError)
     parser.examples = (
-        'configs/mlcl_efflite0_voc07.py model.pth --out sheet.png',
-        'configs/mlcl_efflite0_voc07.py model.pth --out sheet.png --split val '
-        '--thr 0.3',
+        'mlcl_efflite0_voc07 model.pth --out sheet.png',
+        'mlcl_efflite0_voc07 model.pth --out sheet.png --split val --thr 0.3',
     )
-    parser.add_argument('config', help='config file path')
+    add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
         '--out', required=True, type=Path, help='the picture to write, e.g. sheet.png'

@@ -7,7 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..command_line import CommandParser, add_cfg_options, number, to_flags
+from ..command_line import (
+    CommandParser,
+    add_cfg_options,
+    add_config,
+    number,
+    to_flags,
+)
 
 if TYPE_CHECKING:
     from ..data_check import DatasetReport
@@ -26,10 +32,10 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.flags = FLAGS
     parser.examples = (
-        'configs/mlcl_efflite0_voc07.py',
+        'mlcl_efflite0_voc07',
         'my_config.py --out work_dirs/my_data --samples 48 --workers 4',
     )
-    parser.add_argument('config', help='config file path')
+    add_config(parser)
     parser.add_argument(
         '--out',
         type=Path,

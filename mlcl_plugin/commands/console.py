@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read the name of a command and its arguments, and run it."""
 
+import argparse
 import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -121,11 +122,30 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f'.{module_name(name)}', __package__)
 
 
+def _run_until_closed(
+    run: Callable[[argparse.Namespace], int], args: argparse.Namespace
+) -> int:
+    """Run a command; end it with 1 where the reader of stdout has closed the pipe."""
+    try:
+        code = run(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:
+            # What is buffered is dropped.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        # Another pipe.
+        raise
+
+
 def _run(name: str, args: Sequence[str] | None, prog: str | None, label: str) -> int:
     parser = make_parser(name, prog)
     words = list(sys.argv[1:] if args is None else args)
     try:
-        with one_line_errors(label, parser.flags, parser.errors):
+        with one_line_errors(label, parser.flags, parser.errors, '--debug'):
             parsed = parser.read(words)
             # For a command that says how it was called.
             parsed.words = words
@@ -136,7 +156,7 @@ def _run(name: str, args: Sequence[str] | None, prog: str | None, label: str) ->
                 # stdout is for results only.
                 with redirect_stdout(sys.stderr):
                     mlcl_plugin.register()
-            return _module(name).run(parsed)
+            return _run_until_closed(_module(name).run, parsed)
     except KeyboardInterrupt:
         if os.environ.get(DEBUG):
             raise

@@ -9,6 +9,7 @@ from ..command_line import (
     USER_ERRORS,
     CommandParser,
     add_cfg_options,
+    add_config,
     add_trust_options,
     number,
 )
@@ -26,10 +27,10 @@ def add_arguments(parser: CommandParser) -> None:
     # torch raises RuntimeError for a device that does not exist.
     parser.errors = (*USER_ERRORS, RuntimeError)
     parser.examples = (
-        'configs/mlcl_efflite0_voc07.py model.pth --out quality.json',
-        'configs/mlcl_efflite0_voc07.py model.pth --step step2 --projected --split val',
+        'mlcl_efflite0_voc07 model.pth --out quality.json',
+        'mlcl_efflite0_voc07 model.pth --step step2 --projected --split val',
     )
-    parser.add_argument('config', help='config file path')
+    add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', type=Path, help='the JSON file to write all values to')
     parser.add_argument(

@@ -31,7 +31,7 @@ def add_arguments(parser: CommandParser) -> None:
         '--decisions',
         nargs='+',
         default=[],
-        help='a file of tools/analysis_tools/thresholds.py, or one for each dump',
+        help='a file of mlcl thresholds, or one for each dump',
     )
     parser.add_argument(
         '--thr',

@@ -26,9 +26,8 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.flags = FLAGS
     parser.examples = (
-        'configs/mlcl_efflite0_voc07.py model.pth model.onnx --format onnx --with-runtime',
-        'configs/mlcl_efflite0_voc07.py model.pth small.onnx --format onnx '
-        '--int8 photos --map',
+        'mlcl_efflite0_voc07 model.pth model.onnx --format onnx --with-runtime',
+        'mlcl_efflite0_voc07 model.pth small.onnx --format onnx --int8 photos --map',
     )
     parser.add_argument('config', help='config file path, or the name of a model')
     parser.add_argument('checkpoint', help='checkpoint file')

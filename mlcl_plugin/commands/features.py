@@ -7,6 +7,7 @@ from ..command_line import (
     TRUST_FLAGS,
     CommandParser,
     add_cfg_options,
+    add_config,
     add_trust_options,
     number,
 )
@@ -20,11 +21,10 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.flags = TRUST_FLAGS | {'num_views': '--views'}
     parser.examples = (
-        'configs/mlcl_efflite0_voc07.py features/voc07',
-        'configs/mlcl_efflite0_voc07.py features/voc07 --views 4 '
-        '--checkpoint model.pth',
+        'mlcl_efflite0_voc07 features/voc07',
+        'mlcl_efflite0_voc07 features/voc07 --views 4 --checkpoint model.pth',
     )
-    parser.add_argument('config', help='config file path')
+    add_config(parser)
     parser.add_argument('out', help='the folder to write to')
     parser.add_argument(
         '--checkpoint', help="weights (default: those the config's backbone has)"

@@ -2,7 +2,6 @@
 """Find the labels of images with a trained model, one line of JSON per image."""
 
 import argparse
-import os
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..command_line import (
     USER_ERRORS,
     CommandParser,
     add_cfg_options,
+    add_config,
     add_trust_options,
     number,
 )
@@ -40,9 +40,8 @@ def add_arguments(parser: CommandParser) -> None:
     # So that options may stand between the images and the config.
     parser.intermixed = True
     parser.examples = (
-        'photo.jpg configs/mlcl_efflite0_voc07.py model.pth --thr 0.3',
-        'photos/ configs/mlcl_efflite0_voc07.py model.pth --out labels.jsonl '
-        '--out-dir pictures',
+        'photo.jpg mlcl_efflite0_voc07 model.pth --thr 0.3',
+        'photos/ mlcl_efflite0_voc07 model.pth --out labels.jsonl --out-dir pictures',
     )
     parser.add_check(check)
     parser.add_argument(
@@ -51,7 +50,7 @@ def add_arguments(parser: CommandParser) -> None:
         metavar='INPUT',
         help='image files, folders of images, or patterns in quotes',
     )
-    parser.add_argument('config', help='config file path, or the name of a model')
+    add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
         '--out',
@@ -83,7 +82,7 @@ def add_arguments(parser: CommandParser) -> None:
     rule.add_argument(
         '--decisions',
         help='file with a threshold for each label, and perhaps temperatures, from '
-        'tools/analysis_tools/thresholds.py',
+        'mlcl thresholds',
     )
     parser.add_argument(
         '--top-k',
@@ -232,16 +231,10 @@ def run(args: argparse.Namespace) -> int:
 
     keep_memory()
     stdout = sys.stdout
-    try:
-        # MMEngine prints what it loads, but stdout is for results only.
-        with redirect_stdout(sys.stderr):
-            allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
-            summary = infer(args, stdout)
-        stdout.flush()
-    except BrokenPipeError:
-        # The reader of the lines has closed the pipe. What is buffered is dropped.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
-        return 1
+    # MMEngine prints what it loads, but stdout is for results only.
+    with redirect_stdout(sys.stderr):
+        allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
+        summary = infer(args, stdout)
     if args.strict:
         return int(summary.unreadable > 0)
     return int(0 < summary.number == summary.unreadable)

@@ -8,6 +8,7 @@ from ..command_line import (
     USER_ERRORS,
     CommandParser,
     add_cfg_options,
+    add_config,
     add_trust_options,
     number,
 )
@@ -34,11 +35,11 @@ def add_arguments(parser: CommandParser) -> None:
     # torch raises RuntimeError for a device that does not exist.
     parser.errors = (*USER_ERRORS, RuntimeError)
     parser.examples = (
-        'configs/mlcl_efflite0_voc07.py model.pth --choose-on val',
-        'configs/mlcl_efflite0_voc07.py model.pth --out neighbours.pth '
+        'mlcl_efflite0_voc07 model.pth --choose-on val',
+        'mlcl_efflite0_voc07 model.pth --out neighbours.pth '
         '--neighbours label --weights 0.3 0.7',
     )
-    parser.add_argument('config', help='config file path, as for the training')
+    add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
         '--out',

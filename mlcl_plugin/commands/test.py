@@ -9,6 +9,7 @@ from ..command_line import (
     TRUST_FLAGS,
     CommandParser,
     add_cfg_options,
+    add_config,
     add_launcher,
     add_trust_options,
 )
@@ -25,11 +26,11 @@ def add_arguments(parser: CommandParser) -> None:
     parser.description = 'Test (and evaluate) a model'
     parser.flags = TRUST_FLAGS
     parser.examples = (
-        'configs/mlcl_efflite0_voc07.py model.pth --out scores.parquet',
-        'configs/mlcl_efflite0_voc07.py model.pth --decisions decisions.json',
+        'mlcl_efflite0_voc07 model.pth --out scores.parquet',
+        'mlcl_efflite0_voc07 model.pth --decisions decisions.json',
     )
     parser.add_check(check)
-    parser.add_argument('config', help='test config file path')
+    add_config(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='the folder to save metrics and logs in')
     parser.add_argument(
@@ -44,7 +45,7 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument(
         '--decisions',
-        help='a file that tools/analysis_tools/thresholds.py has written: '
+        help='a file that mlcl thresholds has written: '
         'MultiLabelRecognitionMetric uses its temperatures and thresholds of each '
         'label instead of its own threshold. --out saves scores as they are',
     )

@@ -9,6 +9,7 @@ from ..command_line import (
     TRUST_FLAGS,
     CommandParser,
     add_cfg_options,
+    add_config,
     add_launcher,
     add_trust_options,
 )
@@ -22,11 +23,11 @@ def add_arguments(parser: CommandParser) -> None:
     parser.description = 'Train a model'
     parser.flags = TRUST_FLAGS
     parser.examples = (
-        'configs/mlcl_efflite0_voc07.py --work-dir work_dirs/voc',
-        'configs/mlcl_efflite0_voc07.py --resume --amp --cfg-options '
+        'mlcl_efflite0_voc07 --work-dir work_dirs/voc',
+        'mlcl_efflite0_voc07 --resume --amp --cfg-options '
         'train_dataloader.batch_size=32',
     )
-    parser.add_argument('config', help='train config file path')
+    add_config(parser)
     parser.add_argument('--work-dir', help='the folder to save logs and models in')
     parser.add_argument(
         '--resume',

@@ -21,7 +21,6 @@ from ..version import __version__
 
 #: Modules of an extra of this package, by the module's name, and what needs them.
 EXTRAS = {
-    'cv2': ('', 'reading images'),
     'iterstrat': ('tools', 'dividing data into parts'),
     'matplotlib': ('tools', 'pictures and curves'),
     'pandas': ('tools', 'tables'),
@@ -132,5 +131,5 @@ def _extras() -> Iterator[Fact]:
     for module, (extra, purpose) in EXTRAS.items():
         if importlib.util.find_spec(module) is not None:
             continue
-        command = f'pip install "mlcl_plugin[{extra}]"' if extra else 'see the above'
+        command = f'pip install "mlcl_plugin[{extra}]"'
         yield Fact(f'no {module}', f'needed for {purpose}: {command}')

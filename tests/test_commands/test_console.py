@@ -119,6 +119,25 @@ def test_interruption(command, capsys):
         main(['evaluate', 'a.csv', '--debug'])
 
 
+def test_reader_that_leaves(command, monkeypatch):
+    def run(args):
+        for _ in range(10_000):
+            print('a line')
+
+    command(run)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, 'w') as pipe:
+        monkeypatch.setattr(sys, 'stdout', pipe)
+        assert main(['evaluate', 'a.csv']) == 1
+
+
+def test_other_pipe_that_breaks(command, ends_with_line):
+    command(raises(BrokenPipeError('a worker')))
+    with ends_with_line('^mlcl evaluate: a worker'):
+        main(['evaluate', 'a.csv'])
+
+
 def test_bugs_keep_their_traceback(command):
     command(raises(KeyError('a')))
     with pytest.raises(KeyError):
