@@ -99,8 +99,10 @@ def feature_channels(cfg: Config) -> int:
             config['pretrained'] = False
         backbone: nn.Module = MODELS.build(config)
     size = cfg.test_dataloader.dataset.pipeline[1]['scale']
+    # MMPretrain's backbones return nothing here.
+    backbone.eval()
     with torch.no_grad():
-        last = backbone.eval()(torch.zeros(1, 3, *size))[-1]
+        last = backbone(torch.zeros(1, 3, *size))[-1]
     if last.ndim != 4:
         raise ValueError(
             f'The backbone gives features of the shape {tuple(last.shape)}, expected a '

@@ -328,7 +328,8 @@ def _judge(
     targets = torch.from_numpy(parts.parts['train'].targets.toarray())
     baseline = fit_baseline(features.pooled(), targets, options.seed)
     model = build_model(Config(cfg.to_dict()), str(checkpoint), recipe.device)
-    backbone = features.backbone.to(recipe.device).eval()
+    backbone = features.backbone.to(recipe.device)
+    backbone.eval()
     if recipe.kind == 'frozen':
         backbone = model.backbone
     results, found = [], None
