@@ -77,6 +77,8 @@ def _from_timm(name: str) -> Backbone:
             + (f'; it has {", ".join(near)}.' if near else '.')
         )
     settings = timm.get_pretrained_cfg(name)
+    if settings is None:
+        raise ValueError(f"timm has no pre-trained weights of '{name}'.")
     pixel = 255.0
     return Backbone(
         f'timm {name}',

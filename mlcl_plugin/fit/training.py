@@ -111,9 +111,11 @@ def take_model(cfg: Config, path: Path) -> None:
     """Copy the final checkpoint to a path."""
     last = Path(cfg.work_dir, step_names(cfg)[-1])
     filled = last / 'neighbours.pth'
-    source = filled if filled.is_file() else Path(find_last_checkpoint(str(last)))
+    newest = str(filled) if filled.is_file() else find_last_checkpoint(str(last))
+    if newest is None:
+        raise FileNotFoundError(f"The training has left no checkpoint in '{last}'.")
     part = path.with_name(f'{path.name}.part')
-    shutil.copyfile(source, part)
+    shutil.copyfile(newest, part)
     part.replace(path)
 
 

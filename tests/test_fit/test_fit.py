@@ -190,7 +190,7 @@ def test_recipes_follow_the_number_of_images(tmp_path):
 
 
 def test_less_time_gives_fewer_views_and_epochs():
-    recipe = Recipe('frozen', (20, 5), 32, 2, 224, True, 'cpu')
+    recipe = Recipe('frozen', (20, 5), 32, 2, 224, True, 'cpu', 480)
     speed = Speed(0.03, 0.004)
     short, seconds = fit_time(recipe, 90, speed, 480, 120)
     long, more = fit_time(recipe, 600, speed, 480, 120)
