@@ -25,6 +25,10 @@ from .console import Console, EpochLines, duration
 from .scores import pool
 
 
+PATIENCE = 5.0
+"""Seconds without a line of progress."""
+
+
 class FitRunner(StepwiseRunner):
     """A :class:`StepwiseRunner` that writes a line per epoch.
 
@@ -69,14 +73,20 @@ class FrozenFeatures:
 
     def compute(self, console: Console) -> None:
         """Compute those that are missing, with a line of progress now and then."""
-        begin = shown = time.monotonic()
+        begin = start = shown = time.monotonic()
+        quarter = 0
 
         def report(done: int, number: int) -> None:
-            nonlocal shown
+            nonlocal start, shown, quarter
             now = time.monotonic()
-            if now - shown >= 15 and done < number:
-                shown = now
-                left = (now - begin) / done * (number - done)
+            reached = 4 * done // number
+            if reached < quarter:
+                # The images of the next part.
+                start, quarter = now, 0
+                return
+            if reached > quarter and done < number and now - shown >= PATIENCE:
+                shown, quarter = now, reached
+                left = (now - start) / done * (number - done)
                 console.line(
                     f'  features of {done:,} of {number:,} images, '
                     f'{duration(left)} left'
