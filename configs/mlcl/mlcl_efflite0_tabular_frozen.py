@@ -9,7 +9,13 @@ cached_features = dict(num_views=2)
 model = dict(
     type='NeighbourClassifier',
     head=dict(dropout=0.5),
-    neighbours=[dict(type='LabelNeighbours'), dict(type='ImageNeighbours')],
+    neighbours=[
+        dict(type='LabelNeighbours'),
+        dict(type='ImageNeighbours'),
+        dict(type='PooledLogistic', regions=0.7),
+    ],
+    # for some hundred photographs
+    weights=(0.1, 0.1, 0.15, 0.65),
 )
 
 # The backbone is frozen.

@@ -85,7 +85,8 @@ def add_arguments(parser: CommandParser) -> None:
         '--image-size',
         type=int,
         metavar='PIXELS',
-        help='width and height that images are brought to (default: 224)',
+        help='width and height that images are brought to (default: 320 for a frozen '
+        'backbone, else 224)',
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(

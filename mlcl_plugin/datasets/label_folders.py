@@ -77,8 +77,8 @@ def read_label_folders(
     targets = np.zeros((len(first), len(found)), np.int8)
     for row, key in enumerate(first):
         targets[row, labels[key]] = PRESENT
-    images = tuple(path.relative_to(root).as_posix() for path in first.values())
-    return ImageLabels(tuple(found), images, csr_array(targets))
+    paths = tuple(path.relative_to(root).as_posix() for path in first.values())
+    return ImageLabels(tuple(found), paths, csr_array(targets))
 
 
 def read_metadata(

@@ -77,6 +77,8 @@ def _from_timm(name: str) -> Backbone:
             + (f'; it has {", ".join(near)}.' if near else '.')
         )
     settings = timm.get_pretrained_cfg(name)
+    if settings is None:
+        raise ValueError(f"timm has no pre-trained weights of '{name}'.")
     pixel = 255.0
     return Backbone(
         f'timm {name}',
@@ -99,8 +101,10 @@ def feature_channels(cfg: Config) -> int:
             config['pretrained'] = False
         backbone: nn.Module = MODELS.build(config)
     size = cfg.test_dataloader.dataset.pipeline[1]['scale']
+    # MMPretrain's backbones return nothing here.
+    backbone.eval()
     with torch.no_grad():
-        last = backbone.eval()(torch.zeros(1, 3, *size))[-1]
+        last = backbone(torch.zeros(1, 3, *size))[-1]
     if last.ndim != 4:
         raise ValueError(
             f'The backbone gives features of the shape {tuple(last.shape)}, expected a '

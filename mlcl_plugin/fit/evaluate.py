@@ -69,10 +69,9 @@ def find_decisions(dump: ScoreDump, seed: int = 0) -> Found:
         f'{"" if lacking is present else " not"}, so that neither average precision '
         'nor a threshold of its own can be known'
         for lacking in (present, absent)
-        if (which := [dump.classes[i] for i in np.flatnonzero(lacking == 0)])
-        and (names := ', '.join(which))
+        if (which := _names(dump, lacking == 0)) and (names := ', '.join(which))
     ]
-    few = [dump.classes[i] for i in np.flatnonzero((present > 0) & (present < 5))]
+    few = _names(dump, (present > 0) & (present < 5))
     if few:
         notes.append(
             f'{", ".join(few)}: fewer than 5 validation images have the label, so that '
@@ -145,3 +144,8 @@ def evaluate_part(
         EvaluationOptions(seed=seed),
     )
     return PartResult(name, results)
+
+
+def _names(dump: ScoreDump, chosen: np.ndarray) -> list[str]:
+    """The names of chosen labels."""
+    return [dump.classes[int(place)] for place in np.flatnonzero(chosen)]

@@ -128,7 +128,7 @@ def _set_data(
         loader.update(batch_size=size, num_workers=0)
         loader.pop('persistent_workers', None)
     for pipeline in _pipelines(cfg):
-        _set_size(pipeline, recipe.image_size)
+        _set_size(pipeline, recipe.image_size, recipe.view_size)
     for changes in cfg.steps.values():
         if 'batch_size' in (changes.get('train_dataloader') or {}):
             number = len(parts.parts['train'].images)
@@ -144,17 +144,17 @@ def _pipelines(cfg: Config) -> Iterator[list]:
                 yield dataset['pipeline']
 
 
-def _set_size(transforms: list, size: int) -> None:
-    """Set the size that images are brought to, also in views."""
+def _set_size(transforms: list, size: int, view_size: int) -> None:
+    """Set the size of images, and that of random views."""
     for transform in transforms:
         if isinstance(transform, list):
-            _set_size(transform, size)
+            _set_size(transform, size, view_size)
             continue
         if transform['type'] == 'RandomResizedCrop':
-            transform['scale'] = size
+            transform['scale'] = view_size
         elif transform['type'] == 'Resize':
             transform['scale'] = (size, size)
-        _set_size(transform.get('transforms') or [], size)
+        _set_size(transform.get('transforms') or [], size, view_size)
 
 
 def _set_schedule(cfg: Config, recipe: Recipe) -> None:
@@ -182,3 +182,5 @@ def _set_model(cfg: Config, parts: Parts, recipe: Recipe, backbone: Backbone) ->
             mean=list(backbone.mean), std=list(backbone.std), to_rgb=backbone.to_rgb
         )
         cfg.model.neck.in_channels = feature_channels(cfg)
+    if recipe.kind == 'frozen':
+        cfg.model.weights = list(recipe.weights)

@@ -190,7 +190,7 @@ def _read_table(
         extra = [c for c in (SPLIT_COLUMN, group) if c is not None and c in columns]
         if classes is not None:
             extra = [c for c in extra if c not in classes or c == group]
-        cells = {c: [] for c in (image_column, *extra)}
+        cells: dict[str, list] = {c: [] for c in (image_column, *extra)}
         for _, row in table.rows(list(cells)):
             for column, cell in zip(cells, row):
                 cells[column].append(cell)

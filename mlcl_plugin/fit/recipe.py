@@ -17,6 +17,13 @@ STEP2_SHARE = 0.25
 """Epochs of step 2 for each of step 1."""
 VIEWS = 2
 """Random views of each image that features are computed for."""
+IMAGE_SIZE = {'frozen': 320, 'full': 224}
+VIEW_SHARE = 0.7
+"""Size of a random view of the frozen recipe, as a share of that of the test."""
+SMALL_WEIGHTS = (0.1, 0.1, 0.15, 0.65)
+LARGE_WEIGHTS = (0.2, 0.35, 0.2, 0.25)
+LARGE_FROM = 1000
+"""Training images from which on the head has learned enough to lead the blend."""
 FULL_FROM = 2000
 """Images from which on a GPU trains the whole network."""
 FULL_EPOCHS = 10
@@ -32,9 +39,10 @@ class Recipe:
         epochs (tuple[int, int]): Of both steps.
         batch_size (int): Images of a batch.
         num_views (int): Random views of each image; 0 draws them anew each time.
-        image_size (int): Width and height of the images.
+        image_size (int): Width and height of the images that are tested.
         contrast (bool): Whether step 2 has the contrastive loss.
         device (str): Where to train.
+        num_images (int): Number of training images.
     """
 
     kind: str
@@ -44,17 +52,34 @@ class Recipe:
     image_size: int
     contrast: bool
     device: str
+    num_images: int
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """tuple[float, ...]: Of head, both neighbours and regression in the blend."""
+        return SMALL_WEIGHTS if self.num_images < LARGE_FROM else LARGE_WEIGHTS
+
+    @property
+    def view_size(self) -> int:
+        """int: Width and height of random views.
+
+        Things are larger in random crops, so that a frozen network sees those of a
+        smaller size at the scale of the test.
+        """
+        if self.kind == 'full':
+            return self.image_size
+        return max(32, round(VIEW_SHARE * self.image_size / 32) * 32)
 
     @property
     def text(self) -> str:
         """str: The recipe in one line."""
-        what = 'whole network'
-        if self.kind == 'frozen':
-            what = f'frozen backbone, {self.num_views} random views of each image'
         loss = 'contrast' if self.contrast else 'no contrast'
+        text = f'{self.epochs[0]} + {self.epochs[1]} epochs, {loss}'
+        if self.kind == 'full':
+            return f'whole network; {text}'
         return (
-            f'{what}; {self.epochs[0]} + {self.epochs[1]} epochs, {loss}, neighbours '
-            'and logistic regression'
+            f'frozen backbone, {self.num_views} random views of each image; {text}; '
+            'blended with neighbours and logistic regression'
         )
 
 
@@ -109,7 +134,8 @@ def choose_recipe(options: FitOptions, parts: Parts) -> Recipe:
         (first, second_epochs(first)),
         batch,
         VIEWS if kind == 'frozen' else 0,
-        options.image_size or 224,
+        options.image_size or IMAGE_SIZE[kind],
         not options.plain,
         device,
+        number,
     )

@@ -58,7 +58,7 @@ def overview(parts: Sequence[PartResult]) -> str:
     for part in parts:
         for key in ('mAP', 'CF1', 'OF1'):
             own = part.of(MODEL)
-            cells = [f'{part.name} {key}']
+            cells: list[str | None] = [f'{part.name} {key}']
             cells += [
                 with_interval(part.of(name).estimates[key])
                 for name in (MODEL, LINEAR, NEAREST)

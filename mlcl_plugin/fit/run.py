@@ -12,8 +12,10 @@ from typing import Any, TextIO
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from torch import nn
 
 from ..data_check import check_datasets
+from ..engine import base_config, freeze_backbone
 from ..evaluation.decisions import Decisions
 from ..inference import MultiLabelInferencer, build_model
 from .backbone import find_backbone
@@ -121,7 +123,8 @@ def fit(
         recipe (str): ``'frozen'`` trains on features that are computed once, ``'full'``
             the whole network; ``'auto'`` chooses by images and device.
         backbone (str): ``'efflite0'``, ``'timm/NAME'`` or a name of MMPretrain.
-        image_size (int, optional): Width and height of the images. Defaults to 224.
+        image_size (int, optional): Width and height of the images. Defaults to 320 for
+            a frozen backbone, else 224.
         epochs (int, optional): Epochs of step 1. Defaults to what the images need.
         time (float, optional): Seconds that all may take, about. Defaults to None.
         plain (bool): Whether to train without contrast. Defaults to False.
@@ -276,11 +279,10 @@ def _in_time(
 
 
 def _describe(parts: Parts) -> str:
-    numbers = ', '.join(
-        f'{len(labels.images):,} {name}' for name, labels in parts.parts.items()
-    )
-    drawn = ' (drawn from them)' if parts.divided else ''
-    return f'{numbers} images{drawn}, {len(parts.classes)} labels'
+    numbers = {name: f'{len(own.images):,} {name}' for name, own in parts.parts.items()}
+    if parts.divided:
+        numbers['val'] += ' (drawn from the same)'
+    return f'{", ".join(numbers.values())} images, {len(parts.classes)} labels'
 
 
 def _describe_device(device: str) -> str:
@@ -327,14 +329,19 @@ def _judge(
     out = options.out
     targets = torch.from_numpy(parts.parts['train'].targets.toarray())
     baseline = fit_baseline(features.pooled(), targets, options.seed)
-    model = build_model(Config(cfg.to_dict()), str(checkpoint), recipe.device)
-    backbone = features.backbone.to(recipe.device).eval()
-    if recipe.kind == 'frozen':
-        backbone = model.backbone
     results, found = [], None
     decisions: dict[str, Decisions] = {}
     for name in [part for part in parts.parts if part != 'train']:
-        scored = score_part(model, backbone, cfg, name)
+        own = cfg
+        if recipe.kind == 'frozen' and name == 'val':
+            # Their features are there already.
+            own = freeze_backbone(base_config(cfg), features.folder)
+        model = build_model(Config(own.to_dict()), str(checkpoint), recipe.device)
+        backbone: nn.Module = model.get_submodule('backbone')
+        if recipe.kind != 'frozen':
+            backbone = features.backbone.to(recipe.device)
+            backbone.eval()
+        scored = score_part(model, backbone, own, name)
         scored.dump.save(out / f'{name}_scores.csv')
         rivals = {
             LINEAR: baseline.linear_scores(scored.pooled),

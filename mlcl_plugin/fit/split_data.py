@@ -13,7 +13,7 @@ from ..datasets.forms import ImageLabels
 from ..datasets.forms.parts import divide
 from ..datasets.stratified_split import stratified_split
 from ..plain_text import list_some
-from .read_data import Photographs, read_photographs
+from .read_data import PART_NAMES, Photographs, read_photographs
 
 DEFAULT_VAL = 0.2
 """Share of the images for validation, if no part of the data is meant for it."""
@@ -69,7 +69,11 @@ def split_photographs(
         FileNotFoundError: If a file or an image is missing.
         ValueError: If parts have other labels, share images, or there are too few.
     """
-    found = {p: part for p in ('train', 'val', 'test') if (part := data.take(p))}
+    found: dict[str, ImageLabels] = {}
+    for name in ('train', 'val', 'test'):
+        part = data.take(name)
+        if part is not None:
+            found[name] = part
     if 'train' not in found:
         raise ValueError(f'{data.source} has no training images.')
     roots = dict.fromkeys(found, data.root)
@@ -91,7 +95,7 @@ def split_photographs(
             'use. Leave it out.'
         )
     if divided:
-        share = DEFAULT_VAL if val is None else float(val)
+        share = float(val) if isinstance(val, int | float) else DEFAULT_VAL
         rows = np.flatnonzero(data.parts == 'train')
         groups = None if data.groups is None else data.groups[rows]
         train, own, notes = _divide(found['train'], share, seed, groups)
@@ -99,7 +103,7 @@ def split_photographs(
         roots['val'] = roots['train']
     root = Path(os.path.commonpath([str(folder) for folder in roots.values()]))
     joined = {name: _below(found[name], roots[name], root) for name in found}
-    order = {name: joined[name] for name in ('train', 'val', 'test') if name in joined}
+    order = {name: joined[name] for name in PART_NAMES if name in joined}
     _check_overlap(order)
     return Parts(root, order, divided, notes)
 

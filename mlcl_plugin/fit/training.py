@@ -25,6 +25,10 @@ from .console import Console, EpochLines, duration
 from .scores import pool
 
 
+PATIENCE = 5.0
+"""Seconds without a line of progress."""
+
+
 class FitRunner(StepwiseRunner):
     """A :class:`StepwiseRunner` that writes a line per epoch.
 
@@ -69,14 +73,20 @@ class FrozenFeatures:
 
     def compute(self, console: Console) -> None:
         """Compute those that are missing, with a line of progress now and then."""
-        begin = shown = time.monotonic()
+        begin = start = shown = time.monotonic()
+        quarter = 0
 
         def report(done: int, number: int) -> None:
-            nonlocal shown
+            nonlocal start, shown, quarter
             now = time.monotonic()
-            if now - shown >= 15 and done < number:
-                shown = now
-                left = (now - begin) / done * (number - done)
+            reached = 4 * done // number
+            if reached < quarter:
+                # The images of the next part.
+                start, quarter = now, 0
+                return
+            if reached > quarter and done < number and now - shown >= PATIENCE:
+                shown, quarter = now, reached
+                left = (now - start) / done * (number - done)
                 console.line(
                     f'  features of {done:,} of {number:,} images, '
                     f'{duration(left)} left'
@@ -111,9 +121,11 @@ def take_model(cfg: Config, path: Path) -> None:
     """Copy the final checkpoint to a path."""
     last = Path(cfg.work_dir, step_names(cfg)[-1])
     filled = last / 'neighbours.pth'
-    source = filled if filled.is_file() else Path(find_last_checkpoint(str(last)))
+    newest = str(filled) if filled.is_file() else find_last_checkpoint(str(last))
+    if newest is None:
+        raise FileNotFoundError(f"The training has left no checkpoint in '{last}'.")
     part = path.with_name(f'{path.name}.part')
-    shutil.copyfile(source, part)
+    shutil.copyfile(newest, part)
     part.replace(path)
 
 

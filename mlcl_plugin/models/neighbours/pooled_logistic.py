@@ -33,9 +33,8 @@ class PooledLogistic(Member):
     in one fold.
 
     With ``regions``, the four corners of a feature map are images of their own, in
-    training with the labels of the whole image. The logit is the mean of two: the mean
-    over the image and its corners, and the highest among them. So a small object that
-    fills a part of one corner counts more.
+    training with the labels of the whole image. The logit of an image is the highest of
+    those of the whole and its corners, so that a small object counts more.
 
     Args:
         strength (float, optional): The strength :math:`C`. None chooses one of 0.003
@@ -206,7 +205,7 @@ class PooledLogistic(Member):
             )
         with torch.autocast(vectors.device.type, enabled=False):
             logits = vectors.float() @ self.weight.T + self.bias
-            logits = (logits.mean(1) + logits.amax(1)) / 2
+            logits = logits.amax(1)
         votes = (F.logsigmoid(logits), F.logsigmoid(-logits))
         return Votes(*(vote.masked_fill(~self.able, torch.nan) for vote in votes))
 
