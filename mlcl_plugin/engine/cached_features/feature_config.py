@@ -62,7 +62,7 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
     ]
     everywhere = list(changes_everywhere(cfg))
     for changes, number in zip(everywhere, views):
-        model = changes.get('model') or {}
+        model = changes.get('model') or ConfigDict()
         model.pop('backbone', None)
         if model.get('_delete_'):
             # A step with a model of its own inherits nothing.
