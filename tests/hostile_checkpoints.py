@@ -409,14 +409,22 @@ ENTRIES: dict[str, Callable[[Place, Path], None]] = {
     'fit_neighbours': lambda o, p: tool(
         'fit_neighbours.py', o.plain, p, '--out', o.folder / 'neighbours.pth'
     ),
+    'export': lambda o, p: tool(
+        'export.py', o.plain, p, o.folder / 'model.safetensors',
+        '--format', 'safetensors',
+    ),
+    'mulcon_to_mlcl': lambda o, p: tool(
+        'model_converters/mulcon_to_mlcl.py', as_released(o, p),
+        o.folder / 'converted.pth', '--tag', p.name,
+    ),
     'evaluate': lambda o, p: tool('analysis_tools/evaluate.py', as_dump(o, p)),
     'thresholds': lambda o, p: tool(
         'analysis_tools/thresholds.py', as_dump(o, p), '--out', o.folder / 'chosen.json'
     ),
 }  # fmt: skip
 
-#: Entries for files of scores: no checkpoint is one.
-DUMPS = ('evaluate', 'thresholds')
+#: Entries for other files: scores, and weights of the authors of MulCon.
+OTHERS = ('evaluate', 'thresholds', 'mulcon_to_mlcl')
 
 
 def as_dump(place: Place, path: Path) -> Path:
@@ -424,6 +432,14 @@ def as_dump(place: Place, path: Path) -> Path:
     link = place.folder / f'{path.name}.pkl'
     link.symlink_to(path)
     return link
+
+
+def as_released(place: Place, path: Path) -> Path:
+    """A folder in which the file is the backbone of a released model."""
+    folder = place.folder / 'released'
+    folder.mkdir()
+    (folder / f'{path.name}_net_E.pth').symlink_to(path)
+    return folder
 
 
 def preload() -> None:
@@ -533,7 +549,7 @@ def attempt(
         path.parent.mkdir()
         (folder / 'out').mkdir()
         make = HARMLESS[name] if name in HARMLESS else FILES[name]
-        harmless = name in HARMLESS and entry not in DUMPS
+        harmless = name in HARMLESS and entry not in OTHERS
         make(path, copy.deepcopy(content), canary)
         place = place._replace(folder=folder / 'out')
         child = os.fork()
@@ -617,7 +633,7 @@ def print_table(
     print('|---' * (len(entries) + 3) + '|')
     for name in files:
         row = [outcomes[name, entry] for entry in entries]
-        used = [name in HARMLESS and entry not in DUMPS for entry in entries]
+        used = [name in HARMLESS and entry not in OTHERS for entry in entries]
         cells = [
             outcome.problem or ('used, no code run' if good else 'refused')
             for outcome, good in zip(row, used)
