@@ -178,6 +178,11 @@ class VOCMultiLabel(VOC):
             ) from error
         except IsADirectoryError as error:
             raise ValueError(f'{path} is a folder, expected an XML file.') from error
+        except OSError as error:
+            raise ValueError(
+                f"'{path}' cannot be read: {error.strerror or error}. "
+                f'{self.image_set_path} lists {brief(img_id)}.'
+            ) from error
         # LookupError and ValueError come from encodings that the parser does not know.
         except (ElementTree.ParseError, LookupError, ValueError) as error:
             raise ValueError(

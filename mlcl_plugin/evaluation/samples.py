@@ -14,7 +14,7 @@ from ..targets import (
     read_target_matrix,
     read_target_vector,
 )
-from .functional.inputs import as_scores, check_nan
+from .functional.inputs import as_numbers, as_scores, check_nan
 
 
 class Sample(Protocol):
@@ -122,7 +122,7 @@ def _read_sample(
     _check_width(width, num_classes, earlier, where)
 
     if sample.get('gt_score') is not None:
-        vector = torch.as_tensor(sample.get('gt_score')).cpu()
+        vector = as_numbers(sample.get('gt_score'), 'gt_score')
         targets = read_target_vector(vector, width, where=where)
     elif sample.get('gt_label') is not None:
         present = read_label_indices(sample.get('gt_label'), width, where=where)

@@ -200,6 +200,12 @@ def test_folder_in_place_of_a_file(root):
         build(root)
 
 
+def test_name_that_no_file_can_have(root):
+    (root / 'ImageSets/Main/train.txt').write_text('x' * 5000)
+    with pytest.raises(ValueError, match=r"cannot be read: File name too long.* 'xxx"):
+        items(build(root))
+
+
 def test_list_in_another_encoding(root):
     (root / 'ImageSets/Main/train.txt').write_bytes('caf\xe9\n'.encode('latin-1'))
     with pytest.raises(ValueError, match=r'train.txt is not UTF-8'):

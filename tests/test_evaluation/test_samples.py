@@ -61,3 +61,14 @@ def test_wrong_targets_of_unsigned_integers(value):
     sample = dict(pred_score=torch.zeros(3), gt_score=targets)
     with pytest.raises(ValueError, match=f'gt_score hold {value} in sample 0'):
         read_samples([sample, sample])
+
+
+@pytest.mark.parametrize('field', ['pred_score', 'gt_score'])
+@pytest.mark.parametrize('value', [dict(a=1), [[1], [1, 2]], 'dog', ['dog']])
+def test_what_is_no_number(field, value):
+    """A dump of a stranger may hold anything."""
+    sample = dict(pred_score=[0.5, 0.1], gt_score=[1, 0])
+    sample[field] = value
+    name = dict(pred_score='scores').get(field, field)
+    with pytest.raises(ValueError, match=f'^{name} must be numbers, got '):
+        read_samples([sample])

@@ -89,11 +89,15 @@ def _image_suffix(root: Path, split_list: str) -> str:
         # The dataset says what is wrong.
         return '.jpg'
     images = root / 'JPEGImages'
-    if (images / f'{name}.jpg').exists():
-        return '.jpg'
     stem = PurePosixPath(name).name
-    # A file of another kind may lie beside an image, and "a.b" is not the image "a".
-    found = [x for x in images.glob(f'{glob.escape(name)}.*') if x.stem == stem]
+    try:
+        if (images / f'{name}.jpg').exists():
+            return '.jpg'
+        # A file of another kind may lie beside an image; "a.b" is not the image "a".
+        found = [x for x in images.glob(f'{glob.escape(name)}.*') if x.stem == stem]
+    except (OSError, NotImplementedError):
+        # Too long, or absolute: the dataset says so.
+        return '.jpg'
     found.sort(key=lambda x: (not _is_image(x.name), x.name))
     return found[0].suffix if found else '.jpg'
 

@@ -26,9 +26,16 @@ def _open(path: str, _version: tuple[int, int, int]) -> np.ndarray:
             f'{path} cannot be read as an array of features: {brief(text)}. Make it '
             'with mlcl_plugin.apis.extract_features.'
         ) from error
-    if not isinstance(features, np.ndarray) or features.dtype.kind != 'f':
+    # torch takes no extended precision and no foreign order of bytes.
+    if (
+        not isinstance(features, np.ndarray)
+        or features.dtype not in (np.float16, np.float32, np.float64)
+        or not features.dtype.isnative
+    ):
         got = getattr(features, 'dtype', 'several arrays')
-        raise ValueError(f'{path} holds {got}, expected an array of real numbers.')
+        raise ValueError(
+            f'{path} holds {got}, expected an array of float16, float32 or float64.'
+        )
     return features
 
 

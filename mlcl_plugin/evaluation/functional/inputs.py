@@ -7,14 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...plain_text import brief
 from ...targets import check_targets
 
 ArrayLike = Tensor | np.ndarray | Sequence
 
 
 def as_scores(value: ArrayLike) -> Tensor:
-    """Convert scores to a tensor of single or double precision on the CPU."""
-    scores = torch.as_tensor(value).detach().cpu()
+    """Convert scores to a tensor of single or double precision on the CPU.
+
+    Raises:
+        ValueError: If they are no numbers, or rows differ in length.
+    """
+    scores = as_numbers(value, 'scores')
     if scores.dtype in (torch.float16, torch.bfloat16):
         return scores.float()
     return scores if scores.is_floating_point() else scores.double()
@@ -26,9 +31,28 @@ def as_targets(value: ArrayLike) -> Tensor:
     Raises:
         ValueError: If a value is not a target.
     """
-    targets = torch.as_tensor(value).detach().cpu()
+    targets = as_numbers(value, 'targets')
     check_targets(targets, name='targets')
     return targets.to(torch.int8)
+
+
+def as_numbers(value: ArrayLike, name: str) -> Tensor:
+    """Convert numbers to a tensor on the CPU.
+
+    Args:
+        value (Tensor | np.ndarray | Sequence): The numbers.
+        name (str): What the error calls them.
+
+    Raises:
+        ValueError: If torch cannot make a tensor of them.
+    """
+    try:
+        return torch.as_tensor(value).detach().cpu()
+    # torch raises RuntimeError for what is no number at all.
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f'{name} must be numbers, got {brief(value)}: {error}.'
+        ) from error
 
 
 def check_nan(scores: Tensor, where: str = '') -> None:

@@ -20,6 +20,7 @@ from mlcl_plugin.datasets.forms import (
     read_labels,
     write_labels,
 )
+from mlcl_plugin.datasets.forms.voc import _image_suffix
 from mlcl_plugin.datasets.tabular_multi_label import TabularMultiLabel
 from mlcl_plugin.datasets.transforms.labels_to_targets import LabelsToTargets
 from mlcl_plugin.datasets.voc_multi_label import VOCMultiLabel
@@ -541,3 +542,10 @@ def test_voc_with_other_images_than_jpg(tmp_path, suffix):
     if suffix is None:
         (tmp_path / 'JPEGImages/sub/a[1].json').unlink()
     assert read_labels(tmp_path).images == (f'sub/a[1]{end}', f'b{end}')
+
+
+@pytest.mark.parametrize('name', ['/nowhere/x', 'x' * 5000])
+def test_odd_names_in_a_list_of_voc(name, tmp_path):
+    """The data set says what is wrong with them, not the search for an ending."""
+    (tmp_path / 'list.txt').write_text(name)
+    assert _image_suffix(tmp_path, 'list.txt') == '.jpg'

@@ -20,9 +20,12 @@ def test_other_arrays(tmp_path):
     np.save(path, np.array([[[None]]]), allow_pickle=True)
     with pytest.raises(ValueError, match='maps.npy cannot be read as an array'):
         LoadFeatureMap(str(path))
-    np.save(path, np.ones((2, 2, 3), dtype=int))
-    with pytest.raises(ValueError, match='maps.npy holds int64, expected .* real'):
-        LoadFeatureMap(str(path))
+    # '>f4' has the bytes in the other order.
+    for kind in ('int64', '>f4', 'longdouble'):
+        np.save(path, np.ones((2, 2, 3), dtype=kind))
+        message = f'maps.npy holds {np.dtype(kind)}, expected an array of float16'
+        with pytest.raises(ValueError, match=message):
+            LoadFeatureMap(str(path))
 
 
 @pytest.mark.parametrize('in_place', [True, False])
