@@ -2,6 +2,7 @@
 """The public functions and classes; this package only re-exports them."""
 
 from ..data_check import check_datasets
+from ..export import export_model
 from ..inference import (
     MultiLabelInferencer,
     build_loader,
@@ -21,6 +22,7 @@ __all__ = [
     'build_model',
     'check_datasets',
     'embed',
+    'export_model',
     'extract_features',
     'fit_neighbours',
     'freeze_backbone',
