@@ -2,6 +2,7 @@
 """The public functions and classes; this package only re-exports them."""
 
 from ..data_check import check_datasets
+from ..export import export_model
 from ..fit import Fitted, fit
 from ..inference import (
     MultiLabelInferencer,
@@ -23,6 +24,7 @@ __all__ = [
     'build_model',
     'check_datasets',
     'embed',
+    'export_model',
     'extract_features',
     'fit',
     'fit_neighbours',

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from .program_export import export_program
+
 NEEDED = ('onnx', 'onnxscript', 'onnxruntime')
 """Packages of the extra ``export``."""
 
@@ -52,13 +54,12 @@ def write_onnx(
         ValueError: If torch cannot export the module.
     """
     require_packages()
+    exported = export_program(module, images)
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet():
             program = torch.onnx.export(
-                module,
-                (example_batch(images),),
+                exported,
                 dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim('batch')},),
                 input_names=['images'],
                 output_names=list(outputs),
                 external_data=False,
@@ -74,11 +75,6 @@ def write_onnx(
             f'torch cannot export {type(module).__name__} to ONNX: '
             f'{type(error).__name__}: {reason:.300}'
         ) from error
-
-
-def example_batch(images: Tensor) -> Tensor:
-    """A batch of two images: the exporter would take a batch of one for a constant."""
-    return images[:1].repeat(2, *[1] * (images.ndim - 1))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from ..engine.onnx_graph import example_batch, write_onnx
+from ..engine.onnx_graph import write_onnx
+from ..engine.program_export import export_program
 from ..engine.safetensors_file import write_safetensors
 from ..inference import MultiLabelInferencer, build_model
 from ..inference.score_module import ScoreModule
@@ -72,20 +73,8 @@ def write_pt2_file(
     Raises:
         ValueError: If torch cannot export the model.
     """
-    try:
-        program = torch.export.export(
-            module,
-            (example_batch(images),),
-            dynamic_shapes=({0: torch.export.Dim('batch')},),
-        )
-        torch.export.save(program, path, extra_files={PT2_INFO: info.to_json()})
-    # The exporter raises errors of many kinds for what it does not know.
-    except Exception as error:
-        reason = ' '.join(str(error).split())
-        raise ValueError(
-            f'torch.export cannot export the model: {type(error).__name__}: '
-            f'{reason:.300}'
-        ) from error
+    program = export_program(module, images)
+    torch.export.save(program, path, extra_files={PT2_INFO: info.to_json()})
     loaded = torch.export.load(path).module()
 
     @torch.no_grad()

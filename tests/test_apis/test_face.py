@@ -9,6 +9,7 @@ def test_public_names():
         'build_model',
         'check_datasets',
         'embed',
+        'export_model',
         'extract_features',
         'fit_neighbours',
         'freeze_backbone',

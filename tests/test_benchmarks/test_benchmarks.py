@@ -308,3 +308,11 @@ def test_profile_table(load):
         {'': 'other', 'before': '100 ms (25 %)', 'after': '50 ms (25 %)'},
         {'': 'all operators', 'before': '400 ms', 'after': '200 ms'},
     ]
+
+
+@pytest.mark.slow
+def test_inference(run, tmp_path, capsys):
+    result = run('bench_inference')
+    check(result, tmp_path, capsys.readouterr().out)
+    for names in rivals(result):
+        assert names[:2] == ['eager', 'channels-last']

@@ -177,20 +177,17 @@ class FeatureExtraction:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits, equal for equal features."""
-        text = json.dumps(self.settings, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest_settings(self.settings)
 
     def choose_engine(self, folder_of: Callable[[str], str | Path]) -> None:
         """Decide between the engines that may compute the features.
 
-        Features that exist decide. Without any, ONNX Runtime is compared with torch on
-        a batch of images. All processes of a run call it together.
+        Features that exist decide, also if there are only some. Without any, ONNX
+        Runtime is compared with torch on a batch of images. All processes of a run call
+        it together.
 
         Args:
-            folder_of (Callable): Gives the folder for the :attr:`fingerprint`.
-
-        Raises:
-            EngineError: If ONNX Runtime is asked for and cannot be used.
+            folder_of (Callable): Gives the folder for a :attr:`fingerprint`.
         """
         chosen = [self._candidates[0]]
         if len(self._candidates) > 1 and is_main_process():
@@ -199,35 +196,35 @@ class FeatureExtraction:
         self._candidates = chosen
 
     def _choose(self, folder_of: Callable[[str], str | Path]) -> str:
-        candidates = self._candidates
-        for engine in candidates:
-            self._candidates = [engine]
-            folder = Path(folder_of(self.fingerprint))
-            if all(
+        for engine in self._candidates:
+            settings = self._settings_with(engine)
+            folder = Path(folder_of(_digest_settings(settings)))
+            # An interrupted call has not begun all splits.
+            if any(
                 FeatureFile(folder, name, own).was_begun
-                for name, own in self.settings.items()
+                for name, own in settings.items()
             ):
                 return engine
-        for engine in candidates[:-1]:
-            self._candidates = [engine]
+        *others, last = self._candidates
+        for engine in others:
             try:
-                self._prepare()
+                self._prepare(engine)
                 return engine
             except EngineError as error:
-                print_log(f'Features are computed by torch: {error}.', 'current')
-        return candidates[-1]
+                print_log(f'Features are computed by {last}: {error}.', 'current')
+        return last
 
-    def _prepare(self) -> '_Features':
+    def _prepare(self, engine: str) -> '_Features':
         """Make what computes the features, and try it on a batch of images."""
         if self._model is None:
             model = _Features(
                 MODELS.build(_preprocessor_config(self.cfg)),
                 self.backbone,
-                self.engine,
+                engine,
                 self._number_of_images >= FOLD_FROM,
             )
             model.to(get_device()).eval()
-            if self.engine != 'torch':
+            if engine != 'torch':
                 dataset = self._datasets[0]
                 items = [dataset[i] for i in range(min(BATCH_SIZE, len(dataset)))]
                 for views in collate_views(items)[1].values():
@@ -267,7 +264,7 @@ class FeatureExtraction:
         if complete[0]:
             return
         with hold_folder(folder), kept_random_state():
-            model = self._prepare()
+            model = self._prepare(self.engine)
             for loader, dataset, group in zip(self._loaders, self._datasets, files):
                 missing = {n: file for n, file in group.items() if not file.is_complete}
                 if missing:
@@ -461,6 +458,11 @@ class _LastMap(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.backbone(images)[-1]
+
+
+def _digest_settings(settings: dict[str, dict]) -> str:
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _loaders(cfg: Config) -> tuple[ConfigDict, ConfigDict]:

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time the inference of EfficientNet-Lite0 and ResNet-101 by torch and ONNX Runtime."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from common import ROOT, describe_environment, parse_args, quiet, write
+from measure import Call, measure
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from mlcl_plugin.engine.onnx_graph import missing_packages, write_onnx
+from mlcl_plugin.export.int8 import quantize
+from mlcl_plugin.inference.score_module import ScoreModule
+from mlcl_plugin.runtime import open_session
+
+CONFIGS = {
+    'EfficientNet-Lite0, 224 px': ('mlcl_efflite0_voc07.py', 224),
+    'ResNet-101, 448 px': ('mlcl_r101_coco.py', 448),
+}
+BATCHES = (1, 8, 16)
+TOLERANCE = {'bfloat16, channels-last': 0.2, 'int8': 1.0}
+"""Of rivals that compute with fewer bits; 1e-4 of the others."""
+DESCRIPTION = (
+    'Scores of normalised images by MulCon with random weights, without reading them. '
+    '"eager" is the model as it is built. Calls take turns in one process. Rivals that '
+    'this machine cannot run are left out. Weights of EfficientNet-Lite0 are those of '
+    'ImageNet where they are installed.'
+)
+
+
+@cache
+def load_module(name: str, small: bool) -> tuple[ScoreModule, int]:
+    """The model of a config, and the side of its images."""
+    quiet()
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    file, pixels = CONFIGS[name]
+    cfg = Config.fromfile(ROOT / 'configs' / file)
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    if small:
+        cfg.model.backbone = dict(
+            type='ResNet', depth=18, stem_channels=8, base_channels=8
+        )
+        cfg.model.neck.update(in_channels=64, embed_dims=16)
+        cfg.model.head.update(in_channels=16)
+        pixels = 32
+    elif cfg.model.backbone.type != 'TIMMBackbone':
+        cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return ScoreModule(model.eval()), pixels
+
+
+@cache
+def write_graph(name: str, small: bool, int8: bool) -> str:
+    """Write a model as ONNX, once; a file that ends with this process."""
+    module, pixels = load_module(name, small)
+    folder = Path(tempfile.mkdtemp(dir=_folder().name))
+    images = torch.randn(8, 3, pixels, pixels)
+    write_onnx(module, images, folder / 'model.onnx', module.output_names)
+    if not int8:
+        return str(folder / 'model.onnx')
+    quantize(folder / 'model.onnx', folder / 'int8.onnx', images)
+    return str(folder / 'int8.onnx')
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory()
+
+
+def make(rival: str, name: str, batch: int, small: bool = False) -> Call:
+    """Make the call of one batch.
+
+    Args:
+        rival (str): One of :func:`rivals`.
+        name (str): One of ``CONFIGS``.
+        batch (int): Images.
+        small (bool): Whether to use a tiny network. Defaults to False.
+
+    Returns:
+        Callable: Returns ``scores``.
+    """
+    module, pixels = load_module(name, small)
+    torch.manual_seed(1)
+    images = torch.randn(batch, 3, pixels, pixels)
+    run: Callable[[], Tensor]
+    if rival in ('ONNX Runtime', 'int8'):
+        path = write_graph(name, small, rival == 'int8')
+        session = open_session(path, torch.get_num_threads())
+
+        def run() -> Tensor:
+            return torch.from_numpy(session.run(None, {'images': images.numpy()})[0])
+    else:
+        if rival != 'eager':
+            images = images.contiguous(memory_format=torch.channels_last)
+        function: Callable = module
+        if rival == 'torch.compile':
+            function = torch.compile(module, options=dict(freezing=True))
+
+        def run() -> Tensor:
+            with torch.autocast(
+                'cpu', torch.bfloat16, enabled=rival.startswith('bfloat16')
+            ):
+                return function(images)[0]
+
+    @torch.no_grad()
+    def call() -> dict[str, Tensor]:
+        return dict(scores=run())
+
+    return call
+
+
+def rivals(name: str, small: bool) -> list[str]:
+    """What this machine can run, ``eager`` first."""
+    found = ['eager', 'channels-last', 'bfloat16, channels-last', 'torch.compile']
+    if not missing_packages():
+        found += ['ONNX Runtime', 'int8']
+    runs = []
+    for rival in found:
+        try:
+            make(rival, name, 2, small)()
+            runs.append(rival)
+        # A compiler may be missing, or an operation in bfloat16.
+        except Exception as error:
+            logging.warning('%s is left out: %s', rival, str(error)[:200])
+    return runs
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    args = parse_args(
+        __doc__,
+        args,
+        batches=dict(type=int, nargs='+', default=list(BATCHES)),
+        models=dict(nargs='+', choices=list(CONFIGS), default=list(CONFIGS)),
+    )
+    environment = describe_environment()
+    repeats = 2 if args.quick else 9
+    names = args.models[:1] if args.quick else args.models
+    batches = [2] if args.quick else args.batches
+    comparisons = []
+    for name in names:
+        found = rivals(name, args.quick)
+        for batch in batches:
+            comparison = measure(
+                f'{name}, {batch} image{"s" * (batch > 1)}',
+                make,
+                {
+                    rival: dict(rival=rival, name=name, batch=batch, small=args.quick)
+                    for rival in found
+                },
+                repeats,
+                tolerance={rival: TOLERANCE.get(rival, 1e-4) for rival in found},
+            )
+            comparison.update(items=batch, unit='images')
+            comparisons.append(comparison)
+    write(args, 'inference', 'Inference', DESCRIPTION, environment, comparisons)
+
+
+if __name__ == '__main__':
+    main()
