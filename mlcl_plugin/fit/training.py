@@ -24,7 +24,6 @@ from ..errors import FinishedError
 from .console import Console, EpochLines, duration
 from .scores import pool
 
-
 PATIENCE = 5.0
 """Seconds without a line of progress."""
 

@@ -107,7 +107,7 @@ def test_strength_of_noise_is_small_and_that_of_signal_large():
 
 
 def test_rows_of_an_image_are_left_out_together():
-    # Views of an image are alike, and labels are chance: only a leak would predict them.
+    # Views of an image are alike, and labels are chance: only a leak predicts them.
     generator = torch.Generator().manual_seed(0)
     base = torch.randn(40, 50, generator=generator)
     targets = (torch.rand(40, 1, generator=generator) < 0.5).long()
