@@ -55,7 +55,7 @@ def read_set(name: str) -> tuple[ImageLabels, ImageLabels | None, Path]:
     """Images to divide, test images if they are others, and the folder of the images.
 
     Of VOC2007 these are 600 of the last 1,250 training images: the defaults were chosen
-    on the first ones.
+    with models that were trained on the first ones.
     """
     if name == 'coco':
         labels = read_labels('data/coco_mini/annotations/instances_train2017.json')

@@ -1,7 +1,8 @@
 # MulCon (arXiv 2107.11626), both steps, on features of a frozen backbone that are
 # computed once, and neighbours of labels and of images: what `mlcl fit` trains from.
-# Data: your own photographs, with EfficientNet-Lite0 at 224 px. Set the fields at the
-# top of mlcl_efflite0_tabular.py.
+# Data: your own photographs, with EfficientNet-Lite0 at 224 px. Set what
+# mlcl_efflite0_tabular.py has between its two lines, then run
+#     python tools/train.py configs/mlcl/mlcl_efflite0_tabular_frozen.py
 _base_ = ['./mlcl_efflite0_tabular.py']
 
 cached_features = dict(num_views=2)
@@ -15,7 +16,7 @@ model = dict(
         dict(type='PooledLogistic', regions=0.7),
     ],
     # for some hundred photographs
-    weights=(0.1, 0.1, 0.15, 0.65),
+    weights=(0.0, 0.1, 0.25, 0.65),
 )
 
 # The backbone is frozen.

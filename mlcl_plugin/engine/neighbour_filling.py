@@ -3,6 +3,7 @@
 
 import io
 import os
+import sys
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -65,7 +66,8 @@ def iterate_images(
     order = torch.as_tensor(indices)
     progress = None
     if is_main_process() and len(loader) > 1:
-        progress = ProgressBar(len(loader))
+        # The stream of today: MMEngine's default is that of its import.
+        progress = ProgressBar(len(loader), file=sys.stdout)
     place = rank
     for batch in loader:
         data = model.data_preprocessor(batch, False)
@@ -103,7 +105,9 @@ def fill_neighbours(
             Defaults to all.
 
     Raises:
-        ValueError: If there is no image, a target is soft, or a vector is not finite.
+        ValueError: If there is no image, a target is soft, a vector is not finite, or a
+            member learns from random views, but ``dataset`` has other images than the
+            training dataloader.
     """
     if dataset is None:
         dataset = build_split(cfg, 'train', repeated=False)
@@ -121,6 +125,7 @@ def fill_neighbours(
         # One pass gives as many views as the training pipeline makes.
         taking = [memory for memory in model.memories if memory.num_views > given]
         views = SeededSamples(build_views(cfg), VIEW_SEED)
+        _check_same_images(views, dataset)
         views.set_epoch(passes)
         given += _add_images(model, taking, cfg, views, order)
         passes += 1
@@ -133,6 +138,16 @@ def fill_neighbours(
             'current',
         )
     model.train(training)
+
+
+def _check_same_images(views: SeededSamples, dataset: BaseDataset) -> None:
+    """Raise if views are those of other images."""
+    names = [[_name(part, i) for i in range(len(part))] for part in (views, dataset)]
+    if names[0] != names[1]:
+        raise ValueError(
+            'Random views are those of the training images, but other images were '
+            'given. Set num_views=0 of PooledLogistic to fill it with them.'
+        )
 
 
 def _add_images(
@@ -159,7 +174,7 @@ def _add_images(
     return views
 
 
-def _name(dataset: BaseDataset, index: int) -> str:
+def _name(dataset: BaseDataset | SeededSamples, index: int) -> str:
     """The path of an image; its number in a dataset without paths."""
     return str(dataset.get_data_info(index).get('img_path', index))
 

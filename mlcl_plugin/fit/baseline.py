@@ -15,7 +15,7 @@ from ..models.utils.logistic_regression import (
     logistic_path,
 )
 
-STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Values of C that are tried, for vectors of length 10."""
 FOLDS = 5
 LENGTH = 10.0

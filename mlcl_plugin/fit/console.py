@@ -136,6 +136,8 @@ class EpochLines(Hook):
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         """Write the line of an epoch that is validated."""
+        # A resume may begin with a validation.
+        self._epoch = max(self._epoch, runner.epoch)
         values = [v for k, v in (metrics or {}).items() if k.endswith('/mAP')]
         self._write(runner, f', val mAP {values[0]:.2f}' if values else '')
 
@@ -150,7 +152,7 @@ class EpochLines(Hook):
         loss = sum(self._losses) / max(len(self._losses), 1)
         self._losses.clear()
         rest = f', {duration(pace * left)} left' if left else ''
+        own = f' loss {loss:.4f}' if self._epoch > self._first else ''
         self.console.line(
-            f'  {self.step}, epoch {self._epoch}/{runner.max_epochs}: '
-            f'loss {loss:.4f}{text}{rest}'
+            f'  {self.step}, epoch {self._epoch}/{runner.max_epochs}:{own}{text}{rest}'
         )

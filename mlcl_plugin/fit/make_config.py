@@ -20,6 +20,8 @@ BASES = {
     'frozen': 'mlcl_efflite0_tabular_frozen',
     'full': 'mlcl_efflite0_tabular',
 }
+TEST_BATCH = 8
+"""Images of a test batch. On a CPU their feature maps fit its cache."""
 CHECKPOINTS = 3
 """Checkpoints of a step that a fit may be resumed from."""
 FIELDS = (
@@ -115,7 +117,7 @@ def make_config(
 def _set_data(
     cfg: Config, parts: Parts, recipe: Recipe, tables: dict[str, Path]
 ) -> None:
-    for part, size in dict(train=recipe.batch_size, val=64, test=64).items():
+    for part, size in dict(train=recipe.batch_size, val=64, test=TEST_BATCH).items():
         loader = cfg[f'{part}_dataloader']
         # Without a test part the validation images stand in for it.
         table = tables.get(part, tables['val'])

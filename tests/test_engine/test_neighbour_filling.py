@@ -89,6 +89,59 @@ def test_chosen_images(load):
     assert Path(memory.image_names[4]).name == '004.png'
 
 
+def test_random_views(load):
+    """As many of each image as a member wants, alike in each call."""
+    member = dict(type='PooledLogistic', strength=1.0, num_views=2)
+    neighbours = [dict(type='ImageNeighbours'), member]
+    cfg, model = load({'model.neighbours': neighbours, 'model.weights': (1, 0, 0)})
+    added = []
+    model.memories[1].add = lambda *batch: added.append(batch)
+    model.memories[1].build = lambda names: None
+    fill_neighbours(model, cfg)
+    first = [torch.cat(parts) for parts in zip(*added)]
+    assert first[2].bincount().tolist() == [3] * 7
+    for image in range(7):
+        own = first[1][first[2] == image]
+        assert (own == own[0]).all()
+    # The image as the test pipeline shows it comes first.
+    expected = first[0][first[2].argsort(stable=True)][::3]
+    added.clear()
+    model.memories[1].num_views = 0
+    fill_neighbours(model, cfg)
+    plain = [torch.cat(parts) for parts in zip(*added)]
+    torch.testing.assert_close(expected, plain[0][plain[2].argsort()])
+    added.clear()
+    model.memories[1].num_views = 2
+    fill_neighbours(model, cfg)
+    again = [torch.cat(parts) for parts in zip(*added)]
+    assert torch.equal(first[0], again[0])
+
+
+def test_views_of_several_at_a_time(load):
+    """The training pipeline of step 2 makes two views of an image."""
+    member = dict(type='PooledLogistic', strength=1.0, num_views=2)
+    cfg, model = load({'model.neighbours': [member], 'model.weights': (0.5, 0.5)})
+    changes = cfg.steps.step2 if 'steps' in cfg else None
+    assert changes is not None
+    cfg.train_dataloader.dataset = changes.train_dataloader.dataset
+    added = []
+    model.memories[0].add = lambda *batch: added.append(batch)
+    model.memories[0].build = lambda names: None
+    fill_neighbours(model, cfg)
+    _, targets, images = (torch.cat(parts) for parts in zip(*added))
+    assert images.bincount().tolist() == [3] * 7
+    for image in range(7):
+        own = targets[images == image]
+        assert (own == own[0]).all()
+
+
+def test_views_of_other_images_are_refused(load):
+    member = dict(type='PooledLogistic', strength=1.0, num_views=1)
+    cfg, model = load({'model.neighbours': [member], 'model.weights': (0.5, 0.5)})
+    with pytest.raises(ValueError, match='but other images were given'):
+        fill_neighbours(model, cfg, build_split(cfg, 'val'))
+
+
 def test_hidden_labels(load):
     """Labels that a wrapper hides are unknown, and do not vote."""
     cfg, model = load()

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -387,7 +388,7 @@ class _Bar:
     """A progress bar that ends its line."""
 
     def __init__(self, number: int):
-        self._bar = ProgressBar(number)
+        self._bar = ProgressBar(number, file=sys.stdout)
         self._shown = 0
 
     def __call__(self, done: int, number: int) -> None:

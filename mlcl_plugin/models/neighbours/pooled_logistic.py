@@ -11,11 +11,10 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...targets import check_targets, is_absent, is_present
-from ..utils.logistic_regression import choose_strength, logistic_path
+from ..utils.logistic_regression import fit_logistic
 from .kernel import Votes
 from .member import Member, Outputs
 
-STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 LENGTH = 10.0
 """Length of the vectors that the regression sees; strengths depend on it."""
 
@@ -28,17 +27,15 @@ class PooledLogistic(Member):
     are averages and maxima over all places, each at unit length, in one vector. The
     regression is solved when training has ended, on the training images as the test
     pipeline shows them and on random views of the training pipeline; see
-    :func:`logistic_path` for the problem. Its strength :math:`C` has the highest
-    likelihood in a cross-validation of the training images; all views of an image are
-    in one fold.
+    :func:`logistic_path` for the problem.
 
-    With ``regions``, the four corners of a feature map are images of their own, in
-    training with the labels of the whole image. The logit of an image is the highest of
-    those of the whole and its corners, so that a small object counts more.
+    With ``regions``, the four corners of a feature map are scored, too. The logit of an
+    image is the highest of those of the whole and its corners, so that a small object
+    counts more. The regression is solved on whole maps.
 
     Args:
-        strength (float, optional): The strength :math:`C`. None chooses one of 0.003
-            to 1. Defaults to None.
+        strength (float): The strength :math:`C` of an image, which its views share.
+            Defaults to 0.5.
         num_views (int): Random views of each training image. Defaults to 2.
         regions (float, optional): Width and height of a corner, as a share of the map.
             None takes the whole map alone. Defaults to None.
@@ -55,14 +52,14 @@ class PooledLogistic(Member):
 
     def __init__(
         self,
-        strength: float | None = None,
+        strength: float = 0.5,
         num_views: int = 2,
         regions: float | None = None,
         init_cfg: dict | list | None = None,
     ):
         super().__init__(init_cfg=init_cfg)
-        if strength is not None and strength <= 0:
-            raise ValueError(f'strength must be positive or None, got {strength}.')
+        if strength <= 0:
+            raise ValueError(f'strength must be positive, got {strength}.')
         if num_views < 0:
             raise ValueError(f'num_views must not be negative, got {num_views}.')
         if regions is not None and not 0 < regions < 1:
@@ -72,7 +69,6 @@ class PooledLogistic(Member):
         self.strength = strength
         self.regions = regions
         self.num_views = num_views
-        self.chosen: float | None = None
         self.clear()
 
     def check_head(self, head: MultiLabelClsHead) -> None:
@@ -125,11 +121,11 @@ class PooledLogistic(Member):
 
     def describe(self) -> str:
         """What it holds, for the log."""
-        return f'{len(self.weight):,} regressions with C = {self.chosen:g}'
+        return f'{len(self.weight):,} regressions'
 
     @torch.no_grad()
     def add(self, vectors: Tensor, targets: Tensor, images: Tensor) -> None:
-        """Take in a batch; the first view of an image is that of the test pipeline.
+        """Take in a batch of views.
 
         Raises:
             ValueError: If shapes do not agree, targets are soft, or a vector is not
@@ -147,7 +143,8 @@ class PooledLogistic(Member):
             )
         self._added.append(
             (
-                vectors.detach().float().cpu(),
+                # of the whole maps
+                vectors[:, 0].detach().float().cpu(),
                 targets.detach().to('cpu', torch.int8),
                 images.detach().to('cpu', torch.int64),
             )
@@ -164,17 +161,12 @@ class PooledLogistic(Member):
             raise ValueError('There is no image to fit the logistic regression on.')
         vectors, targets, images = (torch.cat(p) for p in zip(*self._added))
         self._added.clear()
-        # Whatever the order of the batches; stable, so that the test view stays first.
+        # Whatever the order of the batches.
         images, order = images.sort(stable=True)
-        regions = vectors.shape[1]
-        vectors = LENGTH * vectors[order].flatten(0, 1)
-        # The whole image comes before its corners.
-        targets = targets[order].repeat_interleave(regions, dim=0)
-        images = images.repeat_interleave(regions)
-        self.chosen = self.strength
-        if self.chosen is None:
-            self.chosen, _ = choose_strength(vectors, targets, STRENGTHS, images)
-        *_, linear = logistic_path(vectors, targets, [self.chosen])
+        views = len(images) / len(images.unique())
+        linear = fit_logistic(
+            LENGTH * vectors[order], targets[order], self.strength / views
+        )
         device = self.weight.device
         self.weight = (LENGTH * linear.weight).to(device)
         self.bias = linear.bias.to(device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...targets import is_known, is_present
 
 MAX_ITERATIONS = 200
-TOLERANCE = 1e-4
+TOLERANCE = 1e-3
 
 
 class LinearMap(NamedTuple):

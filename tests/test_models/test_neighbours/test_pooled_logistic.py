@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import math
 
 import pytest
@@ -67,7 +68,16 @@ def test_the_order_of_batches_changes_nothing():
         second.add(vectors, targets[part], torch.arange(12)[part])
     second.build([])
     assert torch.equal(first.weight, second.weight)
-    assert first.chosen == second.chosen
+
+
+def test_views_share_the_strength():
+    """Three equal views of each image are as good as one."""
+    member, maps, targets = filled(strength=2.0)
+    several = PooledLogistic(strength=2.0)
+    for _ in range(3):
+        several.add(several.vectors(outputs(maps)), targets, torch.arange(12))
+    several.build([])
+    assert torch.allclose(several.weight, member.weight, atol=1e-3)
 
 
 def test_a_label_without_present_images_has_no_vote():

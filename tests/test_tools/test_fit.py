@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[2] / 'tools/fit.py'
+spec = importlib.util.spec_from_file_location('tools_fit', PATH)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['no.csv'], "There is no 'no.csv', expected a table"),
+        (
+            ['.', '--time', 'soon'],
+            "expected a time such as 90s, 10m or 1.5h, got 'soon'",
+        ),
+        (['.', '--epochs', '0'], 'got --epochs 0'),
+        (['.', '--image-size', '9'], 'got --image-size 9'),
+        (['.', '--val', '1.5'], 'got --val 1.5'),
+    ],
+)
+def test_wrong_input_ends_with_one_line(args, message, tmp_path, ends_with_line):
+    with ends_with_line(message):
+        tool.main([*args, '--out', str(tmp_path / 'out')])
+    assert not (tmp_path / 'out').exists()
+
+
+def test_two_lengths_of_training(tmp_path, ends_with_line):
+    with ends_with_line('not allowed with argument'):
+        tool.main(['.', '--out', str(tmp_path), '--time', '1m', '--epochs', '2'])
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit, match='^0$'):
+        tool.main(['--help'])
+    assert capsys.readouterr().out.count('  mlcl fit ') == 2
