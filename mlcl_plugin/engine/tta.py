@@ -23,6 +23,10 @@ def add_tta(cfg: Config) -> None:
         pipeline[-1] = dict(type='TestTimeAug', transforms=[flips, [pipeline[-1]]])
         cfg.tta_pipeline = pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    if cfg.get('steps') is not None:
+        # A model is tested without the changes of steps, which do not fit the wrapper.
+        for name in ('steps', 'runner_type'):
+            cfg.pop(name, None)
     # The EMA hook does not find its weights inside the wrapper and would test a model
     # with random weights. The weights of a checkpoint are the EMA weights already.
     cfg.custom_hooks = [

