@@ -55,6 +55,7 @@ def walk(value):
             yield from walk(item)
 
 
+@pytest.mark.slow
 def test_losses_can_be_changed_option_by_option():
     """The resolved recipes have the losses of these heads in full.
 

@@ -28,6 +28,7 @@ def test_compare(run, tmp_path, capsys):
     assert run()[0] == []
 
 
+@pytest.mark.slow
 def test_what_is_lost_or_changed_is_trained_again(run, suite, tmp_path):
     run('--seeds', '0')
     file = tmp_path / 'out/tiny.json'

@@ -132,6 +132,7 @@ def test_another_recipe_has_results_of_its_own(study):
     assert study.parse_args(['--out', 'x.json']).out == Path('x.json')
 
 
+@pytest.mark.slow
 def test_score(study, load_config, tmp_path):
     """On stored features: mAP of the classifier, and of memories that join it."""
     cfg = load_config()
