@@ -449,10 +449,14 @@ def next_commands(out: Path, parts: Parts) -> list[str]:
         return shlex.quote(str(out / name))
 
     files = f'{path("config.py")} {path("model.pth")}'
-    example = shlex.quote(str(parts.root))
+    example = shlex.quote(os.path.normpath(parts.root))
     return [
-        f'mlcl infer {example} {files} --decisions {path("decisions.json")} '
+        'label photographs, those of the training or others:',
+        f'  mlcl infer {example} {files} --decisions {path("decisions.json")} '
         f'--out {path("answers.jsonl")}',
-        f'mlcl evaluate {path("val_scores.csv")} --decisions {path("decisions.json")}',
-        f'mlcl train {path("config.py")} --work-dir {path("again")}',
+        'evaluate again:',
+        f'  mlcl evaluate {path("val_scores.csv")} --decisions '
+        f'{path("decisions.json")}',
+        'train again:',
+        f'  mlcl train {path("config.py")} --work-dir {path("again")}',
     ]
