@@ -162,7 +162,14 @@ def test_workers(persistent, make_runner, tmp_path):
 
 
 @needs_fork
-@pytest.mark.parametrize('kind', ['batch sampler', "torch's sampler", 'slices'])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'batch sampler',
+        pytest.param("torch's sampler", marks=pytest.mark.slow),
+        pytest.param('slices', marks=pytest.mark.slow),
+    ],
+)
 def test_orders(kind, make_runner, tmp_path):
     """Orders other than MMEngine's, of which torch's draws when an epoch begins."""
     changes = {

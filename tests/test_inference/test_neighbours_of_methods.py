@@ -32,6 +32,8 @@ RECIPES = {
 LABEL, IMAGE = dict(type='LabelNeighbours'), dict(type='ImageNeighbours')
 # Network and head are those of another one.
 REPEATS = ('gap_asl', 'mile', 'mlcl_bce', 'mlcl_image_level', 'mlcl_within_label')
+# They have parts of their own, but take their time.
+LONG = ('cgmvae', 'gmp', 'kmcl', 'mlcl_neighbour_vote', 'query2label')
 
 
 def three_labels(part):
@@ -82,7 +84,7 @@ def memories(cfg):
 @pytest.mark.parametrize(
     'name',
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in REPEATS))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in REPEATS + LONG))
         for name in RECIPES
     ],
 )
