@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from .errors import LostProcessError
@@ -292,6 +293,16 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'config',
         help='config file, or the name of a recipe (`mlcl models` lists them)',
+    )
+
+
+def add_dump_classes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--classes``, for score dumps that do not name their labels."""
+    parser.add_argument(
+        '--classes',
+        type=Path,
+        help='a text file with the names of the labels, one per line, for a .pkl of '
+        "MMPretrain's tools/test.py",
     )
 
 

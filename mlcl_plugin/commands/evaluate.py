@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from ..command_line import CommandParser, number
+from ..command_line import CommandParser, add_dump_classes, number
 
 # Labels in a table that is printed; the files have all.
 PRINTED_LABELS = 40
@@ -70,12 +70,7 @@ def add_arguments(parser: CommandParser) -> None:
         help='resamples of the images for intervals, and permutations for tests '
         '(default: 1000)',
     )
-    parser.add_argument(
-        '--classes',
-        type=Path,
-        help='a text file with the names of the labels, one per line, for a .pkl of '
-        "MMPretrain's tools/test.py",
-    )
+    add_dump_classes(parser)
     parser.add_argument(
         '--seed', type=number(least=0), default=0, help='seed of the draws (default: 0)'
     )

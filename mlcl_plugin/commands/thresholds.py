@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from ..command_line import CommandParser, number
+from ..command_line import CommandParser, add_dump_classes, number
 
 # The flags of the library's arguments.
 FLAGS = {'classes': '--classes', 'num_folds': '--folds'}
@@ -88,12 +88,7 @@ def add_arguments(parser: CommandParser) -> None:
         default=1000,
         help='resamples of the images that intervals are made from (default: 1000)',
     )
-    parser.add_argument(
-        '--classes',
-        type=Path,
-        help='a text file with the names of the labels, one per line, for a .pkl of '
-        "MMPretrain's tools/test.py",
-    )
+    add_dump_classes(parser)
     parser.add_argument(
         '--seed',
         type=number(least=0),
