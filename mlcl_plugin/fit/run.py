@@ -205,7 +205,7 @@ def run_fit(options: FitOptions, console: Console) -> Fitted:
         console.field('results', str(out))
         _check(cfg, console, out)
         torch.manual_seed(options.seed)
-        features = FrozenFeatures(cfg, max(recipe.num_views, 1), options.seed)
+        features = FrozenFeatures(cfg, options.seed)
         features.compute(console)
         train(cfg, console, options.resume and Path(cfg.work_dir).exists())
         checkpoint = out / 'model.pth'

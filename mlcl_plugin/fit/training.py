@@ -4,6 +4,7 @@
 import json
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..engine import (
     CachedFeatures,
     FeatureExtraction,
     StepwiseRunner,
+    base_config,
     step_names,
 )
 from ..engine.last_checkpoint import find_last_checkpoint
@@ -52,18 +54,27 @@ class FrozenFeatures:
     """Features of the frozen backbone, which a training and the baseline share.
 
     Args:
-        cfg (Config): The config.
-        num_views (int): Random views of each training image.
-        seed (int): Seed of the views.
+        cfg (Config): The config. Without ``cached_features``, as where the whole
+            network is trained, there is one random view of each image.
+        seed (int): Seed of that view.
     """
 
-    def __init__(self, cfg: Config, num_views: int, seed: int):
-        self.extraction = FeatureExtraction(cfg, num_views, seed=seed)
-        declared = CachedFeatures(
-            num_views, str(Path(cfg.work_dir).parent / 'features')
+    def __init__(self, cfg: Config, seed: int):
+        if cfg.get('cached_features') is None:
+            folder = str(Path(cfg.work_dir).parent / 'features')
+            declared = CachedFeatures(num_views=1, dir=folder, seed=seed)
+        else:
+            declared = CachedFeatures.from_config(cfg)
+        self.extraction = FeatureExtraction(
+            base_config(cfg),
+            declared.num_views,
+            seed=declared.seed,
+            engine=declared.engine,
         )
-        self.folder = Path(declared.folder(cfg.work_dir, self.extraction.fingerprint))
-        self.seconds = 0.0
+        # As the training does, which would compute them again otherwise.
+        folder_of = partial(declared.folder, cfg.work_dir)
+        self.extraction.choose_engine(folder_of)
+        self.folder = Path(folder_of(self.extraction.fingerprint))
 
     @property
     def backbone(self) -> nn.Module:
@@ -72,7 +83,7 @@ class FrozenFeatures:
 
     def compute(self, console: Console) -> None:
         """Compute those that are missing, with a line of progress now and then."""
-        begin = start = shown = time.monotonic()
+        start = shown = time.monotonic()
         quarter = 0
 
         def report(done: int, number: int) -> None:
@@ -92,7 +103,6 @@ class FrozenFeatures:
                 )
 
         self.extraction.run(self.folder, report)
-        self.seconds = time.monotonic() - begin
 
     def pooled(self) -> Tensor:
         """Pooled features ``(N, C)`` of the training images, by the test pipeline."""

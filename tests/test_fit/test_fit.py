@@ -2,6 +2,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -36,8 +37,12 @@ def test_from_a_table_to_a_model(tmp_path, tiny_backbone, capsys):
     table = make_many(tmp_path / 'photos', 30)
     out = tmp_path / 'out'
     options = dict(classes=['cat', 'dog'], image_size=32, epochs=2, device='cpu')
+    options['cfg_options'] = {'cached_features.num_views': 3}
     fitted = fit(table, out, **options)
     assert fitted.test is None
+    # The baseline and the training share their features.
+    (folder,) = (out / 'features').iterdir()
+    assert np.load(folder / 'train.npy', mmap_mode='r').shape[1] == 3
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed[:5]] == [
         'data',
