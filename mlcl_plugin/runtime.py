@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy as np
 
+Size = tuple[int, int]
+
 FORMAT_VERSION = 1
 """Version of the JSON form of :class:`ModelInfo`."""
 INFO_KEY = 'mlcl'
@@ -37,6 +39,10 @@ MAX_PIXELS = 178_956_970
 """Most pixels of an image by default, as in Pillow: half a gigabyte in colour."""
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 JPEG_SCAN = 0xDA
+# Start of frame: all of 0xc0 to 0xcf but tables (c4), extensions (c8) and (cc).
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Markers without a length: TEM and restarts.
+JPEG_ALONE = frozenset([0x01, *range(0xD0, 0xD8)])
 PNG_START = b'\x89PNG\r\n\x1a\n'
 INTERPOLATIONS = dict(nearest=0, bilinear=1, bicubic=2, area=3, lanczos=4)
 """Ways to resize, with OpenCV's numbers."""
@@ -292,6 +298,35 @@ def _apply(step: Mapping[str, Any], image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, size, interpolation=INTERPOLATIONS[step['interpolation']])
 
 
+def jpeg_size(content: bytes) -> Size | None:
+    """Width and height of a JPEG as its header states them; None without any."""
+    position = 2
+    while True:
+        # Decoders skip stray bytes before a marker, and fill bytes 0xff.
+        position = content.find(b'\xff', position)
+        if position < 0 or position + 9 > len(content):
+            return None
+        marker = content[position + 1]
+        if marker == 0xFF:
+            position += 1
+        elif marker in JPEG_FRAMES:
+            frame = content[position + 5 : position + 9]
+            return int.from_bytes(frame[2:], 'big'), int.from_bytes(frame[:2], 'big')
+        elif marker == JPEG_SCAN:
+            return None
+        elif marker == 0 or marker in JPEG_ALONE:
+            position += 2
+        else:
+            position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
+
+
+def png_size(content: bytes) -> Size | None:
+    """Width and height of a PNG as its header states them; None if it is cut off."""
+    if len(content) < 24:
+        return None
+    return int.from_bytes(content[16:20], 'big'), int.from_bytes(content[20:24], 'big')
+
+
 def is_truncated_jpeg(content: bytes) -> bool:
     """Whether the bytes begin like a JPEG but lack its end-of-image marker.
 
@@ -358,8 +393,8 @@ def read_image(path: str | os.PathLike, max_pixels: int | None = None) -> np.nda
 
     Args:
         path (str | os.PathLike): The file.
-        max_pixels (int, optional): Most pixels of the image. Defaults to None: the
-            limit of OpenCV alone.
+        max_pixels (int, optional): Most pixels of the image. A JPEG or PNG with more
+            is not decoded. Defaults to None: the limit of OpenCV alone.
 
     Returns:
         np.ndarray: ``(H, W, 3)`` uint8, BGR.
@@ -380,15 +415,28 @@ def read_image(path: str | os.PathLike, max_pixels: int | None = None) -> np.nda
         raise ValueError('The file is empty.')
     if is_truncated_jpeg(content) or is_truncated_png(content):
         raise ValueError('The file is incomplete.')
+    size = None
+    if content.startswith(JPEG_START):
+        size = jpeg_size(content)
+    elif content.startswith(PNG_START):
+        size = png_size(content)
+    if size is not None:
+        _check_pixels(size, max_pixels)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ValueError(f'The file cannot be decoded: {error!s:.200}') from error
     if image is None:
         raise ValueError('The file is damaged or not an image.')
-    if max_pixels is not None and image.shape[0] * image.shape[1] > max_pixels:
-        raise ValueError(f'The image has more than {max_pixels} pixels.')
+    _check_pixels((image.shape[1], image.shape[0]), max_pixels)
     return image
+
+
+def _check_pixels(size: Size, max_pixels: int | None) -> None:
+    if max_pixels is not None and size[0] * size[1] > max_pixels:
+        raise ValueError(
+            f'The image has {size[0]} x {size[1]} pixels, more than {max_pixels}.'
+        )
 
 
 def open_session(path: str | os.PathLike, threads: int = 0, spin: bool = True) -> Any:

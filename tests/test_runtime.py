@@ -4,6 +4,7 @@
 import json
 from dataclasses import asdict
 
+import cv2
 import numpy as np
 import pytest
 from mmcv.transforms import CenterCrop, Resize
@@ -159,6 +160,18 @@ def test_decisions():
     assert [x['label'] for x in INFO.decide(scores)] == ['owl', 'cat', 'dog']
     with pytest.raises(ValueError, match='not from 0 to 1'):
         INFO.decide(np.array([np.nan, 0, 0], np.float32))
+
+
+@pytest.mark.parametrize('ending', ['.png', '.jpg', '.bmp'])
+def test_images_that_are_too_large(ending, tmp_path, monkeypatch):
+    """A bomb is not decoded; other forms are refused at the latest afterwards."""
+    path = tmp_path / f'large{ending}'
+    cv2.imwrite(str(path), np.zeros((30, 40, 3), np.uint8))
+    assert read_image(path, 1200).shape == (30, 40, 3)
+    if ending != '.bmp':
+        monkeypatch.setattr(cv2, 'imdecode', None)
+    with pytest.raises(ValueError, match='has 40 x 30 pixels, more than 1199'):
+        read_image(path, 1199)
 
 
 def test_images_that_cannot_be_read(tmp_path):

@@ -8,14 +8,8 @@ import warnings
 
 from PIL import Image
 
-from ...runtime import JPEG_SCAN, JPEG_START, PNG_START
+from ...runtime import JPEG_START, PNG_START, Size, jpeg_size, png_size
 
-Size = tuple[int, int]
-
-# Start of frame: all of 0xc0 to 0xcf but tables (c4), extensions (c8) and (cc).
-JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Markers without a length: TEM and restarts.
-JPEG_ALONE = frozenset([0x01, *range(0xD0, 0xD8)])
 # Forms that decoders read by signature, and Pillow does not know.
 WRITTEN_AS_TEXT = (
     re.compile(rb'#\?R[^\0]*?\n-Y (?P<h>\d+) \+X (?P<w>\d+)'),
@@ -38,9 +32,9 @@ def image_size(content: bytes) -> Size | None:
         is turned. None if they cannot be found.
     """
     if content.startswith(JPEG_START):
-        return _jpeg_size(content)
+        return jpeg_size(content)
     if content.startswith(PNG_START):
-        return struct.unpack('>II', content[16:24]) if len(content) >= 24 else None
+        return png_size(content)
     if content[:4] == b'RIFF' and content[8:12] == b'WEBP':
         return _webp_size(content)
     if content[4:8] == b'ftyp':
@@ -55,27 +49,6 @@ def image_size(content: bytes) -> Size | None:
             # Numbers of thousands of digits cannot be read, nor images of this size.
             return int(match['w'][:18]), int(match['h'][:18])
     return _size_by_pillow(content)
-
-
-def _jpeg_size(content: bytes) -> Size | None:
-    position = 2
-    while True:
-        # Decoders skip stray bytes before a marker, and fill bytes 0xff.
-        position = content.find(b'\xff', position)
-        if position < 0 or position + 9 > len(content):
-            return None
-        marker = content[position + 1]
-        if marker == 0xFF:
-            position += 1
-        elif marker in JPEG_FRAMES:
-            height, width = struct.unpack('>HH', content[position + 5 : position + 9])
-            return width, height
-        elif marker == JPEG_SCAN:
-            return None
-        elif marker == 0 or marker in JPEG_ALONE:
-            position += 2
-        else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
 
 
 def _webp_size(content: bytes) -> Size | None:
