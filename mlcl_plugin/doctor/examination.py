@@ -29,6 +29,10 @@ EXTRAS = {
     'sklearn': ('tools', 'measures of embeddings, scenes of digits'),
     'timm': ('efficientnet', 'backbones of timm'),
     'tensorboard': ('demo', 'curves in TensorBoard'),
+    'onnx': ('export', 'files for ONNX Runtime'),
+    'onnxruntime': ('export', 'fast features and answers on a CPU'),
+    'onnxscript': ('export', 'files for ONNX Runtime'),
+    'safetensors': ('export', 'weights in safetensors files'),
 }
 
 
