@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import functools
 import io
 import os
 import pickle
@@ -157,7 +158,10 @@ def _zip(name='x/data.pkl', content=b'', how=zipfile.ZIP_STORED):
     return buffer.getvalue()
 
 
+@functools.cache
 def _sound_bytes(legacy: bool = False) -> bytes:
+    # Made once: the legacy form names storages by their addresses, so that two writes
+    # differ in length.
     buffer = io.BytesIO()
     torch.save(sound(), buffer, _use_new_zipfile_serialization=not legacy)
     return buffer.getvalue()
