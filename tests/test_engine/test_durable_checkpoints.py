@@ -18,6 +18,7 @@ from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
 from mlcl_plugin.errors import CheckpointError, SaveError
 from tests.child_process import exit_code_of
 from tests.conftest import leave_text_as_it_is
+from tests.marks import rare
 
 CHANGES = {
     'train_cfg.max_epochs': 3,
@@ -166,36 +167,31 @@ def die_at(fault, runner):
     return exit_code_of(train_with, fault, runner.cfg)
 
 
-def rare(*point):
-    return pytest.param(point, marks=pytest.mark.slow)
-
-
 #: Of the tiny run, epochs 1, 2 and 3 are the best ones so far. Slow are those in which
 #: nearly the same happens, in another epoch or to another file.
 POINTS = [
     ('write', 'epoch_3.pth', 1),
-    ('replaced', 'epoch_3.pth', 1),
-    *(rare(op, 'epoch_3.pth', 1) for op in ('fsync', 'replace')),
+    *(rare((op, 'epoch_3.pth', 1)) for op in ('fsync', 'replace', 'replaced')),
     *(
-        rare(operation, f'epoch_{epoch}.pth', 1)
+        rare((operation, f'epoch_{epoch}.pth', 1))
         for epoch in (1, 2)
         for operation in ('write', 'fsync', 'replace', 'replaced')
     ),
     # With the name of the best checkpoint, in the validation.
-    rare('write', 'epoch_2.pth', 2),
-    rare('replaced', 'epoch_2.pth', 2),
-    ('write', 'best_multi-label_mAP_epoch_2.pth', 1),
-    rare('fsync', 'best_multi-label_mAP_epoch_2.pth', 1),
-    rare('replace', 'best_multi-label_mAP_epoch_2.pth', 1),
-    rare('replaced', 'best_multi-label_mAP_epoch_2.pth', 1),
+    rare(('write', 'epoch_2.pth', 2)),
+    rare(('replaced', 'epoch_2.pth', 2)),
+    rare(('write', 'best_multi-label_mAP_epoch_2.pth', 1)),
+    rare(('fsync', 'best_multi-label_mAP_epoch_2.pth', 1)),
+    rare(('replace', 'best_multi-label_mAP_epoch_2.pth', 1)),
+    rare(('replaced', 'best_multi-label_mAP_epoch_2.pth', 1)),
     ('remove', 'best_multi-label_mAP_epoch_1.pth', 1),
-    rare('remove', 'epoch_1.pth', 1),
-    ('remove', 'epoch_2.pth', 1),
+    rare(('remove', 'epoch_1.pth', 1)),
+    rare(('remove', 'epoch_2.pth', 1)),
     ('point', 'last_checkpoint', 1),
-    ('replace', 'last_checkpoint', 1),
-    *(rare(op, 'last_checkpoint', 1) for op in ('fsync', 'replaced')),
+    rare(('replace', 'last_checkpoint', 1)),
+    *(rare((op, 'last_checkpoint', 1)) for op in ('fsync', 'replaced')),
     *(
-        rare(op, 'last_checkpoint', 3)
+        rare((op, 'last_checkpoint', 3))
         for op in ('point', 'fsync', 'replace', 'replaced')
     ),
 ]

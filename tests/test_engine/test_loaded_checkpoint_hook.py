@@ -9,6 +9,7 @@ import torch
 from mlcl_plugin.engine import CheckedRunner, StepwiseRunner
 from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
 from mlcl_plugin.errors import CheckpointError, OtherLabelsError
+from tests.marks import pairs
 
 ORDER = (
     r'\.pth has other labels than the data set: the same labels in another order: '
@@ -171,8 +172,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize('entry', ENTRIES)
-@pytest.mark.parametrize('fault', FAULTS)
+@pytest.mark.parametrize(('entry', 'fault'), pairs(ENTRIES, FAULTS))
 def test_faults(entry, fault, make_runner, save, record):
     change, message = FAULTS[fault]
     path = save(change)
@@ -242,8 +242,7 @@ FAULTS_OF_A_RESUME = {
 }
 
 
-@pytest.mark.parametrize('fault', FAULTS_OF_A_RESUME)
-@pytest.mark.parametrize('steps', [True, False])
+@pytest.mark.parametrize(('steps', 'fault'), pairs([True, False], FAULTS_OF_A_RESUME))
 def test_faults_of_a_resume(fault, steps, make_runner, save, record):
     change, message = FAULTS_OF_A_RESUME[fault]
     path = save(change)

@@ -15,6 +15,7 @@ from mlcl_plugin.datasets import CocoMultiLabel
 from mlcl_plugin.datasets.hide_labels import HideLabels  # noqa: F401 (registers)
 from mlcl_plugin.engine.hooks import mile_hook
 from mlcl_plugin.engine.hooks.mile_hook import KEY, MILeHook
+from tests.marks import rare
 
 MEAN, STD = 127.5, 64.0
 EMA = dict(type='EMAHook', momentum=0.3, update_buffers=True, priority='ABOVE_NORMAL')
@@ -279,15 +280,21 @@ def test_views(make, record, views):
     assert torch.equal(stack(batch) == 1, found[views])
 
 
-@pytest.mark.parametrize('hooks', [[], [EMA]], ids=['plain', 'ema'])
+INSIDE_STUDENT = dict(teacher_iters=1, student_iters=4)
+BEFORE_STUDENT = dict(teacher_iters=2, student_iters=2)
+BEFORE_TEACHER = dict(teacher_iters=1, student_iters=1)
+
+
 @pytest.mark.parametrize(
-    ('options', 'taken'),
+    ('options', 'taken', 'hooks'),
     [
-        (dict(teacher_iters=1, student_iters=4), 1),
-        (dict(teacher_iters=2, student_iters=2), None),
-        (dict(teacher_iters=1, student_iters=1), None),
+        (INSIDE_STUDENT, 1, [EMA]),
+        (BEFORE_STUDENT, None, []),
+        (BEFORE_TEACHER, None, [EMA]),
+        rare(INSIDE_STUDENT, 1, []),
+        rare(BEFORE_STUDENT, None, [EMA]),
+        rare(BEFORE_TEACHER, None, []),
     ],
-    ids=['inside_student', 'before_student', 'before_teacher'],
 )
 def test_resume_same_as_uninterrupted(make, record, tmp_path, options, taken, hooks):
     cfg = make(hooks=hooks, work_dir=str(tmp_path / 'whole'), **options)

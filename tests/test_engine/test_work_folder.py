@@ -12,29 +12,32 @@ from mlcl_plugin.engine import CheckedRunner, work_folder
 from mlcl_plugin.engine.process_table import state_of
 from mlcl_plugin.engine.work_folder import LOCK, hold_folder
 from mlcl_plugin.errors import FolderInUseError
+from tests.child_process import CONTEXT
+from tests.marks import rare
 
-SCRIPT = """
-import sys
-from mlcl_plugin.engine.work_folder import hold_folder
-with hold_folder(sys.argv[1]):
-    print('held', flush=True)
-    sys.stdin.readline()
-"""
+
+def wait():
+    with hold_folder(sys.argv[1]):
+        print('held', flush=True)
+        time.sleep(300)
+
+
+def hold(folder, connection):
+    with hold_folder(folder):
+        connection.send('held')
+        connection.recv()
 
 
 @pytest.fixture
 def other_process(tmp_path):
     """A process that holds the folder ``work``."""
-    with subprocess.Popen(
-        [sys.executable, '-c', SCRIPT, str(tmp_path / 'work')],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        while process.stdout.readline().strip() != 'held':
-            assert process.poll() is None
-        yield process
-        process.kill()
+    here, there = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=hold, args=(str(tmp_path / 'work'), there))
+    process.start()
+    assert here.poll(60) and here.recv() == 'held'
+    yield process
+    process.kill()
+    process.join()
 
 
 def write(folder, **content):
@@ -72,19 +75,28 @@ def test_another_process(tmp_path, other_process):
     # Its file is left alone.
     assert json.loads((folder / LOCK).read_text())['pid'] == other_process.pid
     other_process.kill()
-    other_process.wait()
+    other_process.join()
     with hold_folder(folder):
         assert json.loads((folder / LOCK).read_text())['pid'] == os.getpid()
     assert os.listdir(folder) == []
 
 
-def test_process_that_is_not_waited_for(tmp_path, other_process):
+@pytest.mark.slow
+def test_process_that_is_not_waited_for(tmp_path):
     """A dead child still has its number."""
-    other_process.kill()
-    while state_of(other_process.pid) != 'Z':
-        time.sleep(0.01)
-    with hold_folder(tmp_path / 'work'):
-        pass
+    call = 'import sys; from tests.test_engine import test_work_folder as t; t.wait()'
+    with subprocess.Popen(
+        [sys.executable, '-c', call, str(tmp_path / 'work')],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while process.stdout.readline().strip() != 'held':
+            assert process.poll() is None
+        process.kill()
+        while state_of(process.pid) != 'Z':
+            time.sleep(0.01)
+        with hold_folder(tmp_path / 'work'):
+            pass
 
 
 def test_number_of_a_dead_process_is_used_again(tmp_path):
@@ -173,7 +185,7 @@ def test_folder_that_cannot_be_written(tmp_path):
         pass
 
 
-@pytest.mark.parametrize('steps', [True, False])
+@pytest.mark.parametrize('steps', [True, rare(False)])
 def test_training(load_config, record, tmp_path, other_process, steps):
     """With steps and without, and nothing in the folder is changed."""
     cfg = load_config()

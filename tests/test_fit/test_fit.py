@@ -12,12 +12,14 @@ from mlcl_plugin.fit.backbone import Backbone
 from mlcl_plugin.fit.options import FitOptions, read_time, read_val
 from mlcl_plugin.fit.recipe import Recipe, choose_recipe, find_device
 from mlcl_plugin.fit.speed import Speed, fit_time
+from tests.child_process import UNFORMATTED
 from tests.test_fit.test_read_data import make_many, picture
 
 
 @pytest.fixture
 def tiny_backbone(monkeypatch):
     """A backbone that takes milliseconds, under the default's name."""
+    monkeypatch.setattr(*UNFORMATTED)
     config = dict(
         type='ResNet',
         depth=18,

@@ -90,6 +90,7 @@ def write_features(folder, numbers):
         (folder / f'{split}.json').write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_main(study, write_config, load_config, tmp_path, monkeypatch, capsys):
     """From features to the table; the last training images are the split."""
     write_features(tmp_path / 'features', dict(train=16, tune=16, val=8))

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mlcl_plugin.commands import make_parser
 from mlcl_plugin.commands.train import merge_args
 from mlcl_plugin.engine import StepwiseRunner
+from tests.marks import rare
 
 PATH = Path(__file__).parents[2] / 'tools/train.py'
 spec = importlib.util.spec_from_file_location('tools_train', PATH)
@@ -139,8 +140,15 @@ def given(write_config, train, record, tmp_path):
     return tmp_path / 'other/step1/epoch_1.pth'
 
 
-@pytest.mark.parametrize('place', ['step1', 'elsewhere'])
-@pytest.mark.parametrize(('first_call', 'epoch'), [([], 1), (['--resume'], 0)])
+@pytest.mark.parametrize(
+    ('place', 'first_call', 'epoch'),
+    [
+        ('step1', [], 1),
+        ('elsewhere', ['--resume'], 0),
+        rare('step1', ['--resume'], 0),
+        rare('elsewhere', [], 1),
+    ],
+)
 def test_same_command_with_resume(
     train, write_config, record, given, tmp_path, place, first_call, epoch
 ):

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmpretrain import get_model
 
 from mlcl_plugin.engine import allow_unsafe_checkpoints
+from tests.marks import pairs
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 CLASSES = ('cat', 'dog', 'owl')
@@ -125,8 +126,9 @@ def test_other_labels(name, call, save, ends_with_line):
     call(name, path, '--allow-other-labels')
 
 
-@pytest.mark.parametrize('name', COMPARING)
-@pytest.mark.parametrize('classes', [CLASSES, list(CLASSES), None])
+@pytest.mark.parametrize(
+    ('classes', 'name'), pairs([CLASSES, list(CLASSES), None], COMPARING)
+)
 def test_same_or_no_labels(name, classes, call, save):
     call(name, save(classes))
 

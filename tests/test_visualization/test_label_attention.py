@@ -310,6 +310,7 @@ def test_sheet_errors(changes, message):
         sheet(**changes)
 
 
+@pytest.mark.slow
 def test_package_does_not_import_it():
     code = "import mlcl_plugin, sys; print('mlcl_plugin.visualization' in sys.modules)"
     out = subprocess.run(

@@ -167,6 +167,7 @@ def test_without_validation(load):
     assert not list(folder_of(cfg).glob('val*'))
 
 
+@pytest.mark.slow
 def test_resume(load, record, tmp_path):
     """A run that was interrupted gives what an uninterrupted one gives."""
     cfg = load({'train_cfg.max_epochs': 2})

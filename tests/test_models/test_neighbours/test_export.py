@@ -14,6 +14,7 @@ from mlcl_plugin.models import (
     MLDecoderNeck,
 )
 from mlcl_plugin.models.neighbours import Outputs, blend
+from tests.marks import rare
 
 NECKS = {
     'attention': lambda: LabelAttentionNeck(5, 16, 8, 2, 0, 0),
@@ -71,8 +72,13 @@ def make(neck, memory):
 @skip_old_torch
 @pytest.mark.parametrize(
     ('neck', 'memory'),
-    [('attention', memory) for memory in MEMORIES]
-    + [(neck, 'nearest') for neck in NECKS if neck != 'attention'],
+    [
+        ('attention', 'nearest'),
+        ('groups', 'projected'),
+        ('query2label', 'images'),
+        *(rare('attention', memory) for memory in MEMORIES if memory != 'nearest'),
+        *(rare(neck, 'nearest') for neck in NECKS if neck != 'attention'),
+    ],
 )
 def test_any_batch(neck, memory):
     parts = make(neck, memory)
