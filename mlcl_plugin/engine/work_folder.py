@@ -49,8 +49,8 @@ def hold_folder(folder: str | os.PathLike) -> Iterator[None]:
             problem = [str(error)]
         except OSError as error:
             problem = [
-                f'Cannot write into {folder}: {error.strerror or error}. Set another '
-                'work_dir.'
+                f'Cannot write into {folder}: {error.strerror or error}. Make room '
+                'or set another work_dir.'
             ]
     broadcast_object_list(problem)
     if problem[0] is not None:
@@ -112,7 +112,14 @@ class _Lock:
         """Write the file if there is none; it is complete when others see it."""
         part = self.path.with_name(f'{LOCK}.{self.owner["host"]}.{os.getpid()}')
         content = dict(self.owner, since=time.strftime('%Y-%m-%d %H:%M:%S'))
-        part.write_text(json.dumps(content))
+        try:
+            part.write_text(json.dumps(content))
+            return self._link(part)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _link(self, part: Path) -> bool:
+        """Give the file its name, unless there is one."""
         try:
             # Fails if there is such a file.
             os.link(part, self.path)
@@ -120,17 +127,21 @@ class _Lock:
             return False
         except OSError:
             # A file system without links.
-            return self._create_exclusively(part)
-        finally:
-            part.unlink()
+            return self._create_exclusively(part.read_text())
         return True
 
-    def _create_exclusively(self, part: Path) -> bool:
+    def _create_exclusively(self, content: str) -> bool:
         try:
-            with self.path.open('x') as file:
-                file.write(part.read_text())
+            file = self.path.open('x')
         except FileExistsError:
             return False
+        try:
+            with file:
+                file.write(content)
+        except OSError:
+            # Half a file would keep other runs out.
+            self.path.unlink()
+            raise
         return True
 
     def _take_over(self, holder: dict) -> None:

@@ -15,7 +15,7 @@ from mlcl_plugin.engine import CheckedRunner, safe_checkpoint
 from mlcl_plugin.engine.hooks import DurableCheckpointHook
 from mlcl_plugin.engine.last_checkpoint import find_last_checkpoint
 from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
-from mlcl_plugin.errors import CheckpointError, SaveError
+from mlcl_plugin.errors import CheckpointError, FolderInUseError, SaveError
 from tests.child_process import exit_code_of
 from tests.conftest import leave_text_as_it_is
 from tests.marks import rare
@@ -592,6 +592,8 @@ def train_with_calls(calls, cfg, path):
         status = 0
     except SaveError:
         status = 2
+    except FolderInUseError as error:
+        status = 3 if os.strerror(calls.code or 0) in str(error) else 1
     except OSError as error:
         # Named by its file.
         status = 3 if error.filename or error.errno == calls.code else 1

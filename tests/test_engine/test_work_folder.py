@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import json
 import os
 import subprocess
@@ -174,11 +175,37 @@ def test_file_system_without_links(tmp_path, monkeypatch):
         assert not work_folder._Lock(tmp_path / LOCK)._create()
 
 
+@pytest.mark.parametrize('links', [True, False])
+def test_disk_is_full(tmp_path, monkeypatch, links):
+    """Nothing is left that would keep the next run out."""
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    if links:
+        monkeypatch.setattr(work_folder.Path, 'write_text', full)
+    else:
+        opened = work_folder.Path.open
+
+        def open_full(path, mode='r', *args, **kwargs):
+            file = opened(path, mode, *args, **kwargs)
+            if mode == 'x':
+                monkeypatch.setattr(file, 'write', full, raising=False)
+            return file
+
+        monkeypatch.setattr(os, 'link', full)
+        monkeypatch.setattr(work_folder.Path, 'open', open_full)
+    message = 'Cannot write into .*: No space left on device. Make room'
+    with pytest.raises(FolderInUseError, match=message), hold_folder(tmp_path):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / 'file').touch()
     with (
         pytest.raises(
-            FolderInUseError, match='Cannot write into .*: Not a dir.*Set ano'
+            FolderInUseError, match='Cannot write into .*: Not a dir.*set ano'
         ),
         hold_folder(tmp_path / 'file/work'),
     ):
