@@ -107,6 +107,26 @@ def suggest(name: str, recipes: dict[str, Path]) -> str:
     return f'Did you mean {" or ".join(near)}? ' if near else ''
 
 
+def read_index(index: Path) -> dict[str, dict]:
+    """Read a model index.
+
+    Args:
+        index (Path): The file ``model-index.yml``. Files that it imports are read, too.
+
+    Returns:
+        dict[str, dict]: The entry of each model by its name.
+    """
+    # Not at the top of the file: it comes with MMEngine, which may be missing.
+    import yaml
+
+    content = yaml.safe_load(index.read_text(encoding='utf-8'))
+    found: dict[str, dict] = {}
+    for name in content.get('Import') or []:
+        found.update(read_index(index.parent / name))
+    found.update({model['Name']: model for model in content.get('Models') or []})
+    return found
+
+
 def measured_results(index: Path) -> dict[str, str]:
     """Read the results in a model index, such as ``'mAP 86.1 on VOC2007 val'``.
 
@@ -116,19 +136,12 @@ def measured_results(index: Path) -> dict[str, str]:
     Returns:
         dict[str, str]: By the name of the recipe; models without results are left out.
     """
-    # Not at the top of the file: it comes with MMEngine, which may be missing.
-    import yaml
-
-    content = yaml.safe_load(index.read_text(encoding='utf-8'))
-    found: dict[str, str] = {}
-    for name in content.get('Import') or []:
-        found.update(measured_results(index.parent / name))
-    for model in content.get('Models') or []:
-        results = [
+    results = {
+        name: ', '.join(
             f'{metric} {value} on {result["Dataset"]}'
             for result in model.get('Results') or []
             for metric, value in result['Metrics'].items()
-        ]
-        if results:
-            found[model['Name']] = ', '.join(results)
-    return found
+        )
+        for name, model in read_index(index).items()
+    }
+    return {name: text for name, text in results.items() if text}

@@ -9,10 +9,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import ModelHub
 
-from ..engine import innermost_dataset, load_config
+from ..engine import innermost_dataset, load_config, register_models
 from ..local_files import check_regular
 from ..recipes import SUFFIXES, recipe_paths, suggest
-from .model_index import register_models
 
 
 def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | None]:
@@ -36,8 +35,9 @@ def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | Non
     check_regular(path)
     if not path.is_file():
         register_models()
-        if ModelHub.has(str(model)):
-            info = ModelHub.get(str(model))
+        name = str(model).removesuffix('.py')
+        if ModelHub.has(name):
+            info = ModelHub.get(name)
             return info.config, info.weights
         if path.suffix not in SUFFIXES and path.name not in recipe_paths():
             raise ValueError(
