@@ -93,12 +93,24 @@ def find_config(config: str | os.PathLike) -> Path:
         return path
     recipes = recipe_paths()
     name = path.name.removesuffix('.py')
-    if name in recipes and path.parent == Path():
+    if is_recipe(path):
         return recipes[name]
     raise FileNotFoundError(
         f'There is no config file {path}, and no recipe of that name. '
         f'{suggest(name, recipes)}`mlcl models` lists the recipes.'
     )
+
+
+def is_recipe(name: str | os.PathLike) -> bool:
+    """Whether this is the name of a recipe, with or without ``.py``."""
+    path = Path(name)
+    return path.parent == Path() and path.name.removesuffix('.py') in recipe_paths()
+
+
+def recipe_weights(name: str) -> str | None:
+    """The weights that the model index has for a recipe, if it has any."""
+    index = read_index(recipe_root() / 'model-index.yml')
+    return index.get(name.removesuffix('.py'), {}).get('Weights')
 
 
 def suggest(name: str, recipes: dict[str, Path]) -> str:

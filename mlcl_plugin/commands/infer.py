@@ -16,7 +16,7 @@ from ..command_line import (
     number,
 )
 from ..image_suffixes import IMAGE_SUFFIXES, OTHER_IMAGES
-from ..recipes import SUFFIXES, recipe_paths
+from ..recipes import SUFFIXES, is_recipe
 
 if TYPE_CHECKING:
     from ..inference.result_lines import Summary
@@ -226,7 +226,7 @@ def is_config(word: str) -> bool:
     path = Path(word)
     if path.suffix in SUFFIXES or path.is_dir():
         return not path.is_dir()
-    return word in recipe_paths()
+    return is_recipe(word)
 
 
 def is_image(word: str) -> bool:
