@@ -224,9 +224,7 @@ def divide(words: list[str]) -> tuple[list[str], str | None, str | None]:
 def is_config(word: str) -> bool:
     """Whether a word is the file of a config or the name of a recipe."""
     path = Path(word)
-    if path.suffix in SUFFIXES or path.is_dir():
-        return not path.is_dir()
-    return is_recipe(word)
+    return not path.is_dir() and (path.suffix in SUFFIXES or is_recipe(word))
 
 
 def is_image(word: str) -> bool:
