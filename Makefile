@@ -14,7 +14,7 @@ FAMILY ?= onedl
 CONSTRAINTS ?= $(if $(filter onedl,$(FAMILY)),constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-slow fuzz coverage demo bench wheel clean
+.PHONY: help setup lint format test test-slow fuzz coverage demo bench weights wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
@@ -73,6 +73,9 @@ bench: setup ## measure speed, and write the tables in docs
 	@set -e; for name in $(BENCHMARKS); do \
 		echo "bench: $$name"; "$(BIN)/python" benchmarks/bench_$$name.py; done
 	@"$(BIN)/python" benchmarks/make_docs.py
+
+weights: setup ## train the weights in mlcl_plugin/weights anew, from VOC2007 in data
+	@"$(BIN)/python" studies/make_weights.py
 
 wheel: setup ## build sdist and wheel into dist/
 	@"$(BIN)/python" -m build --no-isolation --outdir dist .

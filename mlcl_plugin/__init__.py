@@ -15,6 +15,7 @@ where you use them.
 
 import functools
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ._program import is_command
@@ -44,6 +45,9 @@ def register() -> None:
 
     # The packages whose configs MMEngine finds as 'PACKAGE::PATH'.
     MODULE2PACKAGE.setdefault('mlcl_plugin', 'mlcl_plugin')
+    # Without recipes, the rest of the package still works; who names one is told.
+    with suppress(FileNotFoundError):
+        engine.register_models()
 
 
 if not is_command(sys.argv, sys.orig_argv):

@@ -93,7 +93,7 @@ def find_config(config: str | os.PathLike) -> Path:
         return path
     recipes = recipe_paths()
     name = path.name.removesuffix('.py')
-    if name in recipes and path.parent == Path():
+    if is_recipe(path):
         return recipes[name]
     raise FileNotFoundError(
         f'There is no config file {path}, and no recipe of that name. '
@@ -101,10 +101,42 @@ def find_config(config: str | os.PathLike) -> Path:
     )
 
 
+def is_recipe(name: str | os.PathLike) -> bool:
+    """Whether this is the name of a recipe, with or without ``.py``."""
+    path = Path(name)
+    return path.parent == Path() and path.name.removesuffix('.py') in recipe_paths()
+
+
+def recipe_weights(name: str) -> str | None:
+    """The weights that the model index has for a recipe, if it has any."""
+    index = read_index(recipe_root() / 'model-index.yml')
+    return index.get(name.removesuffix('.py'), {}).get('Weights')
+
+
 def suggest(name: str, recipes: dict[str, Path]) -> str:
     """A sentence with the recipes whose names are similar; empty without any."""
     near = difflib.get_close_matches(name, recipes, n=3)
     return f'Did you mean {" or ".join(near)}? ' if near else ''
+
+
+def read_index(index: Path) -> dict[str, dict]:
+    """Read a model index.
+
+    Args:
+        index (Path): The file ``model-index.yml``. Files that it imports are read, too.
+
+    Returns:
+        dict[str, dict]: The entry of each model by its name.
+    """
+    # Not at the top of the file: it comes with MMEngine, which may be missing.
+    import yaml
+
+    content = yaml.safe_load(index.read_text(encoding='utf-8'))
+    found: dict[str, dict] = {}
+    for name in content.get('Import') or []:
+        found.update(read_index(index.parent / name))
+    found.update({model['Name']: model for model in content.get('Models') or []})
+    return found
 
 
 def measured_results(index: Path) -> dict[str, str]:
@@ -116,19 +148,12 @@ def measured_results(index: Path) -> dict[str, str]:
     Returns:
         dict[str, str]: By the name of the recipe; models without results are left out.
     """
-    # Not at the top of the file: it comes with MMEngine, which may be missing.
-    import yaml
-
-    content = yaml.safe_load(index.read_text(encoding='utf-8'))
-    found: dict[str, str] = {}
-    for name in content.get('Import') or []:
-        found.update(measured_results(index.parent / name))
-    for model in content.get('Models') or []:
-        results = [
+    results = {
+        name: ', '.join(
             f'{metric} {value} on {result["Dataset"]}'
             for result in model.get('Results') or []
             for metric, value in result['Metrics'].items()
-        ]
-        if results:
-            found[model['Name']] = ', '.join(results)
-    return found
+        )
+        for name, model in read_index(index).items()
+    }
+    return {name: text for name, text in results.items() if text}

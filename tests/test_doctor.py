@@ -94,3 +94,10 @@ class TestPass:
     def test_missing_gradient(self):
         with pytest.raises(RuntimeError, match='weight of a tiny model has no grad'):
             tiny_pass._check(torch.nn.Linear(1, 1), torch.tensor(1.0))
+
+
+def test_damaged_weights(monkeypatch, tmp_path):
+    (tmp_path / 'a.safetensors').write_text('a')
+    (tmp_path / 'a.sha256').write_text('b')
+    monkeypatch.setattr('mlcl_plugin.weights.shipped.folder', lambda: tmp_path)
+    assert parts()['weights'].text.startswith(f'{tmp_path}/a.safetensors is damaged')

@@ -112,7 +112,13 @@ class TestList:
         monkeypatch.setattr(recipes, 'measured_results', lambda _: {NAME: 'mAP 1'})
         assert main(['models', NAME, '*yeast', '--paths']) == 0
         lines = capsys.readouterr().out.splitlines()
-        names = [NAME, f'{NAME}_frozen', 'cgmvae_yeast', 'linear_yeast']
+        names = [
+            NAME,
+            f'{NAME}_frozen',
+            f'{NAME}_small',
+            'cgmvae_yeast',
+            'linear_yeast',
+        ]
         assert [line.split()[0] for line in lines] == ['name', *sorted(names)]
         assert 'mAP 1' in lines[3] and lines[3].endswith(f'{NAME}.py')
 

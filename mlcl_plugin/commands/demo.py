@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train, evaluate and show a small model from scratch within minutes.
+"""Answer for a photograph, then train, evaluate and show a small model from scratch.
 
 Each part is a command that is printed, so that it can be called again alone.
 """
@@ -17,7 +17,8 @@ NUMBERS = {'num_train': 5000, 'num_val': 1000}
 def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of this command."""
     parser.description = (
-        'Train, evaluate and show a small model on scenes of handwritten digits: makes '
+        'Find the labels of a photograph by the model that comes with the package. '
+        'Then train, evaluate and show a small model on scenes of digits: makes '
         'the scenes, trains both steps, trains step 2 again without the contrastive '
         'loss for comparison, evaluates all three models, and writes results.md, '
         'results.json and predictions.png.'
@@ -82,17 +83,19 @@ def run(args: argparse.Namespace) -> int:
     names = [field.name for field in fields(DemoOptions)]
     options = DemoOptions(**{name: getattr(args, name) for name in names})
     demo = Demo(options)
-    title('1 of 6: make scenes')
+    title('1 of 7: the labels of a photograph')
+    demo.answer()
+    title('2 of 7: make scenes')
     demo.make_scenes()
-    title('2 of 6: train both steps')
+    title('3 of 7: train both steps')
     demo.train()
-    title('3 of 6: train step 2 without contrast, for comparison')
+    title('4 of 7: train step 2 without contrast, for comparison')
     demo.train_control()
-    title('4 of 6: evaluate')
+    title('5 of 7: evaluate')
     results = demo.evaluate()
-    title('5 of 6: draw predictions')
+    title('6 of 7: draw predictions')
     demo.show()
-    title('6 of 6: results')
+    title('7 of 7: results')
     print(f'\n{demo.report(results, shlex.join(["mlcl", "demo", *args.words]))}')
     for name in RESULTS:
         print(relative(options.work_dir / name))

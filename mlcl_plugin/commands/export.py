@@ -13,7 +13,15 @@ from ..command_line import (
 
 FLAGS = TRUST_FLAGS | {
     name: '--' + name.replace('_', '-')
-    for name in ('attention', 'format', 'images', 'int8', 'overwrite', 'with_runtime')
+    for name in (
+        'attention',
+        'float16',
+        'format',
+        'images',
+        'int8',
+        'overwrite',
+        'with_runtime',
+    )
 }
 
 
@@ -53,6 +61,11 @@ def add_arguments(parser: CommandParser) -> None:
         metavar='IMAGES',
         help='let an ONNX file compute with 8-bit numbers, whose scales are found on '
         'the photographs of this folder',
+    )
+    parser.add_argument(
+        '--float16',
+        action='store_true',
+        help='let a safetensors file store weights in half precision: half the size',
     )
     parser.add_argument(
         '--map',
@@ -110,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
         decisions=args.decisions,
         attention=args.attention,
         int8=args.int8,
+        float16=args.float16,
         images=args.images,
         num_images=args.num_images,
         classes=classes if args.classes is None else read_names(args.classes),

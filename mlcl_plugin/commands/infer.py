@@ -12,10 +12,11 @@ from ..command_line import (
     USER_ERRORS,
     CommandParser,
     add_cfg_options,
-    add_config,
     add_trust_options,
     number,
 )
+from ..image_suffixes import IMAGE_SUFFIXES, OTHER_IMAGES
+from ..recipes import SUFFIXES, is_recipe
 
 if TYPE_CHECKING:
     from ..inference.result_lines import Summary
@@ -32,7 +33,8 @@ def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of this command."""
     parser.description = (
         'Find the labels of images: writes one line of JSON for each, with its path '
-        'and the labels found, or the error if it cannot be read'
+        'and the labels found, or the error if it cannot be read. Without a config, '
+        'the model that comes with the package finds the 20 labels of PASCAL VOC'
     )
     parser.flags = FLAGS
     # torch raises RuntimeError for a device that does not exist.
@@ -40,6 +42,7 @@ def add_arguments(parser: CommandParser) -> None:
     # So that options may stand between the images and the config.
     parser.intermixed = True
     parser.examples = (
+        'photo.jpg',
         'photo.jpg mlcl_efflite0_voc07 model.pth --thr 0.3',
         'photos/ mlcl_efflite0_voc07 model.pth --out labels.jsonl --out-dir pictures',
     )
@@ -50,8 +53,17 @@ def add_arguments(parser: CommandParser) -> None:
         metavar='INPUT',
         help='image files, folders of images, or patterns in quotes',
     )
-    add_config(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    # "inputs" takes all words, and `name_model` divides them.
+    parser.add_argument(
+        'config',
+        nargs='?',
+        help='config file, or the name of a recipe (`mlcl models` lists them)',
+    )
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file (default: the weights that come with the recipe)',
+    )
     parser.add_argument(
         '--out',
         type=Path,
@@ -161,9 +173,67 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check --resume and --out together."""
+    """Check --resume and --out together, and find out which words name the model."""
     if args.resume and args.out is None:
         raise ValueError('--resume needs --out FILE')
+    args.inputs, args.config, args.checkpoint = divide(args.inputs)
+
+
+def divide(words: list[str]) -> tuple[list[str], str | None, str | None]:
+    """Divide arguments into images, config and checkpoint.
+
+    The last word decides: a config or the name of a recipe comes with its own weights;
+    after an image, a folder or a pattern there is no model; anything else is a
+    checkpoint, with its config before it.
+
+    Args:
+        words (list[str]): At least one word.
+
+    Returns:
+        tuple: The images, and the config and the checkpoint where they are named.
+
+    Raises:
+        ValueError: If there are no images, or a checkpoint has no config.
+
+    Examples:
+        >>> divide(['a.jpg', 'b.jpg'])
+        (['a.jpg', 'b.jpg'], None, None)
+        >>> divide(['a.jpg', 'my.py', 'my.pth'])
+        (['a.jpg'], 'my.py', 'my.pth')
+    """
+    *rest, last = words
+    if is_config(last):
+        if not rest:
+            raise ValueError(f'{last} is a config: name images before it')
+        return rest, last, None
+    if is_image(last):
+        return words, None, None
+    if len(rest) >= 2:
+        return rest[:-1], rest[-1], last
+    if not rest:
+        # Its reader says what is wrong with it.
+        return words, None, None
+    if is_config(rest[0]):
+        raise ValueError(f'name images before {rest[0]} {last}')
+    raise ValueError(
+        f'{last} is no image, folder, pattern or config. If it is a checkpoint, name '
+        f'its config before it: {rest[0]} CONFIG {last}'
+    )
+
+
+def is_config(word: str) -> bool:
+    """Whether a word is the file of a config or the name of a recipe."""
+    path = Path(word)
+    return not path.is_dir() and (path.suffix in SUFFIXES or is_recipe(word))
+
+
+def is_image(word: str) -> bool:
+    """Whether a word looks like an image, a folder of images or a pattern."""
+    path = Path(word)
+    suffixes = (*IMAGE_SUFFIXES, *OTHER_IMAGES)
+    return (
+        path.is_dir() or bool(set(word) & set('*?')) or path.suffix.lower() in suffixes
+    )
 
 
 def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
@@ -173,18 +243,25 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
     from ..inference.made_with import made_with
     from ..inference.result_lines import ResultFile, write_results
     from ..names_file import read_names
+    from ..weights import SHIPPED_MODEL
 
     file = None
     if args.out is not None:
         file = ResultFile(args.out, args.overwrite, args.resume)
-    cfg, _ = load_model_config(args.config)
+    cfg, weights = load_model_config(args.config or SHIPPED_MODEL)
     merge_options(cfg, args.cfg_options, used_steps=())
+    checkpoint = args.checkpoint or cfg.get('load_from') or weights
+    if checkpoint is None:
+        raise ValueError(
+            f'No weights come with {args.config}: name a checkpoint behind it. `mlcl '
+            'models` shows which recipes have weights.'
+        )
     classes: str | list[str] | None = 'numbers' if args.number_classes else None
     if args.classes is not None:
         classes = read_names(args.classes)
     inferencer = MultiLabelInferencer(
         cfg,
-        args.checkpoint,
+        checkpoint,
         args.device,
         precision=args.precision,
         engine=args.engine,
@@ -197,7 +274,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
     )
     done, made = set(), None
     if file is not None:
-        made = made_with(inferencer, args.checkpoint, args.all_scores, args.attention)
+        made = made_with(inferencer, checkpoint, args.all_scores, args.attention)
         file.check(made)
         done = file.done_images()
     results = inferencer.stream(

@@ -11,8 +11,9 @@ from ..command_line import CommandParser
 def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of this command."""
     parser.description = (
-        'List the recipes of the package, with data, backbone and, where it was '
-        'measured, the result. Any command takes such a name as its config'
+        'List the recipes of the package, with data, backbone and, where there are '
+        'any, the result and the weights. Any command takes such a name as its config, '
+        'and such weights as a checkpoint'
     )
     parser.examples = ('', "efflite0 '*digits'")
     parser.add_argument(
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from ..recipes import (
         describe_recipe,
         measured_results,
+        read_index,
         recipe_paths,
         recipe_root,
         suggest,
@@ -44,12 +46,16 @@ def run(args: argparse.Namespace) -> int:
             f'No recipe has {wanted} in its name. {suggest(args.patterns[0], paths)}'
             '`mlcl models` lists all.'
         )
-    results = measured_results(recipe_root() / 'model-index.yml')
-    rows = [['name', 'data', 'backbone', 'result', 'file' if args.paths else 'method']]
+    index = recipe_root() / 'model-index.yml'
+    results, models = measured_results(index), read_index(index)
+    titles = ['name', 'data', 'backbone', 'result', 'weights']
+    rows = [[*titles, 'file' if args.paths else 'method']]
     for name in names:
         recipe = describe_recipe(name, paths[name])
         last = str(recipe.path) if args.paths else recipe.method
-        row = [name, recipe.data, recipe.backbone, results.get(name, ''), last]
+        result = results.get(name, '')
+        weights = models.get(name, {}).get('Weights', '')
+        row = [name, recipe.data, recipe.backbone, result, weights, last]
         rows.append([cell or '-' for cell in row])
     print_columns(rows)
     return 0

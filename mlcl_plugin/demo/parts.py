@@ -56,6 +56,13 @@ PACKAGES = (
 """The results depend on their versions. scikit-learn brings the scans of digits."""
 
 
+def photograph() -> Path:
+    """A photograph of a person in the public domain, among matplotlib's samples."""
+    from matplotlib.cbook import get_sample_data
+
+    return Path(get_sample_data('grace_hopper.jpg', asfileobj=False))
+
+
 @dataclass
 class DemoOptions:
     """What to make, and where.
@@ -158,6 +165,10 @@ class Demo:
         if path is None:
             raise FileNotFoundError(f'{self.folder(model)} has no finished training.')
         return Path(path)
+
+    def answer(self) -> None:
+        """Find the labels of a photograph by the model that comes with the package."""
+        call_command('infer', photograph())
 
     def make_scenes(self) -> None:
         """Make the scenes, unless they are there."""

@@ -16,8 +16,10 @@ from .._stack import (
     import_stack,
     installed_distributions,
 )
+from ..errors import CheckpointError, MissingCheckpointError
 from ..recipes import recipe_paths, recipe_root
 from ..version import __version__
+from ..weights import find_weights, shipped_weights
 
 #: Modules of an extra of this package, by the module's name, and what needs them.
 EXTRAS = {
@@ -51,7 +53,7 @@ class Fact(NamedTuple):
 
 
 def examine() -> Iterator[Fact]:
-    """Examine Python, packages, machine and a pass through a tiny model, in this order.
+    """Examine Python, packages, machine, a pass through a tiny model, and weights.
 
     Yields:
         Fact: What was found. It ends after the first broken part: the parts after it
@@ -66,6 +68,7 @@ def examine() -> Iterator[Fact]:
         _machine,
         _model,
         _extras,
+        _weights,
     )
     for part in parts:
         try:
@@ -80,6 +83,8 @@ def _explain(error: Exception) -> str:
     """The message of an error; for one that is not ours also its type and place."""
     text = ' '.join(str(error).split())
     if isinstance(error, ImportError) and text.startswith('mlcl_plugin '):
+        return text
+    if isinstance(error, (CheckpointError, MissingCheckpointError)):
         return text
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return (
@@ -137,3 +142,10 @@ def _extras() -> Iterator[Fact]:
             continue
         command = f'pip install "mlcl_plugin[{extra}]"'
         yield Fact(f'no {module}', f'needed for {purpose}: {command}')
+
+
+def _weights() -> Iterator[Fact]:
+    names = shipped_weights()
+    for name in names:
+        find_weights(name)
+    yield Fact('weights', f'{", ".join(names) or "none"} come with the package, intact')

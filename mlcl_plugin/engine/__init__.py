@@ -23,6 +23,7 @@ from .hooks import (
     StartHook,
 )
 from .launcher import check_restart, end_with_launcher
+from .model_index import register_models
 from .neighbour_filling import fill_neighbours, iterate_images, save_filled
 from .optimizers import AutocastOptimWrapper
 from .pointers import has_begun
@@ -104,6 +105,7 @@ __all__ = [
     'load_config',
     'load_step_config',
     'merge_options',
+    'register_models',
     'run_has_begun',
     'save_filled',
     'set_default_dataloader_cfg',

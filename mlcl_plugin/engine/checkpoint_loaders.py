@@ -24,6 +24,7 @@ from mmengine.runner.checkpoint import (
     get_torchvision_models,
 )
 
+from ..weights import SCHEME, find_weights
 from .safe_checkpoint import read_checkpoint
 
 _allow_unsafe = False
@@ -51,6 +52,13 @@ def allow_unsafe_checkpoints(allow: bool = True) -> None:
 def load_from_local(filename: str, map_location: Any = None) -> dict:
     """Read a local file, see :func:`read_checkpoint`."""
     return read_checkpoint(filename, map_location, _allow_unsafe)
+
+
+@CheckpointLoader.register_scheme(prefixes=SCHEME, force=True)
+def load_from_package(filename: str, map_location: Any = None) -> dict:
+    """Read weights that come with the package."""
+    path = find_weights(filename.removeprefix(SCHEME))
+    return load_from_local(str(path), map_location)
 
 
 @CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)

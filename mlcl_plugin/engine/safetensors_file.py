@@ -27,8 +27,8 @@ def read_safetensors(path: Path) -> dict:
         path (Path): The file.
 
     Returns:
-        dict: ``state_dict``, and ``meta`` with ``dataset_meta`` where the file names
-        the labels.
+        dict: ``state_dict``; where the file describes its model, also ``meta`` with
+        ``dataset_meta``, and the :class:`ModelInfo` as ``'mlcl'``.
 
     Raises:
         CheckpointError: If its description of the model is wrong.
@@ -50,6 +50,8 @@ def read_safetensors(path: Path) -> dict:
             raise CheckpointError(str(error)) from error
         meta = dict(classes=tuple(info.classes))
         checkpoint['meta'] = dict(dataset_meta=meta)
+        # Not in meta, which may be saved with other weights.
+        checkpoint[INFO_KEY] = info
     return checkpoint
 
 

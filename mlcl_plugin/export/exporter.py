@@ -51,6 +51,7 @@ class Exported:
         differences (dict[int, float]): The largest difference of a score in float32 by
             batch size.
         int8_difference (float, optional): That of 8-bit numbers.
+        float16_difference (float, optional): That of weights in half precision.
         maps (dict[str, float]): mAP in percent by the kind of numbers, if measured.
         runtime (Path, optional): The runtime beside the file.
     """
@@ -61,6 +62,7 @@ class Exported:
     int8_difference: float | None = None
     maps: Mapping[str, float] = field(default_factory=dict)
     runtime: Path | None = None
+    float16_difference: float | None = None
 
     def lines(self) -> list[str]:
         """What to tell the user."""
@@ -71,6 +73,8 @@ class Exported:
         ]
         if self.int8_difference is not None:
             lines.append(f'With 8-bit numbers: {self.int8_difference:.2g}')
+        if self.float16_difference is not None:
+            lines.append(f'With weights in float16: {self.float16_difference:.2g}')
         lines += [f'mAP of {name}: {value:.2f}' for name, value in self.maps.items()]
         lines.append(f'Wrote {self.path} ({self.path.stat().st_size / 1e6:.1f} MB)')
         if self.runtime is not None:
@@ -87,6 +91,7 @@ def export_model(
     decisions: Decisions | str | PathLike | None = None,
     attention: bool = False,
     int8: str | PathLike | None = None,
+    float16: bool = False,
     images: str | PathLike | None = None,
     num_images: int = 32,
     classes: Sequence[str] | str | None = None,
@@ -113,6 +118,8 @@ def export_model(
             Defaults to False.
         int8 (str | PathLike, optional): A folder of photographs like those of training;
             the ONNX file then computes with 8-bit numbers. Defaults to None.
+        float16 (bool): Store the weights of a safetensors file in half precision. They
+            are computed with in float32. Defaults to False.
         images (str | PathLike, optional): A folder of photographs to compare on. None
             takes those of the test dataset. Defaults to None.
         num_images (int): The greatest number of them. Defaults to 32.
@@ -135,7 +142,9 @@ def export_model(
             go together.
     """
     out = Path(out)
-    _check_options(out, format, attention, int8, num_images, with_runtime, overwrite)
+    _check_options(
+        out, format, attention, int8, float16, num_images, with_runtime, overwrite
+    )
     cfg, _ = load_model_config(model)
     with (
         config_scope(cfg),
@@ -159,7 +168,12 @@ def export_model(
         differences = largest_differences(run, real)
         check_agreement(differences, f'the {format} file')
         runs = {'float32': run}
-        int8_difference = None
+        int8_difference = float16_difference = None
+        if float16:
+            runs['float16'] = write_safetensors_file(part, inferencer, cfg, info, True)
+            float16_difference = _difference(
+                runs['float16'], real, 'weights in float16'
+            )
         if int8 is not None:
             sources = find_images(cfg, int8, CALIBRATION_IMAGES)
             calibration = read_real_images(inferencer, sources)
@@ -167,7 +181,7 @@ def export_model(
             quantize(part, small, calibration.inputs)
             add_metadata(small, info)
             runs['int8'] = open_onnx(small)
-            int8_difference = _int8_difference(runs['int8'], real)
+            int8_difference = _difference(runs['int8'], real, '8-bit numbers')
             part = small
         maps = measure_map(cfg, inferencer, runs) if measure else {}
         publish(part, out)
@@ -175,7 +189,15 @@ def export_model(
     if with_runtime:
         beside = out.with_name(RUNTIME)
         shutil.copyfile(runtime.__file__, beside)
-    return Exported(out, len(real.paths), differences, int8_difference, maps, beside)
+    return Exported(
+        out,
+        len(real.paths),
+        differences,
+        int8_difference,
+        maps,
+        beside,
+        float16_difference,
+    )
 
 
 def _check_options(
@@ -183,6 +205,7 @@ def _check_options(
     format: str,
     attention: bool,
     int8: str | PathLike | None,
+    float16: bool,
     num_images: int,
     with_runtime: bool,
     overwrite: bool,
@@ -194,6 +217,11 @@ def _check_options(
         for name, value in (('int8', int8), ('with_runtime', with_runtime)):
             if value:
                 raise ValueError(f"{name}={value} needs format='onnx', got {format!r}.")
+    if float16 and format != 'safetensors':
+        raise ValueError(
+            f"float16=True needs format='safetensors', got {format!r}. ONNX files "
+            'become small by int8.'
+        )
     if attention and format == 'safetensors':
         raise ValueError(
             "attention=True needs format='onnx' or format='pt2': a safetensors file "
@@ -213,13 +241,13 @@ def _check_options(
         require_packages()
 
 
-def _int8_difference(run: Run, images: RealImages) -> float:
-    """The largest difference of 8-bit numbers on real images.
+def _difference(run: Run, images: RealImages, what: str) -> float:
+    """The largest difference of numbers of fewer bits on real images.
 
     Raises:
         EngineError: If a score is not finite.
     """
     difference = largest_differences(run, images, [7])[7]
     if not np.isfinite(difference):
-        raise EngineError('With 8-bit numbers scores are not finite.')
+        raise EngineError(f'With {what} scores are not finite.')
     return difference

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write a model in each format, and run the written file to compare it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +84,36 @@ def write_pt2_file(
     return run
 
 
+def to_float16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Round the large weights of a model to half precision.
+
+    Vectors, such as biases and the statistics of batch norms, stay as they are: they
+    take little space, and a variance may be too small or too large for float16. So do
+    weights with a value that float16 has not.
+
+    Args:
+        state (Mapping[str, Tensor]): Weights by name.
+
+    Returns:
+        dict[str, Tensor]: The same names.
+    """
+    largest = torch.finfo(torch.float16).max
+    return {
+        name: value.half()
+        if value.dtype == torch.float32
+        and value.ndim > 1
+        and bool((value.abs() <= largest).all())
+        else value
+        for name, value in state.items()
+    }
+
+
 def write_safetensors_file(
-    path: Path, inferencer: MultiLabelInferencer, cfg: Config, info: ModelInfo
+    path: Path,
+    inferencer: MultiLabelInferencer,
+    cfg: Config,
+    info: ModelInfo,
+    float16: bool = False,
 ) -> Run:
     """Write the weights of a model as safetensors, and load them into a new model.
 
@@ -94,13 +122,16 @@ def write_safetensors_file(
         inferencer (MultiLabelInferencer): The model.
         cfg (Config): Its config, whose text the file holds.
         info (ModelInfo): The description.
+        float16 (bool): Store weights in half precision, see :func:`to_float16`.
+            Defaults to False.
 
     Returns:
         Run: Runs the new model.
     """
+    state = inferencer.model.state_dict()
     write_safetensors(
         path,
-        inferencer.model.state_dict(),
+        to_float16(state) if float16 else state,
         {INFO_KEY: info.to_json(), 'config': cfg.pretty_text},
     )
     module = ScoreModule(build_model(Config(cfg.to_dict()), str(path)))

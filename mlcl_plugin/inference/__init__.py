@@ -4,14 +4,13 @@
 :mod:`attention_sheet` needs matplotlib and is left to be imported by who uses it.
 """
 
-from ..engine import extract_features, freeze_backbone
+from ..engine import extract_features, freeze_backbone, register_models
 from .build_model import build_model
 from .config import load_model_config
 from .embedding_measures import measure_embeddings
 from .fit_neighbours import fit_neighbours
 from .inferencer import MultiLabelInferencer
 from .label_embeddings import embed
-from .model_index import register_models
 from .nearest_images import nearest_images
 from .split_images import build_loader
 

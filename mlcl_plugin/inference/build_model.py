@@ -5,20 +5,36 @@ import copy
 import os
 from collections.abc import Sequence
 from os import PathLike
+from typing import NamedTuple
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import MODELS
 from torch import nn
 
 from ..engine import fit_checkpoint
+from ..runtime import INFO_KEY, ModelInfo
 from .label_names import read_dataset_meta
+
+
+class Loaded(NamedTuple):
+    """What a checkpoint says beside its weights.
+
+    Attributes:
+        meta (dict): About its training, such as ``dataset_meta``.
+        info (ModelInfo, optional): The description of the model in a safetensors file,
+            if it holds for the model that was loaded.
+    """
+
+    meta: dict
+    info: ModelInfo | None
 
 
 def load_weights(
     model: BaseModel, path: str | PathLike, optional: Sequence[str] = ()
-) -> dict:
+) -> Loaded:
     """Load a checkpoint under the same conditions as a test of the runner.
 
     Weights that the model does not have, such as those of the projector of a
@@ -33,7 +49,8 @@ def load_weights(
             Defaults to none.
 
     Returns:
-        dict: What the checkpoint says about its training, such as ``dataset_meta``.
+        Loaded: What the checkpoint says. Its description of the model does not hold if
+        the model leaves out some of its weights: scores are others then.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -43,11 +60,21 @@ def load_weights(
     path = os.fspath(path)
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     fit_checkpoint(model, checkpoint, path, optional)
-    model.load_state_dict(checkpoint['state_dict'], strict=False)
+    unused = model.load_state_dict(checkpoint['state_dict'], strict=False)[1]
     meta = checkpoint.get('meta') or {}
     # As MMPretrain's get_model.
     model._dataset_meta = read_dataset_meta(meta)
-    return meta
+    info = checkpoint.get(INFO_KEY)
+    if not isinstance(info, ModelInfo):
+        info = None
+    elif unused:
+        print_log(
+            f'The thresholds in {path} are not used: they belong to a model with more '
+            f'weights, such as {unused[0]}.',
+            'current',
+        )
+        info = None
+    return Loaded(meta, info)
 
 
 def load_model(
@@ -76,7 +103,7 @@ def load_model(
     if 'backbone' in config:
         config.backbone.init_cfg = None
     model = MODELS.build(config)
-    return model, load_weights(model, checkpoint, optional)
+    return model, load_weights(model, checkpoint, optional).meta
 
 
 def build_model(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Module:

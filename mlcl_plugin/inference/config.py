@@ -7,12 +7,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmpretrain.apis import ModelHub
+from mmpretrain.apis import ModelHub, list_models
 
 from ..engine import innermost_dataset, load_config
 from ..local_files import check_regular
-from ..recipes import SUFFIXES, recipe_paths, suggest
-from .model_index import register_models
+from ..recipes import SUFFIXES, is_recipe, recipe_paths, recipe_weights, suggest
 
 
 def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | None]:
@@ -34,18 +33,19 @@ def load_model_config(model: str | PathLike | Config) -> tuple[Config, str | Non
         return copy.deepcopy(model), None
     path = Path(model)
     check_regular(path)
-    if not path.is_file():
-        register_models()
-        if ModelHub.has(str(model)):
-            info = ModelHub.get(str(model))
-            return info.config, info.weights
-        if path.suffix not in SUFFIXES and path.name not in recipe_paths():
-            raise ValueError(
-                f"'{model}' is neither a config file nor the name of a model. "
-                f'{suggest(path.name, recipe_paths())}`mlcl models` lists ours, '
-                'mmpretrain.list_models() those of MMPretrain.'
-            )
-    return load_config(path), None
+    if path.is_file() or path.suffix in SUFFIXES and not is_recipe(path):
+        return load_config(path), None
+    if is_recipe(path):
+        return load_config(path), recipe_weights(path.name)
+    # Reads the index of MMPretrain, which takes seconds.
+    if str(model) in list_models():
+        info = ModelHub.get(str(model))
+        return info.config, info.weights
+    raise ValueError(
+        f"'{model}' is neither a config file nor the name of a model. "
+        f'{suggest(path.name, recipe_paths())}`mlcl models` lists ours, '
+        'mmpretrain.list_models() those of MMPretrain.'
+    )
 
 
 def config_scope(cfg: Config):

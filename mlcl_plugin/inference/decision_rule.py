@@ -9,6 +9,7 @@ import numpy as np
 from mmpretrain.models.heads import MultiLabelClsHead
 
 from ..evaluation.decisions import Decisions
+from ..runtime import ModelInfo
 
 Thresholds = float | Sequence[float] | Mapping[str, float]
 
@@ -45,12 +46,14 @@ def find_rule(
     thr: Thresholds | None = None,
     decisions: Decisions | str | PathLike | None = None,
     topk: int | None = None,
+    info: ModelInfo | None = None,
 ) -> DecisionRule:
     """Find the rule of a model.
 
-    ``decisions`` or ``thr`` replace the rule of the head. Without both, the head's
-    ``thr`` is used; a head without ``thr`` predicts the ``topk`` labels with the
-    highest scores, whatever these are. Then the smaller one of both ``topk`` is used.
+    ``decisions`` or ``thr`` replace the rule of a safetensors file, and this one that
+    of the head. Without all, the head's ``thr`` is used; a head without ``thr``
+    predicts the ``topk`` labels with the highest scores, whatever these are. Of a rule
+    that has a ``topk`` and the argument, the smaller one is used.
 
     Args:
         classes (Sequence[str]): Names of the L labels.
@@ -60,6 +63,8 @@ def find_rule(
         decisions (Decisions | str | PathLike, optional): Decisions, or the path of
             their file. Defaults to None.
         topk (int, optional): The greatest number of labels. Defaults to None.
+        info (ModelInfo, optional): The description of the model in a safetensors file.
+            Defaults to None.
 
     Returns:
         DecisionRule: The rule.
@@ -77,10 +82,23 @@ def find_rule(
         return DecisionRule(decisions, topk)
     if thr is not None:
         return DecisionRule(_to_decisions(classes, thr), topk)
+    if info is not None:
+        temperatures = info.temperatures
+        stored = Decisions(
+            classes,
+            np.asarray(info.thresholds),
+            None if temperatures is None else np.asarray(temperatures),
+        )
+        return DecisionRule(stored, _smaller(topk, info.topk))
     if head.thr is not None:
         return DecisionRule(_to_decisions(classes, head.thr), topk)
-    topk = head.topk if topk is None else min(topk, head.topk)
-    return DecisionRule(Decisions.uniform(classes, 0.0), topk)
+    return DecisionRule(Decisions.uniform(classes, 0.0), _smaller(topk, head.topk))
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    """The smaller of two greatest numbers of labels; None is no limit."""
+    given = [value for value in (one, other) if value is not None]
+    return min(given, default=None)
 
 
 def _to_decisions(classes: Sequence[str], thr: Thresholds) -> Decisions:

@@ -18,6 +18,7 @@ from mmpretrain.apis.base import BaseInferencer
 from mmpretrain.structures import DataSample
 
 from ..evaluation.decisions import Decisions
+from ..weights import SHIPPED_MODEL
 from .attention import attention_neck, mean_attention, record_inputs
 from .batching import Batch, read_batches
 from .build_model import load_weights
@@ -45,7 +46,7 @@ class MultiLabelInferencer(BaseInferencer):
 
         from mlcl_plugin.apis import MultiLabelInferencer
 
-        inferencer = MultiLabelInferencer('my_photos.py', 'work_dirs/.../epoch_15.pth')
+        inferencer = MultiLabelInferencer()  # or config and checkpoint of your own
         print(inferencer('photo.jpg')[0]['labels'])
         # [{'label': 'dog', 'score': 0.98, 'threshold': 0.5}, ...]
 
@@ -64,7 +65,8 @@ class MultiLabelInferencer(BaseInferencer):
     Args:
         model (str | PathLike | Config | BaseModel): A config or the path to one, the
             name of a model in our index or MMPretrain's, or a model made by
-            ``mmpretrain.get_model``.
+            ``mmpretrain.get_model``. Defaults to the model of photographs that comes
+            with the package, which knows the 20 labels of PASCAL VOC.
         pretrained (str | PathLike | bool): The checkpoint. True takes the config's
             ``load_from`` or the weights that the index has for the name, and leaves a
             model that is given as it is. Defaults to True.
@@ -79,8 +81,9 @@ class MultiLabelInferencer(BaseInferencer):
             Defaults to ``'torch'``.
         thr (float | Sequence[float] | Mapping[str, float], optional): Score from which
             on a label is found: one number, L numbers, or one for each name. None takes
-            what the model's head predicts by: its ``thr``, which is 0.5 unless the
-            config says otherwise, or its ``topk``. Defaults to None.
+            the decisions in a safetensors file, or what the model's head predicts by:
+            its ``thr``, which is 0.5 unless the config says otherwise, or its ``topk``.
+            Defaults to None.
         decisions (Decisions | str | PathLike, optional): Thresholds, perhaps with
             temperatures, or their file, instead of ``thr``. With temperatures all
             scores are calibrated. Defaults to None.
@@ -107,7 +110,7 @@ class MultiLabelInferencer(BaseInferencer):
 
     def __init__(
         self,
-        model: str | PathLike | Config | BaseModel,
+        model: str | PathLike | Config | BaseModel = SHIPPED_MODEL,
         pretrained: str | PathLike | bool = True,
         device: str | torch.device | None = None,
         *,
@@ -124,12 +127,13 @@ class MultiLabelInferencer(BaseInferencer):
         check_precision(precision)
         check_rule_options(thr, decisions, top_k, name='top_k')
         if not isinstance(model, BaseModel):
-            model = build_from_config(model, pretrained, precision)
+            model, info = build_from_config(model, pretrained, precision)
             device = device or get_device()
         else:
             check_given_model(model)
+            info = None
             if not isinstance(pretrained, bool):
-                load_weights(model, pretrained)
+                info = load_weights(model, pretrained).info
         super().__init__(model, device=device)
         head = multi_label_head(self.model)
         self.dtype = find_dtype(precision, self._device_type)
@@ -139,7 +143,7 @@ class MultiLabelInferencer(BaseInferencer):
         self.classes = find_classes(
             self.model, head, self.config, classes, allow_other_labels
         )
-        self.rule = find_rule(self.classes, head, thr, decisions, top_k)
+        self.rule = find_rule(self.classes, head, thr, decisions, top_k, info)
 
     def _init_pipeline(self, cfg: Config) -> list[BaseTransform]:
         return build_pipeline(cfg, self.max_pixels)
@@ -203,7 +207,7 @@ class MultiLabelInferencer(BaseInferencer):
 
         Args:
             inputs (str | PathLike | np.ndarray | Iterable): A file, a folder (its files
-                with one of :data:`~mlcl_plugin.inference.sources.IMAGE_SUFFIXES`, in
+                with one of :data:`~mlcl_plugin.image_suffixes.IMAGE_SUFFIXES`, in
                 alphabetical order, without hidden ones), a glob pattern, an array, or
                 several of these. Arrays are ``(H, W, 3)`` in the order BGR, as
                 ``cv2.imread`` gives them, ``(H, W)`` or ``(H, W, 4)``, uint8 or uint16.

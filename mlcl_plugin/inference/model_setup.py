@@ -12,6 +12,7 @@ from mmpretrain.models.heads import MultiLabelClsHead
 from torch import nn
 
 from ..engine import enable_amp
+from ..runtime import ModelInfo
 from .build_model import load_weights
 from .config import load_model_config
 from .error_text import describe_error
@@ -34,7 +35,7 @@ def build_from_config(
     model: str | PathLike | Config,
     pretrained: str | PathLike | bool,
     precision: str = 'float32',
-) -> BaseModel:
+) -> tuple[BaseModel, ModelInfo | None]:
     """Build a model with weights, as MMPretrain's ``get_model`` does.
 
     Args:
@@ -44,7 +45,8 @@ def build_from_config(
         precision (str): One of :data:`PRECISIONS`. Defaults to ``'float32'``.
 
     Returns:
-        BaseModel: The model, on the CPU.
+        tuple[BaseModel, ModelInfo | None]: The model, on the CPU, and its description
+        in a safetensors file.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -69,8 +71,7 @@ def build_from_config(
         cfg.test_cfg = cfg.get('test_cfg') or {}
         enable_amp(cfg, train=False)
     built = get_model(cfg, pretrained=False)
-    load_weights(built, checkpoint)
-    return built
+    return built, load_weights(built, checkpoint).info
 
 
 def check_given_model(model: BaseModel) -> None:

@@ -17,29 +17,10 @@ import numpy as np
 from mmengine.fileio import get_file_backend
 from mmengine.logging import print_log
 
+from ..image_suffixes import IMAGE_SUFFIXES, OTHER_IMAGES
 from ..local_files import to_path
 from ..plain_text import printable
 
-IMAGE_SUFFIXES = (
-    '.avif',
-    '.bmp',
-    '.gif',
-    '.jfif',
-    '.jp2',
-    '.jpe',
-    '.jpeg',
-    '.jpg',
-    '.pgm',
-    '.png',
-    '.ppm',
-    '.tif',
-    '.tiff',
-    '.webp',
-)
-"""Suffixes of the files that are taken from a folder, in small or capital letters.
-
-Files of :data:`SAMPLES` are taken only if OpenCV can decode them.
-"""
 # Images of one pixel, to find out what the decoder can read.
 SAMPLES = {
     '.gif': ('R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=='),
@@ -52,24 +33,6 @@ SAMPLES = {
         'QBAoMEAAAALG1kYXQSAAoIGAAGiAhoNCAyFh7Hh4VZ3///4sAAAJA1jjxwI2s71Io='
     ),
 }
-OTHER_IMAGES = (
-    '.arw',
-    '.cr2',
-    '.cr3',
-    '.dng',
-    '.heic',
-    '.heif',
-    '.ico',
-    '.jxl',
-    '.nef',
-    '.orf',
-    '.psd',
-    '.raf',
-    '.rw2',
-    '.svg',
-    '.tga',
-)
-"""Suffixes of images for which OpenCV has no decoder."""
 MAX_SUFFIXES = 5
 
 Input = str | PathLike | np.ndarray

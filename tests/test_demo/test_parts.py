@@ -62,6 +62,12 @@ def finish(demo, model):
     leave(demo, model, FINISHED, f'{demo.folder(model)}/epoch_9.pth')
 
 
+def test_answer(demo, calls):
+    demo().answer()
+    ((command, path),) = calls
+    assert command == 'infer' and Path(path).is_file()
+
+
 def test_scenes(demo, calls):
     demo(num_train=7, data_root=Path('somewhere')).make_scenes()
     ((command, folder, *options),) = calls

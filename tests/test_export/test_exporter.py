@@ -13,8 +13,10 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS
 
 from mlcl_plugin.engine.safe_checkpoint import read_checkpoint
+from mlcl_plugin.engine.safetensors_file import write_safetensors
 from mlcl_plugin.errors import CheckpointError, EngineError
 from mlcl_plugin.export import agreement, export_model
+from mlcl_plugin.export.file_formats import to_float16
 from mlcl_plugin.inference import MultiLabelInferencer
 from mlcl_plugin.runtime import ModelInfo, Runtime, read_image
 from tests.test_export.conftest import DECISIONS, NAMES, save_model
@@ -101,6 +103,53 @@ def test_safetensors(tiny, tmp_path):
         MultiLabelInferencer(cfg, path, device='cpu', classes=NAMES[::-1])
 
 
+def test_float16(tiny, tmp_path):
+    """Two bytes a weight, other scores within rounding, the decisions of the file."""
+    cfg, checkpoint = tiny
+    whole, half = tmp_path / 'whole', tmp_path / 'half'
+    export_model(cfg, checkpoint, whole, 'safetensors')
+    exported = export_model(
+        cfg, checkpoint, half, 'safetensors', decisions=DECISIONS, float16=True
+    )
+    assert 0 < exported.float16_difference < 0.01
+    assert any('in float16: ' in line for line in exported.lines())
+    state = read_checkpoint(half)['state_dict']
+    saved = 2 * sum(x.numel() for x in state.values() if x.ndim > 1)
+    assert half.stat().st_size - 200 < whole.stat().st_size - saved
+    matrices = {x.dtype for x in state.values() if x.ndim > 1}
+    vectors = {x.dtype for x in state.values() if x.ndim == 1}
+    assert (matrices, vectors) == ({torch.float16}, {torch.float32})
+    inferencer = MultiLabelInferencer(cfg, half, device='cpu')
+    assert next(inferencer.model.parameters()).dtype == torch.float32
+    rule = inferencer.rule.decisions
+    assert rule.thresholds.tolist() == DECISIONS.thresholds.tolist()
+    assert rule.temperatures.tolist() == DECISIONS.temperatures.tolist()
+
+
+def test_to_float16():
+    state = dict(
+        matrix=torch.tensor([[0.1, -2.0]]),
+        large=torch.tensor([[1e5, 1.0]]),
+        vector=torch.tensor([1e-8]),
+        whole=torch.ones(2, 2, dtype=torch.int8),
+    )
+    found = to_float16(state)
+    assert found.pop('matrix').tolist() == [[pytest.approx(0.1, rel=1e-3), -2.0]]
+    assert all(found[name] is state[name] for name in found) and len(found) == 3
+
+
+def test_decisions_of_other_weights_are_left_out(tiny, tmp_path):
+    """A model that takes a part of a file has other scores."""
+    cfg, checkpoint = tiny
+    export_model(cfg, checkpoint, tmp_path / 'a', 'safetensors', decisions=DECISIONS)
+    content = read_checkpoint(tmp_path / 'a')
+    content['state_dict']['memory'] = torch.ones(2)
+    metadata = {'mlcl': content['mlcl'].to_json()}
+    write_safetensors(tmp_path / 'b', content['state_dict'], metadata)
+    rule = MultiLabelInferencer(cfg, tmp_path / 'b', device='cpu').rule
+    assert rule.decisions.thresholds.tolist() == [0.5] * 3
+
+
 def test_no_file_that_differs(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(agreement, 'TOLERANCE', -1.0)
     with pytest.raises(EngineError, match='differ from those of torch.*No file'):
@@ -170,6 +219,7 @@ def test_preparation_is_that_of_the_pipeline(tiny, tmp_path, transforms):
             "with_runtime=True needs format='onnx'",
         ),
         (dict(format='safetensors', attention=True), 'attention=True needs format='),
+        (dict(format='onnx', float16=True), "float16=True needs format='safetensors'"),
         (dict(format='pt2', num_images=0), 'num_images must be positive'),
     ],
 )

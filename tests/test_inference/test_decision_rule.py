@@ -5,6 +5,7 @@ from mmpretrain.models.heads import MultiLabelClsHead
 
 from mlcl_plugin.evaluation.decisions import Decisions
 from mlcl_plugin.inference.decision_rule import find_rule
+from mlcl_plugin.runtime import ModelInfo
 
 CLASSES = ('cat', 'dog', 'owl')
 
@@ -90,3 +91,32 @@ def test_other_labels():
     decisions = Decisions(['a', 'b'], [0.5, 0.5])
     with pytest.raises(ValueError, match='2 labels in the decisions, expected 3'):
         find_rule(CLASSES, MultiLabelClsHead(), decisions=decisions)
+
+
+INFO = ModelInfo(
+    classes=CLASSES,
+    thresholds=[0.2] * len(CLASSES),
+    temperatures=[2.0] * len(CLASSES),
+    topk=2,
+    size=[4, 4],
+    steps=[],
+    mean=None,
+    std=None,
+    channels='rgb',
+    max_pixels=None,
+    outputs=['scores'],
+    made_with={},
+)
+
+
+def test_rule_of_a_file():
+    head = MultiLabelClsHead(thr=0.7)
+    rule = find_rule(CLASSES, head, info=INFO)
+    assert rule.decisions.thresholds.tolist() == INFO.thresholds
+    assert rule.decisions.temperatures.tolist() == INFO.temperatures
+    assert rule.topk == 2
+    assert find_rule(CLASSES, head, topk=1, info=INFO).topk == 1
+    assert find_rule(CLASSES, head, topk=3, info=INFO).topk == 2
+    given = find_rule(CLASSES, head, thr=0.4, info=INFO)
+    assert given.decisions.thresholds.tolist() == [0.4] * len(CLASSES)
+    assert given.decisions.temperatures is None and given.topk is None

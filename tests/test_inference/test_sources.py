@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from mlcl_plugin.image_suffixes import IMAGE_SUFFIXES
 from mlcl_plugin.inference.sources import (
-    IMAGE_SUFFIXES,
     Source,
     common_folder,
     find_files,

@@ -216,7 +216,7 @@ def test_setup_cfg_asks_for_the_versions_that_are_checked():
     base, onedl, openmmlab = (
         {
             requirement.name: requirement.specifier
-            for requirement in map(Requirement, block.split())
+            for requirement in map(Requirement, block.strip().split('\n'))
         }
         for block in (
             parser['options']['install_requires'],

@@ -10,8 +10,9 @@ def register_models() -> None:
     """Register our configs with MMPretrain's model hub.
 
     Afterwards ``mmpretrain.list_models('mlcl*')`` lists them, and
-    ``mmpretrain.get_model('mlcl_r101_coco', pretrained='work_dirs/.../best.pth')``
-    builds one. A second call does nothing.
+    ``mmpretrain.get_model('mlcl_efflite0_voc07', pretrained=True)`` builds one, with
+    weights that come with the package, or from ``pretrained='work_dirs/.../best.pth'``.
+    ``import mlcl_plugin`` calls it. A second call does nothing.
 
     Raises:
         FileNotFoundError: If the installation carries no model index.
