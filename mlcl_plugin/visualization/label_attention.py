@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -16,6 +15,7 @@ from torch import nn
 from ..evaluation.decisions import Decisions
 from ..models.necks import LabelNeck
 from ..targets import is_present, is_unknown
+from .heat import GREY, STRENGTH, heat_map
 
 # The outcome of a label: the colour of its frame, and words for those who cannot tell
 # the colours apart.
@@ -25,9 +25,6 @@ OUTCOMES = {
     'missed': ('#bc6c00', '○ missed'),
     'unknown': ('#57606a', '? not annotated'),
 }
-# Attention, in multiples of an even spread, that is shown at full strength. A map with
-# more is scaled to its maximum. Without this bound a nearly even map would show peaks.
-FULL_HEAT = 3.0
 # In inches.
 PICTURE, GAP, MARGIN, LINE, HEAD = 1.5, 0.16, 0.15, 0.15, 0.9
 
@@ -132,20 +129,12 @@ def _select(
 
 def draw_map(ax, image: np.ndarray, attention: np.ndarray) -> None:
     """Draw a heat map over an image in pale grey."""
-    height, width = image.shape[:2]
-    ax.imshow(image.mean(axis=2), cmap='gray', vmin=-160, vmax=255)
-    times_even = attention * attention.size
-    heat = (times_even - 1) / (max(FULL_HEAT, float(times_even.max())) - 1)
-    heat = heat.clip(min=0)
+    black, white = GREY
+    ax.imshow(image.mean(axis=2), cmap='gray', vmin=black, vmax=white)
     # Opacity follows the heat, so that the image shows where there is no attention. The
-    # map is enlarged here, since matplotlib does not interpolate opacities.
-    heat = F.interpolate(
-        torch.as_tensor(heat, dtype=torch.float32)[None, None],
-        size=(height, width),
-        mode='bilinear',
-        align_corners=False,
-    )[0, 0].numpy()
-    ax.imshow(heat, cmap='plasma', vmin=0, vmax=1, alpha=0.8 * heat)
+    # map is enlarged before, since matplotlib does not interpolate opacities.
+    heat = heat_map(attention, *image.shape[:2])
+    ax.imshow(heat, cmap='plasma', vmin=0, vmax=1, alpha=STRENGTH * heat)
 
 
 def _wrap(names: Sequence[str], width: int = 22) -> list[str]:
