@@ -71,6 +71,7 @@ COMMANDS: dict[str, Command] = {
         'draw where a model looks for each label',
         'visualizations/vis_label_attention.py',
     ),
+    'report': Command('scores', 'write a page about a training, as one HTML file'),
     'demo': Command(
         'package', 'train and show a small model within minutes', 'demo.py'
     ),

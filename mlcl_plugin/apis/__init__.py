@@ -16,6 +16,7 @@ from ..inference import (
     nearest_images,
     register_models,
 )
+from ..inference.work_report import write_report
 
 __all__ = [
     'Fitted',
@@ -32,4 +33,5 @@ __all__ = [
     'measure_embeddings',
     'nearest_images',
     'register_models',
+    'write_report',
 ]

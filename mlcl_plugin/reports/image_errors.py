@@ -54,7 +54,9 @@ def extreme_images(dump: ScoreDump, number: int) -> Extremes:
     order = np.argsort(errors, kind='stable')
     order = order[~np.isnan(errors[order])]
     worst = np.argsort(-errors, kind='stable')[: min(number, len(order) // 2 + 1)]
-    has_label = is_present(dump.targets).any(axis=1)
+    has_label = np.asarray(is_present(dump.targets)).any(axis=1)
     taken = set(worst.tolist())
     best = [i for i in order.tolist() if has_label[i] and i not in taken]
-    return Extremes([i for i in worst.tolist() if not np.isnan(errors[i])], best[:number])
+    return Extremes(
+        [i for i in worst.tolist() if not np.isnan(errors[i])], best[:number]
+    )

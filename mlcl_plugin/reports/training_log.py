@@ -2,7 +2,10 @@
 """What a training has logged: losses and validations, row by row."""
 
 import json
+import math
 from pathlib import Path
+
+from ..local_files import check_regular
 
 MAX_BYTES = 2**28
 """A log that is larger is not read."""
@@ -25,10 +28,11 @@ def read_scalars(folder: Path, part: str = '') -> list[dict]:
         a validation have not. Each has ``part``.
 
     Raises:
-        ValueError: If a file is larger than :data:`MAX_BYTES`.
+        ValueError: If a file is larger than :data:`MAX_BYTES`, or no file.
     """
     rows: list[dict] = []
     for file in sorted(folder.glob('*/vis_data/scalars.json')):
+        check_regular(file)
         if file.stat().st_size > MAX_BYTES:
             raise ValueError(
                 f'{file} has {file.stat().st_size:,} bytes, more than {MAX_BYTES:,}.'
@@ -55,9 +59,10 @@ def _row(line: str) -> dict | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(row, dict) or not isinstance(_place(row), int | float):
+    if not isinstance(row, dict):
         return None
-    return row
+    place = _place(row)
+    return row if isinstance(place, int | float) and math.isfinite(place) else None
 
 
 def _place(row: dict):

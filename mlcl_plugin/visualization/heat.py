@@ -9,8 +9,8 @@ import torch.nn.functional as F
 FULL_HEAT = 3.0
 """Attention, in multiples of an even spread, that is shown at full strength.
 
-A map with more is scaled to its maximum. Without this bound a nearly even map would show
-peaks.
+A map with more is scaled to its maximum. Without this bound a nearly even map would
+show peaks.
 """
 EVEN = 1.3
 """A map whose peak has less, in the same multiples, looks everywhere alike."""

@@ -4,6 +4,7 @@
 import io
 import re
 import warnings
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -39,7 +40,7 @@ def inline_svg(figure: Figure, name: str, text: str) -> str:
     """
     buffer = io.StringIO()
     # Ids of clip paths and markers depend on it.
-    rules = {'svg.fonttype': 'none', 'svg.hashsalt': name}
+    rules: Any = {'svg.fonttype': 'none', 'svg.hashsalt': name}
     with matplotlib.rc_context(rules), warnings.catch_warnings():
         # The letters of the page are not these.
         warnings.filterwarnings('ignore', message='Glyph .* missing')

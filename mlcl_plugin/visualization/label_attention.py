@@ -224,6 +224,8 @@ def prediction_sheet(
         size = (PICTURE / width, PICTURE / height)
         ax = figure.add_axes((x / width, y / height, *size))
         ax.set(xticks=[], yticks=[])
+        # Below its heading, if the photograph is wide.
+        ax.set_anchor('NW')
         return ax
 
     def write(ax: Axes, text: str, **kwargs) -> None:

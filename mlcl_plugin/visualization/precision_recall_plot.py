@@ -102,9 +102,7 @@ def precision_recall_panel(dump: ScoreDump, row: dict, label: int) -> Figure:
     return figure
 
 
-def _draw_curve(
-    ax: Axes, dump: ScoreDump, row: dict, label: int, colour: str
-) -> None:
+def _draw_curve(ax: Axes, dump: ScoreDump, row: dict, label: int, colour: str) -> None:
     cuts = make_cuts(dump.scores[:, label], dump.targets[:, label])
     recall, precision = cuts.recall, cuts.precision
     # A curve starts at the highest score.

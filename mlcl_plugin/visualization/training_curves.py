@@ -21,6 +21,7 @@ LEAST_SPREAD = 2.0
 """Points of mAP that a panel shows at least."""
 # In inches.
 WIDTH, HEIGHT = 4.6, 2.3
+PANEL = (3.8, 2.2)
 
 
 @dataclass
@@ -162,7 +163,7 @@ def training_figure(training: Training, title: str | None = None) -> Figure:
 
 def panel_figure(panel: Panel, ends: Mapping[str, float]) -> Figure:
     """Draw one curve as a picture of its own."""
-    figure = Figure(figsize=(WIDTH, HEIGHT), facecolor='white', layout='constrained')
+    figure = Figure(figsize=PANEL, facecolor='white', layout='constrained')
     draw_panel(figure.subplots(), panel, ends)
     return figure
 

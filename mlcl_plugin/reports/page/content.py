@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page of a training shows: texts, tables and pictures, ready to be written."""
+"""What the page of a training shows: texts, tables and pictures."""
 
 import math
 import shlex
@@ -26,7 +26,7 @@ from ..evaluation_report import DumpResult, EvaluationOptions, evaluate_dumps
 from ..image_errors import extreme_images, image_errors
 from .config_words import describe_config
 from .thumbnails import data_uri, read_thumbnail, shrink
-from .work_folder import WorkFolder
+from .work_folder import WorkFolder, model_files
 
 CURVES = 12
 """Labels whose curves are seen at once; the others open on a click."""
@@ -97,6 +97,7 @@ class Picture(NamedTuple):
     svg: str = ''
     uri: str = ''
     text: str = ''
+    note: str = ''
 
 
 @dataclass
@@ -154,6 +155,11 @@ class Content:
     config: str
     version: str
 
+
+FIT_PARTS = {
+    'val_scores.csv': 'validation images',
+    'test_scores.csv': 'test images',
+}
 
 KINDS = {
     'fit': 'A folder of mlcl fit',
@@ -259,7 +265,7 @@ def make_section(
     picture, calibration_notes = _calibration(key, dump, decisions)
     return Section(
         key,
-        printable(path.name),
+        FIT_PARTS.get(path.name if work.kind == 'fit' else '', printable(path.name)),
         _numbers(result),
         notes,
         columns,
@@ -371,7 +377,12 @@ def _curves(key: str, result: DumpResult) -> tuple[list[Picture], int]:
             )
         figure = precision_recall_panel(result.dump, row, n)
         pictures.append(
-            Picture(name, inline_svg(figure, f'{key}p{n}', text), text=text)
+            Picture(
+                name,
+                inline_svg(figure, f'{key}p{n}', text),
+                text=text,
+                note=f'AP {_percent(row["AP"])}',
+            )
         )
     return pictures, len(order) - len(pictures)
 
@@ -428,7 +439,7 @@ def _examples(
     if options.attend is not None:
         there = [str(path) for path in paths.values() if path.is_file()]
         attended = options.attend(there, dump.classes) if there else {}
-    found = decisions.predict(dump.scores[list(chosen)]) if chosen else []
+    found = decisions.predict(dump.scores[list(chosen)])
     examples = []
     for n, mask in zip(chosen, found):
         present, unknown = is_present(dump.targets[n]), is_unknown(dump.targets[n])
@@ -518,10 +529,12 @@ def _commands(work: WorkFolder) -> Iterable[tuple[str, str]]:
         return ' '.join(shlex.quote(str(word)) for word in words)
 
     folder = work.path
-    config = work.path / 'config.py' if work.kind == 'fit' else work.config_path
     if work.kind == 'fit':
-        yield 'train again, as the config says', quoted(
-            'mlcl', 'train', folder / 'config.py', '--work-dir', folder / 'again'
+        yield (
+            'train again, as the config says',
+            quoted(
+                'mlcl', 'train', folder / 'config.py', '--work-dir', folder / 'again'
+            ),
         )
         if work.options:
             yield 'fit again, from the photographs', quoted(*_fit_words(work))
@@ -535,19 +548,18 @@ def _commands(work: WorkFolder) -> Iterable[tuple[str, str]]:
         given = sorted(names)[0] if len(names) == 1 else 'CONFIG'
         yield 'train again', quoted('mlcl', 'train', given, '--work-dir', 'AGAIN')
         if work.unfinished:
-            yield 'go on', quoted(
-                'mlcl', 'train', given, '--work-dir', folder, '--resume'
+            yield (
+                'go on',
+                quoted('mlcl', 'train', given, '--work-dir', folder, '--resume'),
             )
-    if config is None or work.model is None:
+    model = model_files(work)
+    if model is None:
         return
-    if work.model.name == 'neighbours.pth':
-        beside = work.model.with_suffix('.py')
-        config = beside if beside.is_file() else config
-    model = [config, work.model]
-    yield 'score the test images', quoted(
-        'mlcl', 'test', *model, '--out', folder / 'test_scores.csv'
+    yield (
+        'score the test images',
+        quoted('mlcl', 'test', *model, '--out', folder / 'test_scores.csv'),
     )
-    words = ['mlcl', 'infer', 'PHOTOGRAPHS', *model]
+    words: list[object] = ['mlcl', 'infer', 'PHOTOGRAPHS', *model]
     if work.decisions is not None:
         words += ['--decisions', work.decisions]
     yield 'label photographs', quoted(*words)

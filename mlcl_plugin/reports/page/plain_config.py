@@ -58,13 +58,17 @@ def read_plain_config(path: Path) -> dict[str, Any]:
 
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Call):
-        is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-        if not is_dict or node.args:
-            raise ValueError(f'line {node.lineno} calls something else than dict()')
-        pairs = [(word.arg, _value(word.value)) for word in node.keywords]
-        if any(name is None for name, _ in pairs):
-            raise ValueError(f'line {node.lineno} has dict(**...)')
-        return dict(pairs)
+        name = node.func.id if isinstance(node.func, ast.Name) else ''
+        if name == 'set' and not node.args and not node.keywords:
+            return set()
+        # Keys that are no names stand in a dict inside.
+        inner = [_value(item) for item in node.args]
+        if name != 'dict' or not all(isinstance(item, dict) for item in inner):
+            raise ValueError(f'line {node.lineno} calls something else than dict')
+        pairs = {word.arg: _value(word.value) for word in node.keywords}
+        if None in pairs or len(inner) > 1:
+            raise ValueError(f'line {node.lineno} has dict(**...) or several arguments')
+        return {**(inner[0] if inner else {}), **pairs}
     if isinstance(node, ast.List):
         return [_value(item) for item in node.elts]
     if isinstance(node, ast.Tuple):

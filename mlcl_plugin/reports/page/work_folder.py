@@ -22,6 +22,17 @@ HEAD_BYTES = 2**16
 LOG_BYTES = 2**18
 """Bytes of a log that are read: the environment stands at its start."""
 MAX_JSON = 2**26
+SKIPPED = (
+    'PyTorch compiling details',
+    'MUSA available',
+    'Distributed launcher',
+    'GPU number',
+    'cudnn_benchmark',
+    'dist_cfg',
+    'mp_cfg',
+    'numpy_random_seed',
+)
+"""What MMEngine logs about the environment and says little."""
 CHECKS = ('data/check.json', 'check.json', 'report.json', 'check/report.json')
 """Where the findings about the data may be."""
 
@@ -77,6 +88,18 @@ class WorkFolder:
     comparison: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+
+
+def model_files(work: WorkFolder) -> tuple[Path, Path] | None:
+    """The config and the checkpoint of the final model; None if one is missing."""
+    config = work.config_path
+    if work.model is None or config is None:
+        return None
+    # Memories of neighbours come with a config of their own.
+    beside = work.model.with_suffix('.py')
+    if work.model.name == 'neighbours.pth' and beside.is_file():
+        config = beside
+    return config, work.model
 
 
 def read_work_folder(
@@ -159,7 +182,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _has_run(folder: Path) -> bool:
-    return any(
+    return folder.is_dir() and any(
         child.is_dir() and STARTED.fullmatch(child.name) for child in folder.iterdir()
     )
 
@@ -240,6 +263,8 @@ def _read_environment(work: WorkFolder) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in reversed(list(work.steps.values())):
         for path in sorted(folder.glob('*/*.log'), reverse=True):
+            if not path.is_file():
+                continue
             with path.open('rb') as stream:
                 text = stream.read(LOG_BYTES).decode('utf-8', 'replace')
             _, _, text = text.partition('System environment:')
@@ -250,8 +275,7 @@ def _read_environment(work: WorkFolder) -> dict[str, str]:
                 if colon and re.match(r'    \w', name) and len(value) < 200:
                     found.setdefault(name.strip(), value.strip())
             if found:
-                found.pop('PyTorch compiling details', None)
-                return found
+                return {k: v for k, v in found.items() if k not in SKIPPED}
     return found
 
 
