@@ -54,7 +54,7 @@ def extreme_images(dump: ScoreDump, number: int) -> Extremes:
     order = np.argsort(errors, kind='stable')
     order = order[~np.isnan(errors[order])]
     worst = np.argsort(-errors, kind='stable')[: min(number, len(order) // 2 + 1)]
-    has_label = np.asarray(is_present(dump.targets)).any(axis=1)
+    has_label = np.any(is_present(dump.targets), axis=1).tolist()
     taken = set(worst.tolist())
     best = [i for i in order.tolist() if has_label[i] and i not in taken]
     return Extremes(

@@ -22,7 +22,7 @@ from .heat import GREY, STRENGTH, heat_map
 OUTCOMES = {
     'correct': ('#1a7f37', '✓ correct'),
     'wrong': ('#cf222e', '✗ wrong'),
-    'missed': ('#bc6c00', '○ missed'),
+    'missed': ('#9a5700', '○ missed'),
     'unknown': ('#57606a', '? not annotated'),
 }
 # In inches.
@@ -79,8 +79,12 @@ def label_attention_maps(
     return logits.float().sigmoid(), attention.float()
 
 
-def _as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Convert to a numpy array of a given shape, where None is any number."""
+def as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Convert to a numpy array of a given shape, where None is any number.
+
+    Raises:
+        ValueError: If it has another shape.
+    """
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
     value = np.asarray(value)
@@ -186,8 +190,8 @@ def prediction_sheet(
     if max_labels < 1:
         raise ValueError(f'max_labels must be positive, got {max_labels}.')
     shape = (len(images), len(classes))
-    scores = _as_array('scores', scores, shape)
-    targets = _as_array('targets', targets, shape)
+    scores = as_array('scores', scores, shape)
+    targets = as_array('targets', targets, shape)
     if len(maps) != len(images):
         raise ValueError(f'Got {len(images)} images but {len(maps)} attention maps.')
     if any(attention.ndim == 3 for attention in maps):
@@ -197,10 +201,10 @@ def prediction_sheet(
             "out_type='featmap')."
         )
     means = [
-        _as_array('every map', attention, (None, len(classes), None, None)).mean(axis=0)
+        as_array('every map', attention, (None, len(classes), None, None)).mean(axis=0)
         for attention in maps
     ]
-    images = [_as_array('every image', image, (None, None, 3)) for image in images]
+    images = [as_array('every image', image, (None, None, 3)) for image in images]
 
     found = Decisions.from_thr(thr, len(classes)).predict(scores)
     shown = [
@@ -211,7 +215,11 @@ def prediction_sheet(
         for target in targets
     ]
     # The picture, its heading of at least two lines, and a free line.
-    heights = [PICTURE + (max(2, 1 + len(truth)) + 1) * LINE for truth in truths]
+    pictures = [PICTURE * min(1, im.shape[0] / im.shape[1]) for im in images]
+    heights = [
+        picture + (max(2, 1 + len(truth)) + 1) * LINE
+        for picture, truth in zip(pictures, truths)
+    ]
     bottoms = HEAD + np.cumsum(heights)
     # Wide enough for the legend.
     columns = max(4, 1 + max(map(len, shown)))
@@ -221,7 +229,7 @@ def prediction_sheet(
 
     def place(column: int, number: int) -> Axes:
         x, y = MARGIN + column * (PICTURE + GAP), height - bottoms[number]
-        size = (PICTURE / width, PICTURE / height)
+        size = (PICTURE / width, pictures[number] / height)
         ax = figure.add_axes((x / width, y / height, *size))
         ax.set(xticks=[], yticks=[])
         # Below its heading, if the photograph is wide.
