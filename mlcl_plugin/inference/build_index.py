@@ -141,13 +141,13 @@ def query_index(
         index = LabelIndex.load(index)
     place = None if isinstance(photo, np.ndarray) else index.place(photo)
     if place is None and embedder is not None:
-        query, without = _embed_query(index, embedder, photo, label), []
+        query = _embed_query(index, embedder, photo, label)
     elif isinstance(photo, np.ndarray):
         raise ValueError('An array can be compared with an index by a model only.')
     else:
         return index.like(photo, label, number, having=having, thr=thr, engine=engine)
     (matches,) = index.search(
-        label, query, number, having=having, thr=thr, without=without, engine=engine
+        label, query, number, having=having, thr=thr, engine=engine
     )
     return matches
 
@@ -222,7 +222,11 @@ def _write(
     num_workers: int,
 ) -> None:
     """Write an index into an empty folder."""
-    array, scores, names, kept, failed = None, [], [], [], []
+    array: np.memmap | None = None
+    scores: list[np.ndarray] = []
+    names: list[str] = []
+    kept: list[int] = []
+    failed: list[str] = []
     for place, item in enumerate(embedder.embed(sources, batch_size, num_workers)):
         if item.vectors is None or item.scores is None:
             failed.append(f'{item.name}: {item.error}')

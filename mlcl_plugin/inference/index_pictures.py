@@ -108,9 +108,9 @@ def draw_prototypes(
     """
     prototypes, labels = label_prototypes(index, max_labels, thr)
     left_out = len(index.classes) - len(labels)
-    note = 'cosine of the prototypes: means of the embeddings that are present'
+    note = 'cosine of the mean embeddings of present labels'
     if left_out:
-        note += f'\n{left_out} of {len(index.classes)} labels are left out'
+        note += f'; {left_out} of {len(index.classes)} labels are left out'
     return prototype_similarity(
         (prototypes @ prototypes.T).numpy(),
         [printable(index.classes[label]) for label in labels],

@@ -16,7 +16,7 @@ from .config import config_of_test_dataset
 from .inferencer import MultiLabelInferencer
 from .label_embeddings import EmbeddingReader
 from .model_parts import neck_of
-from .sources import Inputs, Source, select_sources
+from .sources import Input, Source, select_sources
 
 
 class Embedded(NamedTuple):
@@ -122,7 +122,7 @@ class LabelEmbedder:
                     failed = Embedded(item.source.name, error=item.error)
                     yield done.get(place, failed)
 
-    def embed_one(self, image: Inputs) -> Embedded:
+    def embed_one(self, image: Input) -> Embedded:
         """Embed one image.
 
         Raises:

@@ -116,24 +116,24 @@ class EmbeddingReader:
             ValueError: If the features are neither one per label or group of labels,
                 nor one per image.
         """
-        feats = feats if isinstance(feats, Tensor) else feats[-1]
-        if feats.ndim == 4:
+        found = feats if isinstance(feats, Tensor) else feats[-1]
+        if found.ndim == 4:
             # The head itself pools the feature map.
-            feats = feats.flatten(2).mean(dim=2)
-        if feats.ndim != 2 and (feats.ndim != 3 or feats.size(1) != self.num_queries):
+            found = found.flatten(2).mean(dim=2)
+        if found.ndim != 2 and (found.ndim != 3 or found.size(1) != self.num_queries):
             raise ValueError(
                 f'Expected embeddings of labels (B, {self.num_queries}, D) or features '
-                f'of images (B, C) or (B, C, H, W), got {tuple(feats.shape)} from '
+                f'of images (B, C) or (B, C, H, W), got {tuple(found.shape)} from '
                 'backbone and neck.'
             )
-        if feats.ndim == 2:
-            feats = feats if self.projector is None else self.projector(feats)
-            feats = feats[:, None]
+        if found.ndim == 2:
+            found = found if self.projector is None else self.projector(found)
+            found = found[:, None]
         elif self.projector is not None and self.label_wise is not None:
             number = self.num_classes
-            pairs = torch.ones(len(feats), number).nonzero().to(feats.device)
-            feats = self.label_wise.project(feats, *pairs.T).unflatten(0, (-1, number))
-        return feats.float()
+            pairs = torch.ones(len(found), number).nonzero().to(found.device)
+            found = self.label_wise.project(found, *pairs.T).unflatten(0, (-1, number))
+        return found.float()
 
     def columns(self, num_embeddings: int) -> Tensor:
         """``(L,)``, which of the embeddings is that of a label."""

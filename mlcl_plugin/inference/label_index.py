@@ -9,7 +9,7 @@ where they are known, ``targets.npy`` ``(N, L)`` int8. There is no pickle in it.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -32,6 +32,8 @@ EMBEDDINGS, SCORES, TARGETS = 'embeddings.npy', 'scores.npy', 'targets.npy'
 MAX_SETTINGS = 2**28
 HELD = 2**30
 """Bytes of one label's embeddings that are held in float32 for the next queries."""
+FEW = 1 / 8
+"""Share of the photographs below which only their embeddings are compared."""
 ENGINES = ('torch', 'faiss')
 
 
@@ -250,8 +252,7 @@ class LabelIndex:
     def vectors(self, label: str, places: np.ndarray | None = None) -> Tensor:
         """Unit vectors ``(n, D)`` of a label in chosen or all photographs, float32."""
         rows = self.embeddings[self.columns[self.label(label)]]
-        chosen = rows if places is None else rows[places]
-        return F.normalize(torch.from_numpy(np.array(chosen)).float(), dim=1)
+        return _unit_vectors(rows if places is None else rows[places])
 
     def search(
         self,
@@ -304,9 +305,17 @@ class LabelIndex:
         if engine == 'faiss':
             products, found = self._by_faiss(label, queries, places, number)
         else:
+            few = len(places) < FEW * len(self.images)
             products, found = nearest_rows(
-                queries, self._rows(label, places, device), len(places), number
+                queries,
+                self._rows(label, places if few else None, device),
+                len(places) if few else len(self.images),
+                number,
+                allowed=None if few else torch.from_numpy(chosen).to(device),
             )
+            if not few:
+                # As below, places among those that may be found.
+                places = np.arange(len(self.images))
         column = self.label(label)
         return [
             [
@@ -356,31 +365,33 @@ class LabelIndex:
             place,
         )
 
-    def _rows(self, label: str, places: np.ndarray, device: str):
-        """A function that gives chosen rows; held in memory if they are not too large.
+    def _rows(
+        self, label: str, places: np.ndarray | None, device: str
+    ) -> Callable[[int, int], Tensor]:
+        """A function that gives chosen or all rows of a label.
 
-        Most queries are about the label of the query before.
+        They are held in memory if they are not too large: most queries are about the
+        label of the query before.
         """
         column = self.columns[self.label(label)]
         rows = self.embeddings[column]
         if 4 * rows.size > HELD:
-            return lambda first, last: self.vectors(label, places[first:last]).to(
-                device
-            )
+
+            def read(first: int, last: int) -> Tensor:
+                own = rows[first:last] if places is None else rows[places[first:last]]
+                return _unit_vectors(own).to(device)
+
+            return read
         if self._held is None or self._held[:2] != (column, device):
             parts = [
-                F.normalize(
-                    torch.from_numpy(np.array(rows[first : first + CHUNK])).float(),
-                    dim=1,
-                )
+                _unit_vectors(rows[first : first + CHUNK])
                 for first in range(0, len(rows), CHUNK)
             ]
             self._held = (column, device, torch.cat(parts).to(device))
         held = self._held[2]
-        if len(places) == len(rows):
-            return lambda first, last: held[first:last]
-        index = torch.from_numpy(places).to(device)
-        return lambda first, last: held[index[first:last]]
+        if places is not None:
+            held = held[torch.from_numpy(places).to(device)]
+        return lambda first, last: held[first:last]
 
     def _by_faiss(
         self, label: str, queries: Tensor, places: np.ndarray, number: int
@@ -401,6 +412,11 @@ class LabelIndex:
             queries.cpu().numpy(), min(number, max(1, len(places)))
         )
         return torch.from_numpy(products), torch.from_numpy(found)
+
+
+def _unit_vectors(rows: np.ndarray) -> Tensor:
+    """Rows in float32, of length 1: float16 has rounded them."""
+    return F.normalize(torch.from_numpy(np.array(rows)).float(), dim=1)
 
 
 def _read_json(path: Path, kind: type) -> Any:

@@ -16,6 +16,7 @@ def nearest_rows(
     total: int,
     number: int,
     chunk: int = CHUNK,
+    allowed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Find the rows with the largest inner products.
 
@@ -26,11 +27,13 @@ def nearest_rows(
         total (int): Number of rows.
         number (int): Largest number of rows that are wanted.
         chunk (int): Rows that are compared at a time. Defaults to 2**16.
+        allowed (Tensor, optional): ``(total,)`` bool, the rows that may be found.
+            Defaults to None, all.
 
     Returns:
         tuple[Tensor, Tensor]: Products ``(Q, k)``, falling, and the indices ``(Q, k)``
-        int64 of the rows, with k the smaller one of ``number`` and ``total``. Of equal
-        products the earlier row comes first.
+        int64 of the rows, with k the smaller one of ``number`` and of the rows that may
+        be found. Of equal products the earlier row comes first.
 
     Raises:
         ValueError: If ``number`` or ``chunk`` is not positive.
@@ -44,6 +47,10 @@ def nearest_rows(
     for first in range(0, total, chunk):
         products = queries @ rows(first, min(first + chunk, total)).T
         own = torch.arange(first, first + products.size(1), device=queries.device)
+        if allowed is not None:
+            # Cheaper than to choose among the rows, which are longer.
+            chosen = allowed[first : first + len(own)]
+            products, own = products[:, chosen], own[chosen]
         if products.size(1) > 4 * number:
             # What is not among the first of its part is not among the first of all.
             # More than are wanted: topk does not say which of equal ones it takes.

@@ -2,6 +2,7 @@
 """Embeddings of labels as points of a map."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,11 +12,19 @@ from matplotlib.text import Text
 # Okabe and Ito (2008), https://jfly.uni-koeln.de/color/: told apart by all who see few
 # colours. Without yellow, which is too pale on white.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#56b4e9', '#e69f00', '#000000')
-MARKERS = 'o^sDvP'
+MARKERS = {'o': '●', '^': '▲', 's': '■', 'D': '◆', 'v': '▼', 'P': '✚'}
+"""Markers, and what stands for them before a name."""
 OTHERS = '#afb8c1'
 MAX_NAME = 24
-SIDE = 6.2
-TRIES = 60
+SIDE = 5.6
+SHAPES = (0.5, 1.2)
+"""Least and largest height of a map, in widths."""
+STEPS = [
+    radius * np.array([np.cos(angle), np.sin(angle)])
+    for radius in range(0, 900, 6)
+    for angle in np.linspace(0, 2 * np.pi, 1 if radius == 0 else 24, endpoint=False)
+]
+"""Where a name is tried, in pixels from its place, the nearest first."""
 
 
 def embedding_map(
@@ -55,36 +64,41 @@ def embedding_map(
     order = np.argsort(-counts, kind='stable')
     named = [int(label) for label in order[:max_labels] if counts[label]]
 
+    low, high = points.min(axis=0), points.max(axis=0)
+    size = np.maximum(high - low, 1e-9)
+    shape = float(np.clip(size[1] / size[0], *SHAPES))
     figure = Figure(
-        figsize=(SIDE, SIDE + 0.6), dpi=130, facecolor='white', layout='constrained'
+        figsize=(SIDE, shape * SIDE + 0.6),
+        dpi=130,
+        facecolor='white',
+        layout='constrained',
     )
     figure.suptitle(title, x=0.02, ha='left', fontsize=12, weight='bold')
     for text in figure.texts:
         text.set_parse_math(False)
     ax = figure.subplots()
-    ax.set(xticks=[], yticks=[], aspect='equal')
+    ax.set(xticks=[], yticks=[])
     ax.spines[:].set_color('#d0d7de')
-    low, high = points.min(axis=0), points.max(axis=0)
-    centre, half = (low + high) / 2, 0.56 * max(1e-9, (high - low).max())
-    ax.set_xlim(centre[0] - half, centre[0] + half)
-    ax.set_ylim(centre[1] - half, centre[1] + half)
-    size = float(np.clip(4000 / len(points), 6, 40))
+    ax.set_xlim(low[0] - 0.06 * size[0], high[0] + 0.06 * size[0])
+    ax.set_ylim(low[1] - 0.06 * size[1], high[1] + 0.06 * size[1])
+    area = float(np.clip(8000 / len(points), 8, 40))
     rest = ~np.isin(labels, named)
-    style = dict(s=size, linewidths=0, alpha=0.75)
+    style: dict[str, Any] = dict(s=area, linewidths=0, alpha=0.75)
     ax.scatter(*points[rest].T, color=OTHERS, **style)
     texts = []
     for number, label in enumerate(named):
         own = points[labels == label]
         colour = COLOURS[number % len(COLOURS)]
-        marker = MARKERS[number // len(COLOURS) % len(MARKERS)]
+        marker = list(MARKERS)[number // len(COLOURS) % len(MARKERS)]
         ax.scatter(*own.T, color=colour, marker=marker, **style)
         # The point that is nearest to all others: means may lie in other labels.
         sample = own[:: max(1, len(own) // 300)]
         distances = np.linalg.norm(own[:, None] - sample[None], axis=2).sum(axis=1)
         name = ' '.join(classes[label].split())
+        name = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + '…'
         texts.append(
             ax.annotate(
-                name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + '…',
+                f'{MARKERS[marker]} {name}',
                 own[distances.argmin()],
                 xytext=(0, 0),
                 textcoords='offset points',
@@ -122,25 +136,24 @@ def _push_apart(figure: Figure, texts: Sequence[Text]) -> None:
     anchors = np.array(
         [figure.axes[0].transData.transform(text.xy) for text in texts]  # type: ignore[attr-defined]
     ).reshape(-1, 2)
-    places = anchors.copy()
     corner, opposite = np.array(frame.p0), np.array(frame.p1)
-    for _ in range(TRIES):
-        moved = False
-        places = places.clip(corner + sizes / 2 + 2, opposite - sizes / 2 - 2)
-        for i in range(len(texts)):
-            for j in range(i):
-                gap = places[i] - places[j]
-                overlap = (sizes[i] + sizes[j]) / 2 - np.abs(gap)
-                if (overlap <= 0).any():
-                    continue
-                moved = True
-                # Along the axis on which less has to be moved.
-                axis = int(overlap.argmin())
-                sign = 1 if gap[axis] >= 0 else -1
-                places[i, axis] += sign * (overlap[axis] / 2 + 0.5)
-                places[j, axis] -= sign * (overlap[axis] / 2 + 0.5)
-        if not moved:
-            break
+    places: list[np.ndarray] = []
+    for anchor, size in zip(anchors, sizes):
+        tried = (anchor + step for step in STEPS)
+        inside = (
+            np.minimum(np.maximum(place, corner + size / 2), opposite - size / 2)
+            for place in tried
+        )
+        free = (
+            place
+            for place in inside
+            if all(
+                (np.abs(place - other) >= (size + own) / 2).any()
+                for other, own in zip(places, sizes)
+            )
+        )
+        # So many names that there is no room are written over each other.
+        places.append(next(free, anchor))
     points_of_pixel = 72 / figure.dpi
-    for text, shift in zip(texts, (places - anchors) * points_of_pixel):
+    for text, shift in zip(texts, (np.array(places) - anchors) * points_of_pixel):
         text.set_position(tuple(shift))

@@ -53,12 +53,17 @@ def neighbour_sheet(
         matplotlib.figure.Figure: The picture; ``savefig(path)`` writes it.
     """
     line = line_height(9)
-    rows = max(1, -(-len(neighbours) // COLUMNS))
-    step = TILE + 2 * line + GAP
+    rows = [
+        neighbours[first : first + COLUMNS]
+        for first in range(0, len(neighbours), COLUMNS)
+    ]
+    heights = [max(_height(own.image, TILE) for own in row) for row in rows]
+    steps = [height + 2 * line + GAP for height in heights] or [line]
+    photo = max(_height(query, QUERY), 1.2)
     width = 2 * MARGIN + COLUMNS * (TILE + GAP) - GAP
-    head = MARGIN + QUERY + 0.2 + line_height(10)
-    paper = Paper(width, head + rows * step + MARGIN)
-    _draw(paper.axes(MARGIN, MARGIN, QUERY, QUERY), query)
+    head = MARGIN + photo + 0.2 + line_height(10)
+    paper = Paper(width, head + sum(steps) + MARGIN)
+    _draw(paper.axes(MARGIN, MARGIN, QUERY, photo), query, 'NW')
     x, y = MARGIN + QUERY + 0.15, MARGIN
     room = width - x - MARGIN
     for text, size, weight in (
@@ -69,17 +74,19 @@ def neighbour_sheet(
         lines = fit_lines(text, room, size, most=3)
         paper.text(x, y, '\n'.join(lines), size, weight=weight, color=INK)
         y += len(lines) * line_height(size) + 0.06
-    paper.text(MARGIN, MARGIN + QUERY + 0.12, 'most like it:', 10, color=INK)
+    paper.text(MARGIN, MARGIN + photo + 0.12, 'most like it:', 10, color=INK)
     if not neighbours:
         paper.text(MARGIN, head, 'no other photograph has the label', 9, color=GREY)
-    for place, neighbour in enumerate(neighbours):
-        row, column = divmod(place, COLUMNS)
-        x, y = MARGIN + column * (TILE + GAP), head + row * step
-        _draw(paper.axes(x, y, TILE, TILE), neighbour.image)
-        text, colour = _describe(neighbour)
-        paper.text(x, y + TILE + 0.03, text, 9, color=colour)
-        short = fit_lines(neighbour.name, TILE, 8, most=1)[0]
-        paper.text(x, y + TILE + 0.03 + line, short, 8, color=GREY)
+    y = head
+    for row, height, step in zip(rows, heights, steps):
+        for column, neighbour in enumerate(row):
+            x = MARGIN + column * (TILE + GAP)
+            _draw(paper.axes(x, y, TILE, height), neighbour.image, 'SW')
+            text, colour = _describe(neighbour)
+            paper.text(x, y + height + 0.03, text, 9, color=colour)
+            short = fit_lines(neighbour.name, TILE, 8, most=1)[0]
+            paper.text(x, y + height + 0.03 + line, short, 8, color=GREY)
+        y += step
     return paper.figure
 
 
@@ -93,8 +100,15 @@ def _describe(neighbour: Neighbour) -> tuple[str, str]:
     return f'{similarity} ✗ absent', ORANGE
 
 
-def _draw(ax: Axes, image: np.ndarray | None) -> None:
-    ax.set_anchor('SW')
+def _height(image: np.ndarray | None, width: float) -> float:
+    """The height of a picture that is as wide as it may be, at most a square."""
+    if image is None:
+        return width / 2
+    return width * min(1, image.shape[0] / image.shape[1])
+
+
+def _draw(ax: Axes, image: np.ndarray | None, anchor: str) -> None:
+    ax.set_anchor(anchor)
     ax.spines[:].set_visible(False)
     if image is None:
         ax.set_facecolor('#eaeef2')

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from .paper import fit_lines
+
 MAX_NAME = 22
 
 
@@ -63,7 +65,8 @@ def prototype_similarity(
     ax.spines[:].set_visible(False)
     bar = figure.colorbar(picture, ax=ax, location='bottom', shrink=0.8, pad=0.02)
     bar.ax.tick_params(labelsize=8)
-    bar.set_label(note or 'cosine of the prototypes', fontsize=8)
+    lines = fit_lines(note or 'cosine of the prototypes', side - 0.6, 8, most=4)
+    bar.set_label('\n'.join(lines), fontsize=8)
     return figure
 
 

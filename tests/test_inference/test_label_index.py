@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from mlcl_plugin.errors import OtherLabelsError
+from mlcl_plugin.evaluation import retrieval_within_labels
 from mlcl_plugin.inference import label_index
 from mlcl_plugin.inference.index_pictures import (
     draw_map,
@@ -79,8 +80,10 @@ def chosen_by_hand(index, label, thr):
 @pytest.mark.parametrize('annotated', [True, False])
 @pytest.mark.parametrize('columns', [(0, 1, 2), (0, 0, 1), (0, 0, 0)])
 @pytest.mark.parametrize('held', [0, 2**30])
-def test_search(annotated, columns, held, monkeypatch):
+@pytest.mark.parametrize('few', [0, 1.1])
+def test_search(annotated, columns, held, few, monkeypatch):
     monkeypatch.setattr(label_index, 'HELD', held)
+    monkeypatch.setattr(label_index, 'FEW', few)
     index = make(annotated=annotated, columns=columns)
     random = np.random.default_rng(1)
     for label in (*CLASSES, 'cat'):
@@ -125,6 +128,34 @@ def test_faiss_agrees():
             assert [m.similarity for m in matches] == pytest.approx(
                 [m.similarity for m in others], abs=1e-5
             )
+
+
+def test_retrieval_is_that_of_the_evaluation():
+    """mAP@R from what is found, photograph by photograph."""
+    index = make(60)
+    own = []
+    for column, label in enumerate(CLASSES):
+        present = np.flatnonzero(index.targets[:, column] == 1)
+        unknown = np.flatnonzero(index.targets[:, column] == -1)
+        for place in present:
+            (found,) = index.search(
+                label,
+                index.vectors(label, np.array([place])),
+                len(present) - 1,
+                having=False,
+                without=[place, *unknown],
+            )
+            hits = np.array([match.present for match in found], dtype=float)
+            precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+            own.append((column, (hits * precision).mean()))
+    means = [np.mean([v for c, v in own if c == column]) for column in range(3)]
+    expected = retrieval_within_labels(
+        torch.cat([index.vectors(label) for label in CLASSES]),
+        torch.arange(3).repeat_interleave(60),
+        torch.arange(60).repeat(3),
+        torch.from_numpy(index.targets.T.reshape(-1)),
+    )
+    assert np.mean(means) == pytest.approx(expected.mean_average_precision_at_r)
 
 
 def test_no_faiss(monkeypatch):

@@ -44,6 +44,20 @@ def test_equal_products(chunk):
     assert places.tolist() == [expected] * 2
 
 
+@pytest.mark.parametrize('chunk', [1, 4, 100])
+def test_rows_that_may_be_found(chunk):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(40, 5, generator=generator)
+    queries = torch.randn(3, 5, generator=generator)
+    allowed = torch.rand(40, generator=generator) < 0.4
+    _, places = nearest_rows(queries, part(rows), 40, 6, chunk, allowed)
+    kept = allowed.nonzero()[:, 0]
+    _, expected = nearest_rows(queries, part(rows[kept]), len(kept), 6)
+    assert places.tolist() == kept[expected].tolist()
+    none = torch.zeros(40, dtype=torch.bool)
+    assert nearest_rows(queries, part(rows), 40, 6, chunk, none)[1].shape == (3, 0)
+
+
 def test_no_rows():
     products, places = nearest_rows(torch.ones(2, 3), part(torch.ones(0, 3)), 0, 5)
     assert products.shape == places.shape == (2, 0)

@@ -92,9 +92,9 @@ def find(args: argparse.Namespace):
     index.label(args.label)
     embedder = None
     if args.model is not None and index.place(args.photo) is None:
-        embedder = LabelEmbedder(
-            *args.model, args.device, bool(index.info.get('projected'))
-        )
+        config, checkpoint = args.model
+        projected = bool(index.info.get('projected'))
+        embedder = LabelEmbedder(config, checkpoint, args.device, projected)
     return query_index(
         index,
         args.photo,
@@ -125,9 +125,11 @@ def run(args: argparse.Namespace) -> int:
         content = [match._asdict() for match in matches]
         args.json.write_text(json.dumps(content, indent=1) + '\n')
     if args.sheet is not None:
-        from ..show.neighbours import draw
+        from ...inference.index_pictures import draw_neighbours
+        from ...reports.figures import save_figure
 
-        draw(args.photo, args.label, matches, args.sheet)
+        args.sheet.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(draw_neighbours(args.photo, args.label, matches), args.sheet)
     if not matches:
         print(f'No other photograph of the index has the label {args.label!r}.')
     return 0 if matches else 1

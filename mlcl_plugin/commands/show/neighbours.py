@@ -27,16 +27,11 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         int: 0, or 1 if there is no photograph with the label.
     """
-    matches = find(args)
-    draw(args.photo, args.label, matches, args.out)
-    print(f'{args.out}: {len(matches)} photographs')
-    return 0 if matches else 1
-
-
-def draw(photo: str, label: str, matches: list, out: Path) -> None:
-    """Write the picture of what was found."""
     from ...inference.index_pictures import draw_neighbours
     from ...reports.figures import save_figure
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(draw_neighbours(photo, label, matches), out)
+    matches = find(args)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    save_figure(draw_neighbours(args.photo, args.label, matches), args.out)
+    print(f'{args.out}: {len(matches)} photographs')
+    return 0 if matches else 1
