@@ -37,6 +37,8 @@ SHOWN_LABELS = 6
 ATTENDED = 3
 """Labels of an image whose attention is drawn."""
 MAX_EXAMPLES = 20
+LONGEST = 80
+"""Characters of a label that are shown."""
 MAX_CONFIG = 100_000
 """Characters of the config that the page holds."""
 
@@ -309,6 +311,12 @@ def _decisions(
     return decisions, [f'Thresholds: {name}.']
 
 
+def _label(name: str) -> str:
+    """The name of a label, safe to print and not endless."""
+    text = printable(name)
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'
+
+
 def _percent(value: float) -> str:
     return '–' if math.isnan(value) else f'{100 * value:.1f}'
 
@@ -347,7 +355,7 @@ def _label_table(result: DumpResult) -> tuple[list[tuple[str, str]], list[list[C
     for row, estimate in zip(result.labels, result.label_ap):
         low, high = estimate[1:]
         interval = f' ({_interval(low, high)})' if not math.isnan(low) else ''
-        cells = [Cell(printable(row['label']))]
+        cells = [Cell(_label(row['label']))]
         cells.append(Cell(f'{_percent(row["AP"])}{interval}', _order(row['AP'])))
         cells.append(Cell(f'{row["support"]:,}', row['support']))
         for key in ('precision', 'recall', 'F1'):
@@ -368,7 +376,7 @@ def _curves(key: str, result: DumpResult) -> tuple[list[Picture], int]:
     pictures = []
     for n in order[:MAX_CURVES]:
         row = result.labels[n]
-        name = printable(row['label'])
+        name = _label(row['label'])
         text = f'{name}: average precision {_percent(row["AP"])} %'
         if row['predicted']:
             text += (
@@ -415,8 +423,8 @@ def _calibration(
 def _pairs(result: DumpResult) -> list[list[str]]:
     return [
         [
-            printable(pair['present']),
-            printable(pair['predicted']),
+            _label(pair['present']),
+            _label(pair['predicted']),
             f'{pair["images"]:,}',
             f'{pair["expected"]:.1f}',
             f'{pair["missed"]:,}',
@@ -449,7 +457,7 @@ def _examples(
             if (outcome := outcome_of(mask[label], present[label], unknown[label]))
         }
         labels = [
-            (outcome, printable(dump.classes[label]), f'{scores[n, label]:.2f}')
+            (outcome, _label(dump.classes[label]), f'{scores[n, label]:.2f}')
             for label, outcome in outcomes.items()
         ]
         image = read_thumbnail(paths[n])
@@ -477,14 +485,14 @@ def _draw_attention(
     # What went wrong says more.
     order = sorted(outcomes, key=lambda label: outcomes[label] == 'correct')
     for label in order[:ATTENDED]:
-        name = printable(classes[label])
+        name = _label(classes[label])
         if peak(attended.maps[label]) < EVEN:
             example.even.append(name)
             continue
         uri = data_uri(attention_overlay(view, attended.maps[label]))
         words = OUTCOMES[outcomes[label]][1]
         text = f'Where the network looks for {name}, {words[2:]}'
-        example.maps.append(Picture(f'{words[0]} {name}', uri=uri, text=text))
+        example.maps.append(Picture(f'{words[0]}\u00a0{name}', uri=uri, text=text))
 
 
 def _image_path(name: str, work: WorkFolder) -> Path:
