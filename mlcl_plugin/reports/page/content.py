@@ -508,10 +508,9 @@ def _checks(content: Mapping[str, Any]) -> Iterable[tuple[str, str, list[str]]]:
     for finding in content.get('findings', []):
         if not isinstance(finding, Mapping):
             continue
-        splits = finding.get('splits') or []
-        where = ', '.join(map(str, splits)) if isinstance(splits, list) else ''
+        where = ', '.join(map(str, _list(finding.get('splits'))))
         text = f'{where}: {finding.get("message", "")}'
-        examples = finding.get('examples') or []
+        examples = _list(finding.get('examples'))
         shown = [printable(str(item)) for item in examples[:5]]
         count = finding.get('count', 0)
         if isinstance(count, int) and count > len(shown) > 0:
@@ -523,10 +522,10 @@ def _comparison(content: Mapping[str, Any]) -> tuple[list[list[str]], list[str]]
     """The table of a fit beside its baseline, with its header, and the notes."""
     table = [
         [printable(str(cell)) for cell in row]
-        for row in content.get('table') or []
+        for row in _list(content.get('table'))
         if isinstance(row, list)
     ]
-    notes = [printable(str(note)) for note in content.get('notes') or []]
+    notes = [printable(str(note)) for note in _list(content.get('notes'))]
     return table, notes
 
 
@@ -583,8 +582,14 @@ def _fit_words(work: WorkFolder) -> list[object]:
         if isinstance(value, list):
             words += value
         elif value is not True:
-            words.append(f'{value:g}s' if key == 'time' else value)
-    if work.options.get('cfg_options'):
+            words.append(f'{value}s' if key == 'time' else value)
+    changed = work.options.get('cfg_options')
+    if changed and isinstance(changed, dict):
         words.append('--cfg-options')
-        words += [f'{k}={v}' for k, v in work.options['cfg_options'].items()]
+        words += [f'{key}={value}' for key, value in changed.items()]
     return words
+
+
+def _list(value: Any) -> list:
+    """A list of a JSON file; empty if it is something else."""
+    return value if isinstance(value, list) else []

@@ -235,6 +235,22 @@ def test_thresholds_of_other_labels(make_work):
     assert section.rows[0][-1].text == '0.500'
 
 
+@pytest.mark.parametrize('strange', [3, 'a', [3], {'a': 3}, None, [[[]]], 1.5])
+def test_files_with_strange_content(tmp_path, strange):
+    """JSON files of a fit whose values have other types than ours."""
+    keys = ('source', 'classes', 'time', 'cfg_options', 'epochs', 'plain')
+    (tmp_path / 'fit.json').write_text(json.dumps(dict.fromkeys(keys, strange)))
+    content = dict(table=strange, notes=strange)
+    (tmp_path / 'report.json').write_text(json.dumps(content))
+    finding = dict.fromkeys(
+        ('level', 'message', 'splits', 'examples', 'count'), strange
+    )
+    (tmp_path / 'check.json').write_text(json.dumps(dict(findings=[finding, strange])))
+    page = write(tmp_path, tmp_path / 'page.html')
+    assert_safe(page)
+    assert 'mlcl fit' in ' '.join(page.text)
+
+
 def test_config_is_not_run(make_work, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = make_work(config="import os\nos.mkdir('DONE')")
