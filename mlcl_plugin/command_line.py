@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .errors import LostProcessError
@@ -112,12 +113,20 @@ class CommandParser(argparse.ArgumentParser):
         """
         parse = self.parse_intermixed_args if self.intermixed else self.parse_args
         found = parse(args)
-        for check in self._checks:
-            try:
-                check(found)
-            except ValueError as error:
-                self.error(str(error))
+        try:
+            self.check(found)
+        except ValueError as error:
+            self.error(str(error))
         return found
+
+    def check(self, found: argparse.Namespace) -> None:
+        """Run the checks of several arguments together.
+
+        Raises:
+            ValueError: If arguments do not fit each other.
+        """
+        for check in self._checks:
+            check(found)
 
     def format_help(self) -> str:
         """The help, with the examples at its end."""
@@ -137,6 +146,32 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch sets it; torchrun has replaced that.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_subcommands(
+    parser: CommandParser, modules: Mapping[str, ModuleType], what: str
+) -> None:
+    """Let a command have commands of its own.
+
+    Args:
+        parser (CommandParser): The command. It gets flags, errors and examples of all.
+        modules (Mapping[str, ModuleType]): By name, what has ``add_arguments`` and
+            ``run`` as a command has. The first line of its docstring says what it does.
+        what (str): What is chosen, in one word, for the help.
+    """
+    parsers = parser.add_subparsers(dest=what, required=True, metavar=what.upper())
+    for name, module in modules.items():
+        own = parsers.add_parser(
+            name,
+            command=f'{parser.command} {name}',
+            help=(module.__doc__ or '').splitlines()[0].rstrip('.'),
+        )
+        module.add_arguments(own)
+        own.add_argument('--debug', action='store_true', default=argparse.SUPPRESS)
+        parser.flags = {**parser.flags, **own.flags}
+        parser.errors = tuple(dict.fromkeys([*parser.errors, *own.errors]))
+        parser.examples += tuple(f'{name} {example}' for example in own.examples)
+    parser.add_check(lambda found: parsers.choices[getattr(found, what)].check(found))
 
 
 def to_flags(message: str, flags: Mapping[str, str]) -> str:

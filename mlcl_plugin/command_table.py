@@ -71,6 +71,11 @@ COMMANDS: dict[str, Command] = {
         'draw where a model looks for each label',
         'visualizations/vis_label_attention.py',
     ),
+    'index': Command('models', 'find photographs whose label is like that of another'),
+    'show': Command(
+        'scores', 'draw attention, neighbours, a map, prototypes or curves'
+    ),
+    'report': Command('scores', 'write a page about a training, as one HTML file'),
     'demo': Command(
         'package', 'train and show a small model within minutes', 'demo.py'
     ),

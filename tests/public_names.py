@@ -180,6 +180,9 @@ def flags_of(parser: argparse.ArgumentParser) -> dict[str, dict]:
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction):
             continue
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {name: flags_of(own) for name, own in action.choices.items()}
+            continue
         choices = action.choices and [describe(choice) for choice in action.choices]
         for name in action.option_strings or [action.dest]:
             found[name] = dict(

@@ -16,10 +16,17 @@ from ..inference import (
     nearest_images,
     register_models,
 )
+from ..inference.build_index import build_index, query_index
+from ..inference.label_embedder import LabelEmbedder
+from ..inference.label_index import LabelIndex
+from ..inference.work_report import write_report
 
 __all__ = [
     'Fitted',
+    'LabelEmbedder',
+    'LabelIndex',
     'MultiLabelInferencer',
+    'build_index',
     'build_loader',
     'build_model',
     'check_datasets',
@@ -31,5 +38,7 @@ __all__ = [
     'freeze_backbone',
     'measure_embeddings',
     'nearest_images',
+    'query_index',
     'register_models',
+    'write_report',
 ]

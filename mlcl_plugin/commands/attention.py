@@ -55,7 +55,16 @@ def add_arguments(parser: CommandParser) -> None:
         '--max-labels',
         type=number(int, least=1),
         default=6,
-        help='the greatest number of labels shown for an image (default: 6)',
+        help='the greatest number of labels shown for an image, on a page of each '
+        'group (default: 6)',
+    )
+    parser.add_argument(
+        '--layout',
+        choices=['sheet', 'page'],
+        default='sheet',
+        help='sheet: a row for each image, with the labels found and missed; page: the '
+        'present labels of each image against the absent ones with the highest scores '
+        '(default: %(default)s)',
     )
     parser.add_argument('--device', default='cpu', help='device (default: cpu)')
     add_cfg_options(parser)
@@ -69,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     from ..engine import allow_unsafe_checkpoints, load_step_config
     from ..inference import build_model
     from ..inference.attention_sheet import attend
-    from ..visualization import prediction_sheet
+    from ..reports.figures import save_figure
+    from ..visualization import attention_page, prediction_sheet
 
     allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
     cfg = load_step_config(args.config, args.cfg_options)
@@ -77,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
     model = build_model(cfg, args.checkpoint, args.device)
     attended = attend(model, cfg, args.split, args.num_images, args.allow_other_labels)
-    sheet = prediction_sheet(
+    draw = prediction_sheet if args.layout == 'sheet' else attention_page
+    sheet = draw(
         attended.images,
         attended.scores,
         attended.maps,
@@ -87,6 +98,6 @@ def run(args: argparse.Namespace) -> int:
         max_labels=args.max_labels,
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.savefig(args.out)
+    save_figure(sheet, args.out)
     print(f'{args.out}: {len(attended.images)} of {attended.total} {args.split} images')
     return 0

@@ -45,16 +45,11 @@ def label_table(part: PartResult, most: int | None = None) -> str:
     return text_table(header, cells)
 
 
-def overview(parts: Sequence[PartResult]) -> str:
-    """Write mAP, CF1 and OF1 of the model and of the baseline.
-
-    Args:
-        parts (Sequence[PartResult]): The evaluations.
-
-    Returns:
-        str: Markdown.
-    """
-    rows = []
+def overview_cells(parts: Sequence[PartResult]) -> list[list[str | None]]:
+    """The cells of :func:`overview`, its header first."""
+    rows: list[list[str | None]] = [
+        ['%', MODEL, LINEAR, NEAREST, 'model minus regression']
+    ]
     for part in parts:
         for key in ('mAP', 'CF1', 'OF1'):
             own = part.of(MODEL)
@@ -66,7 +61,20 @@ def overview(parts: Sequence[PartResult]) -> str:
             if own.comparison is not None:
                 cells.append(with_interval(own.comparison.differences[key], '+'))
             rows.append(cells)
-    return text_table(['%', MODEL, LINEAR, NEAREST, 'model minus regression'], rows)
+    return rows
+
+
+def overview(parts: Sequence[PartResult]) -> str:
+    """Write mAP, CF1 and OF1 of the model and of the baseline.
+
+    Args:
+        parts (Sequence[PartResult]): The evaluations.
+
+    Returns:
+        str: Markdown.
+    """
+    header, *rows = overview_cells(parts)
+    return text_table([str(cell) for cell in header], rows)
 
 
 def verdict(part: PartResult) -> str:
@@ -102,6 +110,27 @@ def foretold(report: DecisionReport | None, parts: Sequence[PartResult]) -> list
             inside = 'within' if low <= got <= high else 'outside of'
             lines.append(f'On the test images it is {100 * got:.2f}, {inside} it.')
     return lines
+
+
+def report_json(
+    parts: Sequence[PartResult], report: DecisionReport | None, notes: Sequence[str]
+) -> dict:
+    """What is known beside the model's own scores, for ``mlcl report``.
+
+    Args:
+        parts (Sequence[PartResult]): The evaluations.
+        report (DecisionReport, optional): How good the thresholds are.
+        notes (Sequence[str]): What cannot be known.
+
+    Returns:
+        dict: ``table``, rows of cells with their header, and ``notes``.
+    """
+    texts = [f'{text}.' for part in parts if (text := verdict(part))]
+    texts += foretold(report, parts)
+    return dict(
+        table=[[cell or '-' for cell in row] for row in overview_cells(parts)],
+        notes=texts + [f'{note}.' for note in notes],
+    )
 
 
 def report_text(

@@ -18,10 +18,10 @@ from ..data_check import check_datasets
 from ..engine import base_config, freeze_backbone
 from ..evaluation.decisions import Decisions
 from ..inference import MultiLabelInferencer, build_model
+from ..visualization.training_curves import read_training, training_figure
 from .backbone import find_backbone
 from .baseline import fit_baseline
 from .console import Console, duration, log_to_file
-from .curves import training_curves
 from .evaluate import (
     LINEAR,
     MODEL,
@@ -40,6 +40,7 @@ from .report import (
     foretold,
     label_table,
     overview,
+    report_json,
     report_text,
     verdict,
 )
@@ -299,6 +300,7 @@ def _check(cfg: Config, console: Console, out: Path) -> None:
     """
     report = check_datasets(cfg)
     (out / 'data' / 'check.md').write_text(report.to_markdown('Data'), encoding='utf-8')
+    (out / 'data' / 'check.json').write_text(report.to_json() + '\n', encoding='utf-8')
     errors = [f for f in report.findings if f.level == 'error']
     if errors:
         first = errors[0]
@@ -362,7 +364,9 @@ def _judge(
     if found is None:
         raise ValueError('There are no validation images.')
     pictures = []
-    if training_curves(read_curves(cfg), out / 'curves.png'):
+    training = read_training(read_curves(cfg))
+    if training.panels:
+        training_figure(training).savefig(out / 'curves.png')
         pictures.append('curves.png')
     pictures += _draw_examples(cfg, checkpoint, parts, recipe, out)
     last = results[-1]
@@ -385,6 +389,9 @@ def _judge(
             pictures,
         ),
         encoding='utf-8',
+    )
+    (out / 'report.json').write_text(
+        json.dumps(report_json(results, found.report, notes), indent=1) + '\n'
     )
     console.line()
     console.line(label_table(last, PRINTED_LABELS))
@@ -454,6 +461,8 @@ def next_commands(out: Path, parts: Parts) -> list[str]:
         'label photographs, those of the training or others:',
         f'  mlcl infer {example} {files} --decisions {path("decisions.json")} '
         f'--out {path("answers.jsonl")}',
+        'see all on one page:',
+        f'  mlcl report {shlex.quote(str(out))}',
         'evaluate again:',
         f'  mlcl evaluate {path("val_scores.csv")} --decisions '
         f'{path("decisions.json")}',

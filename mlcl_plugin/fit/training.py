@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compute features, train both steps, and take the result out of the work folder."""
 
-import json
 import shutil
 import time
 from functools import partial
@@ -23,6 +22,7 @@ from ..engine import (
 )
 from ..engine.last_checkpoint import find_last_checkpoint
 from ..errors import FinishedError
+from ..reports.training_log import read_scalars
 from .console import Console, EpochLines, duration
 from .scores import pool
 
@@ -140,10 +140,8 @@ def take_model(cfg: Config, path: Path) -> None:
 
 def read_curves(cfg: Config) -> list[dict]:
     """What the training has logged, in its order: losses and validations."""
-    rows: list[dict] = []
-    for name in step_names(cfg):
-        files = sorted(Path(cfg.work_dir, name).glob('*/vis_data/scalars.json'))
-        for file in files:
-            for line in file.read_text().splitlines():
-                rows.append(dict(json.loads(line), part=name))
-    return rows
+    return [
+        row
+        for name in step_names(cfg)
+        for row in read_scalars(Path(cfg.work_dir, name), name)
+    ]

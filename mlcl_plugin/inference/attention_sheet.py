@@ -13,7 +13,7 @@ from ..engine import build_split
 from ..models.utils import collect_targets
 from ..visualization import label_attention_maps
 from .label_names import check_model_labels
-from .pixels import to_view
+from .pixels import to_sides_of_photograph, to_view
 from .split_images import even_indices
 
 
@@ -66,7 +66,9 @@ def attend(
     # One by one, since a pipeline may give images of different sizes.
     for index in even_indices(len(dataset), num_images):
         item = dataset[index]
-        images.append(to_view(item['inputs'], bgr))
+        view = to_view(item['inputs'], bgr)
+        meta = item['data_samples'].metainfo
+        images.append(to_sides_of_photograph(view, meta))
         data = model.data_preprocessor(pseudo_collate([item]))
         score, attention = label_attention_maps(model, data['inputs'])
         scores.append(score[0].cpu())

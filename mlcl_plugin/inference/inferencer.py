@@ -33,7 +33,7 @@ from .model_setup import (
 )
 from .onnx_engine import OnnxEngine, check_engine
 from .pictures import PictureFolder, found_maps
-from .pixels import to_view
+from .pixels import to_sides_of_photograph, to_view
 from .reader import Item, build_pipeline
 from .results import answer
 from .sources import Inputs, Selection, Source, select_sources
@@ -441,6 +441,6 @@ class MultiLabelInferencer(BaseInferencer):
             thresholds=self.rule.decisions.thresholds,
             classes=self.classes,
             found=found,
-            view=to_view(view, bgr),
+            view=to_sides_of_photograph(to_view(view, bgr), sample.metainfo),
             attention=found_maps(sample, found),
         )

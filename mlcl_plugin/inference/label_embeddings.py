@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The embeddings that a model gives to labels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -69,45 +69,76 @@ def embed(
     if isinstance(batches, DataLoader):
         names = dataset_labels(batches.dataset)
         check_model_labels(model, names, 'the data set', allow_other_labels)
-    head = head_of(model)
-    # Not all heads of MMPretrain keep the number: CSRAClsHead does not.
-    num_classes = getattr(head, 'num_classes', None)
-    if num_classes is None:
-        raise ValueError(
-            f'{type(model).__name__} has no head with num_classes, which says how many '
-            'labels there are. Use the config of a multi-label classifier.'
-        )
-    label_wise = head if isinstance(head, LabelWiseClsHead) else None
-    num_queries = num_classes
-    if label_wise is not None and label_wise.num_groups is not None:
-        num_queries = label_wise.num_groups
-    projector = _projector_of(head) if projected else None
+    reader = EmbeddingReader(model, projected)
     values, targets = [], []
     for batch in batches:
         batch = model.data_preprocessor(batch, False)
-        feats = model.extract_feat(batch['inputs'])
-        feats = feats if isinstance(feats, Tensor) else feats[-1]
-        if feats.ndim == 4:
-            # The head itself pools the feature map.
-            feats = feats.flatten(2).mean(dim=2)
-        if feats.ndim != 2 and (feats.ndim != 3 or feats.size(1) != num_queries):
+        values.append(reader.read(model.extract_feat(batch['inputs'])).cpu())
+        targets.append(
+            collect_targets(batch['data_samples'], reader.num_classes, 'cpu')
+        )
+    stacked = torch.cat(values)
+    return Embeddings(stacked, reader.columns(stacked.size(1)), torch.cat(targets))
+
+
+class EmbeddingReader:
+    """Takes the embeddings of labels out of what backbone and neck give.
+
+    Args:
+        model (BaseModel): The classifier.
+        projected (bool): Whether to pass them through the head's projector.
+
+    Raises:
+        ValueError: If the head has no projector or does not tell its number of
+            labels.
+    """
+
+    def __init__(self, model: BaseModel, projected: bool = False):
+        head = head_of(model)
+        # Not all heads of MMPretrain keep the number: CSRAClsHead does not.
+        num_classes = getattr(head, 'num_classes', None)
+        if num_classes is None:
             raise ValueError(
-                f'Expected embeddings of labels (B, {num_queries}, D) or features of '
-                f'images (B, C) or (B, C, H, W), got {tuple(feats.shape)} from '
+                f'{type(model).__name__} has no head with num_classes, which says how '
+                'many labels there are. Use the config of a multi-label classifier.'
+            )
+        self.num_classes: int = num_classes
+        self.label_wise = head if isinstance(head, LabelWiseClsHead) else None
+        self.num_queries = num_classes
+        if self.label_wise is not None and self.label_wise.num_groups is not None:
+            self.num_queries = self.label_wise.num_groups
+        self.projector = _projector_of(head) if projected else None
+
+    def read(self, feats: Tensor | Sequence[Tensor]) -> Tensor:
+        """Embeddings ``(B, E, D)`` in float32; E is 1 where labels share one.
+
+        Raises:
+            ValueError: If the features are neither one per label or group of labels,
+                nor one per image.
+        """
+        found = feats if isinstance(feats, Tensor) else feats[-1]
+        if found.ndim == 4:
+            # The head itself pools the feature map.
+            found = found.flatten(2).mean(dim=2)
+        if found.ndim != 2 and (found.ndim != 3 or found.size(1) != self.num_queries):
+            raise ValueError(
+                f'Expected embeddings of labels (B, {self.num_queries}, D) or features '
+                f'of images (B, C) or (B, C, H, W), got {tuple(found.shape)} from '
                 'backbone and neck.'
             )
-        if feats.ndim == 2:
-            feats = feats if projector is None else projector(feats)
-            feats = feats[:, None]
-        elif projector is not None and label_wise is not None:
-            pairs = torch.ones(len(feats), num_classes).nonzero().to(feats.device)
-            feats = label_wise.project(feats, *pairs.T).unflatten(0, (-1, num_classes))
-        values.append(feats.float().cpu())
-        targets.append(collect_targets(batch['data_samples'], num_classes, 'cpu'))
-    stacked = torch.cat(values)
-    group_size = labels_per_group(num_classes, stacked.size(1))
-    columns = torch.arange(num_classes) // group_size
-    return Embeddings(stacked, columns, torch.cat(targets))
+        if found.ndim == 2:
+            found = found if self.projector is None else self.projector(found)
+            found = found[:, None]
+        elif self.projector is not None and self.label_wise is not None:
+            number = self.num_classes
+            pairs = torch.ones(len(found), number).nonzero().to(found.device)
+            found = self.label_wise.project(found, *pairs.T).unflatten(0, (-1, number))
+        return found.float()
+
+    def columns(self, num_embeddings: int) -> Tensor:
+        """``(L,)``, which of the embeddings is that of a label."""
+        group_size = labels_per_group(self.num_classes, num_embeddings)
+        return torch.arange(self.num_classes) // group_size
 
 
 def _projector_of(head: nn.Module | None) -> nn.Module:

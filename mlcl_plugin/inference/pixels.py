@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pixels of images: as files are read, as pictures show them, as networks see them."""
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 import torch
@@ -59,6 +61,34 @@ def to_thumbnail(image: np.ndarray) -> np.ndarray:
     scale = min(1, PICTURE_SIZE / max(image.shape[:2]))
     size = [max(1, round(scale * side)) for side in image.shape[1::-1]]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1]
+
+
+def to_sides_of_photograph(view: np.ndarray, meta: Mapping) -> np.ndarray:
+    """Give a picture of what the network sees the sides that the photograph has there.
+
+    A pipeline that brings images to a square squeezes them. What it has cut off stays
+    off.
+
+    Args:
+        view (np.ndarray): ``(H, W, 3)``, see :func:`to_view`.
+        meta (Mapping): What the pipeline says of the image: ``scale_factor``, the width
+            and the height of a pixel of the photograph. Without it nothing changes.
+
+    Returns:
+        np.ndarray: ``(H', W', 3)``; the longer side is as long as before.
+
+    Examples:
+        >>> view = np.zeros((100, 100, 3), np.uint8)
+        >>> to_sides_of_photograph(view, dict(scale_factor=(0.5, 0.25))).shape
+        (100, 50, 3)
+    """
+    across, down = meta.get('scale_factor') or (1, 1)
+    height, width = view.shape[0] / down, view.shape[1] / across
+    scale = max(view.shape[:2]) / max(height, width)
+    sides = max(1, round(scale * width)), max(1, round(scale * height))
+    if sides == (view.shape[1], view.shape[0]):
+        return view
+    return cv2.resize(np.ascontiguousarray(view), sides, interpolation=cv2.INTER_LINEAR)
 
 
 def to_view(inputs: torch.Tensor, bgr: bool) -> np.ndarray:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -16,18 +15,16 @@ from torch import nn
 from ..evaluation.decisions import Decisions
 from ..models.necks import LabelNeck
 from ..targets import is_present, is_unknown
+from .heat import GREY, STRENGTH, heat_map
 
 # The outcome of a label: the colour of its frame, and words for those who cannot tell
 # the colours apart.
 OUTCOMES = {
     'correct': ('#1a7f37', '✓ correct'),
     'wrong': ('#cf222e', '✗ wrong'),
-    'missed': ('#bc6c00', '○ missed'),
+    'missed': ('#9a5700', '○ missed'),
     'unknown': ('#57606a', '? not annotated'),
 }
-# Attention, in multiples of an even spread, that is shown at full strength. A map with
-# more is scaled to its maximum. Without this bound a nearly even map would show peaks.
-FULL_HEAT = 3.0
 # In inches.
 PICTURE, GAP, MARGIN, LINE, HEAD = 1.5, 0.16, 0.15, 0.15, 0.9
 
@@ -82,8 +79,12 @@ def label_attention_maps(
     return logits.float().sigmoid(), attention.float()
 
 
-def _as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Convert to a numpy array of a given shape, where None is any number."""
+def as_array(name: str, value, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Convert to a numpy array of a given shape, where None is any number.
+
+    Raises:
+        ValueError: If it has another shape.
+    """
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
     value = np.asarray(value)
@@ -132,20 +133,12 @@ def _select(
 
 def draw_map(ax, image: np.ndarray, attention: np.ndarray) -> None:
     """Draw a heat map over an image in pale grey."""
-    height, width = image.shape[:2]
-    ax.imshow(image.mean(axis=2), cmap='gray', vmin=-160, vmax=255)
-    times_even = attention * attention.size
-    heat = (times_even - 1) / (max(FULL_HEAT, float(times_even.max())) - 1)
-    heat = heat.clip(min=0)
+    black, white = GREY
+    ax.imshow(image.mean(axis=2), cmap='gray', vmin=black, vmax=white)
     # Opacity follows the heat, so that the image shows where there is no attention. The
-    # map is enlarged here, since matplotlib does not interpolate opacities.
-    heat = F.interpolate(
-        torch.as_tensor(heat, dtype=torch.float32)[None, None],
-        size=(height, width),
-        mode='bilinear',
-        align_corners=False,
-    )[0, 0].numpy()
-    ax.imshow(heat, cmap='plasma', vmin=0, vmax=1, alpha=0.8 * heat)
+    # map is enlarged before, since matplotlib does not interpolate opacities.
+    heat = heat_map(attention, *image.shape[:2])
+    ax.imshow(heat, cmap='plasma', vmin=0, vmax=1, alpha=STRENGTH * heat)
 
 
 def _wrap(names: Sequence[str], width: int = 22) -> list[str]:
@@ -197,8 +190,8 @@ def prediction_sheet(
     if max_labels < 1:
         raise ValueError(f'max_labels must be positive, got {max_labels}.')
     shape = (len(images), len(classes))
-    scores = _as_array('scores', scores, shape)
-    targets = _as_array('targets', targets, shape)
+    scores = as_array('scores', scores, shape)
+    targets = as_array('targets', targets, shape)
     if len(maps) != len(images):
         raise ValueError(f'Got {len(images)} images but {len(maps)} attention maps.')
     if any(attention.ndim == 3 for attention in maps):
@@ -208,10 +201,10 @@ def prediction_sheet(
             "out_type='featmap')."
         )
     means = [
-        _as_array('every map', attention, (None, len(classes), None, None)).mean(axis=0)
+        as_array('every map', attention, (None, len(classes), None, None)).mean(axis=0)
         for attention in maps
     ]
-    images = [_as_array('every image', image, (None, None, 3)) for image in images]
+    images = [as_array('every image', image, (None, None, 3)) for image in images]
 
     found = Decisions.from_thr(thr, len(classes)).predict(scores)
     shown = [
@@ -222,7 +215,11 @@ def prediction_sheet(
         for target in targets
     ]
     # The picture, its heading of at least two lines, and a free line.
-    heights = [PICTURE + (max(2, 1 + len(truth)) + 1) * LINE for truth in truths]
+    pictures = [PICTURE * min(1, im.shape[0] / im.shape[1]) for im in images]
+    heights = [
+        picture + (max(2, 1 + len(truth)) + 1) * LINE
+        for picture, truth in zip(pictures, truths)
+    ]
     bottoms = HEAD + np.cumsum(heights)
     # Wide enough for the legend.
     columns = max(4, 1 + max(map(len, shown)))
@@ -232,9 +229,11 @@ def prediction_sheet(
 
     def place(column: int, number: int) -> Axes:
         x, y = MARGIN + column * (PICTURE + GAP), height - bottoms[number]
-        size = (PICTURE / width, PICTURE / height)
+        size = (PICTURE / width, pictures[number] / height)
         ax = figure.add_axes((x / width, y / height, *size))
         ax.set(xticks=[], yticks=[])
+        # Below its heading, if the photograph is wide.
+        ax.set_anchor('NW')
         return ax
 
     def write(ax: Axes, text: str, **kwargs) -> None:

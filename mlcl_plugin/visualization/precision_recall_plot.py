@@ -69,25 +69,8 @@ def precision_recall_plot(
             )
         )
         for colour, name in zip(COLOURS, dumps):
-            dump, row = dumps[name], reports[name][label]
-            cuts = make_cuts(dump.scores[:, label], dump.targets[:, label])
-            recall, precision = cuts.recall, cuts.precision
-            # A curve starts at the highest score.
-            ax.step(
-                np.append(0, recall),
-                np.append(precision[0], precision),
-                where='pre',
-                color=colour,
-                linewidth=1.1,
-            )
-            if row['predicted']:
-                ax.plot(
-                    row['recall'], row['precision'], 'o', color=colour, markersize=4
-                )
-        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1])
-        ax.set_yticks([0, 0.5, 1])
-        ax.tick_params(labelsize=7, length=2)
-        ax.grid(alpha=0.25)
+            _draw_curve(ax, dumps[name], reports[name][label], label, colour)
+        _draw_frame(ax)
         if column > 0:
             ax.set_yticklabels([])
         if number + columns < len(shown):
@@ -97,6 +80,48 @@ def precision_recall_plot(
         _write_head(ax, rows[label])
     _draw_legend(figure, list(dumps), title, len(shown), len(rows))
     return figure
+
+
+def precision_recall_panel(dump: ScoreDump, row: dict, label: int) -> Figure:
+    """Draw the curve of one label as a picture of its own, without its name.
+
+    Args:
+        dump (ScoreDump): The scores.
+        row (dict): What :func:`label_report` gives for the label.
+        label (int): Its index.
+
+    Returns:
+        matplotlib.figure.Figure: The picture; ``savefig(path)`` writes it.
+    """
+    figure = Figure(figsize=(PANEL + 0.3, PANEL + 0.2), facecolor='white')
+    ax = figure.add_axes((0.17, 0.15, 0.8, 0.8))
+    _draw_curve(ax, dump, row, label, COLOURS[0])
+    _draw_frame(ax)
+    ax.set_xticklabels(['0', '0.5', '1'])
+    ax.set_yticklabels(['0', '0.5', '1'])
+    return figure
+
+
+def _draw_curve(ax: Axes, dump: ScoreDump, row: dict, label: int, colour: str) -> None:
+    cuts = make_cuts(dump.scores[:, label], dump.targets[:, label])
+    recall, precision = cuts.recall, cuts.precision
+    # A curve starts at the highest score.
+    ax.step(
+        np.append(0, recall),
+        np.append(precision[0], precision),
+        where='pre',
+        color=colour,
+        linewidth=1.1,
+    )
+    if row['predicted']:
+        ax.plot(row['recall'], row['precision'], 'o', color=colour, markersize=4)
+
+
+def _draw_frame(ax: Axes) -> None:
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1])
+    ax.set_yticks([0, 0.5, 1])
+    ax.tick_params(labelsize=7, length=2)
+    ax.grid(alpha=0.25)
 
 
 def _write_head(ax: Axes, row: dict) -> None:

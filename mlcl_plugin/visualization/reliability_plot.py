@@ -70,6 +70,22 @@ def reliability_plot(
     return figure
 
 
+def reliability_panel(curves: dict[str, Reliability]) -> Figure:
+    """Draw the left part of :func:`reliability_plot` as a picture of its own.
+
+    Args:
+        curves (dict[str, Reliability]): ``'before'`` and perhaps ``'after'``.
+
+    Returns:
+        matplotlib.figure.Figure: The picture; ``savefig(path)`` writes it.
+    """
+    figure = Figure(figsize=(4.4, 4.4), facecolor='white', layout='constrained')
+    upper, lower = figure.subplots(2, 1, height_ratios=(4, 1))
+    _draw_curves(upper, curves)
+    _draw_counts(lower, curves)
+    return figure
+
+
 def _draw_curves(ax: Axes, curves: dict[str, Reliability]) -> None:
     ax.plot([0, 1], [0, 1], color='#57606a', linewidth=1, linestyle='--')
     for key, curve in curves.items():

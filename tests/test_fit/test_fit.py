@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mlcl_plugin.apis import MultiLabelInferencer, fit
+from mlcl_plugin.apis import MultiLabelInferencer, fit, write_report
 from mlcl_plugin.fit.backbone import Backbone
 from mlcl_plugin.fit.options import FitOptions, read_time, read_val
 from mlcl_plugin.fit.recipe import Recipe, choose_recipe, find_device
@@ -56,11 +56,18 @@ def test_from_a_table_to_a_model(tmp_path, tiny_backbone, capsys):
     assert len(printed) < 50
     names = ['config.py', 'model.pth', 'decisions.json', 'report.md', 'curves.png']
     names += ['log.txt', 'val_scores.csv', 'data/train.csv', 'data/check.md']
+    names += ['report.json', 'data/check.json']
     for name in names:
         assert (out / name).is_file(), name
     assert len(list((out / 'examples').iterdir())) >= 6
     text = fitted.report.read_text()
     assert 'logistic regression' in text and '| cat' in text
+    # All on one page.
+    page, missing = write_report(out, num_resamples=10)
+    assert missing == []
+    text = page.read_text()
+    for expected in ('Beside the baseline', 'nearest neighbours', 'Contrastive loss'):
+        assert expected in text
 
     # An ordinary checkpoint with an ordinary config.
     inferencer = MultiLabelInferencer(

@@ -261,7 +261,7 @@ def test_sheet_is_written(tmp_path):
     figure.savefig(path)
     picture = matplotlib.image.imread(path)
     width, height = figure.get_size_inches() * figure.dpi
-    assert picture.shape[:2] == (int(height), int(width))
+    assert np.abs(np.subtract(picture.shape[:2], (height, width))).max() <= 1
     # a white margin, within which are things that are not white
     assert picture[:5].min() == picture[:, :5].min() == 1
     assert picture.min() < 0.2
