@@ -5,7 +5,10 @@ from mlcl_plugin import apis
 def test_public_names():
     assert apis.__all__ == [
         'Fitted',
+        'LabelEmbedder',
+        'LabelIndex',
         'MultiLabelInferencer',
+        'build_index',
         'build_loader',
         'build_model',
         'check_datasets',
@@ -17,6 +20,8 @@ def test_public_names():
         'freeze_backbone',
         'measure_embeddings',
         'nearest_images',
+        'query_index',
         'register_models',
+        'write_report',
     ]
     assert all(callable(getattr(apis, name)) for name in apis.__all__)
