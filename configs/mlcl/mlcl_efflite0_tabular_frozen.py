@@ -13,7 +13,17 @@ model = dict(
     neighbours=[
         dict(type='LabelNeighbours'),
         dict(type='ImageNeighbours'),
-        dict(type='PooledLogistic', regions=0.7),
+        dict(
+            type='PooledLogistic',
+            strength=0.2,
+            regions=0.7,
+            # the classifier that the backbone was pre-trained with
+            source=dict(
+                type='SourceClasses',
+                in_channels=1280,
+                init_cfg=dict(type='EfficientNetLite0Init'),
+            ),
+        ),
     ],
     # for some hundred photographs
     weights=(0.0, 0.1, 0.25, 0.65),

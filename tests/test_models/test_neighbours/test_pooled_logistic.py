@@ -53,6 +53,51 @@ def test_vectors_and_votes_by_loops(regions):
             )
 
 
+def with_source(**kwargs):
+    source = dict(type='SourceClasses', in_channels=3, num_classes=4)
+    member = PooledLogistic(num_views=0, source=source, **kwargs)
+    torch.manual_seed(1)
+    member.source.weight.normal_()
+    return member
+
+
+def test_classes_of_the_backbone():
+    """They follow averages and maxima, of the whole and of each corner."""
+    member, plain = with_source(regions=0.6), PooledLogistic(regions=0.6)
+    maps = torch.randn(2, 3, 4, 4)
+    vectors, without = (m.vectors(outputs(maps)) for m in (member, plain))
+    assert vectors.shape == (2, 5, 10)
+    assert torch.equal(vectors[..., :6], without)
+    corner = maps[:, :, 1:, 1:].flatten(2)
+    assert torch.equal(vectors[:, 4, 6:], member.source(corner))
+    tokens = torch.randn(2, 5, 3)
+    expected = member.source(tokens.transpose(1, 2))
+    assert torch.equal(member.vectors(outputs(tokens))[:, 0, 6:], expected)
+    expected = member.source(tokens[:, 0, :, None])
+    assert torch.equal(member.vectors(outputs(tokens[:, 0]))[:, 0, 3:], expected)
+
+
+def test_a_checkpoint_holds_the_classes():
+    member, other = with_source(), with_source()
+    maps = torch.randn(6, 3, 4, 4)
+    targets = torch.tensor([[0, 1], [1, 0]]).repeat(3, 1)
+    member.add(member.vectors(outputs(maps)), targets, torch.arange(6))
+    member.build([])
+    other.source.weight.zero_()
+    other.load_state_dict(member.state_dict())
+    votes = [m(m.vectors(outputs(maps))).present for m in (member, other)]
+    assert torch.equal(*votes)
+
+
+def test_classes_without_weights():
+    member = with_source()
+    member.source.weight.zero_()
+    vectors = member.vectors(outputs(torch.rand(2, 3, 2, 2)))
+    member.add(vectors, torch.tensor([[0], [1]]), torch.arange(2))
+    with pytest.raises(ValueError, match='SourceClasses of PooledLogistic has no'):
+        member.build([])
+
+
 def test_it_learns():
     member, maps, targets = filled(strength=10.0)
     votes = member(member.vectors(outputs(maps)))
