@@ -7,24 +7,15 @@ _base_ = ['./mlcl_efflite0_tabular.py']
 
 cached_features = dict(num_views=2)
 
+# the classifier that the backbone was pre-trained with
+weights = dict(type='EfficientNetLite0Init')
+source = dict(type='SourceClasses', in_channels=1280, init_cfg=weights)
+logistic = dict(type='PooledLogistic', regions=0.7, source=source)
+
 model = dict(
     type='NeighbourClassifier',
     head=dict(dropout=0.5),
-    neighbours=[
-        dict(type='LabelNeighbours'),
-        dict(type='ImageNeighbours'),
-        dict(
-            type='PooledLogistic',
-            strength=0.2,
-            regions=0.7,
-            # the classifier that the backbone was pre-trained with
-            source=dict(
-                type='SourceClasses',
-                in_channels=1280,
-                init_cfg=dict(type='EfficientNetLite0Init'),
-            ),
-        ),
-    ],
+    neighbours=[dict(type='LabelNeighbours'), dict(type='ImageNeighbours'), logistic],
     # for some hundred photographs
     weights=(0.0, 0.1, 0.25, 0.65),
 )

@@ -39,7 +39,7 @@ class PooledLogistic(Member):
 
     Args:
         strength (float): The strength :math:`C` of an image, which its views share.
-            Defaults to 0.5.
+            Defaults to 0.2.
         num_views (int): Random views of each training image. Defaults to 2.
         regions (float, optional): Width and height of a corner, as a share of the map.
             None takes the whole map alone. Defaults to None.
@@ -57,7 +57,7 @@ class PooledLogistic(Member):
 
     def __init__(
         self,
-        strength: float = 0.5,
+        strength: float = 0.2,
         num_views: int = 2,
         regions: float | None = None,
         source: dict | None = None,
