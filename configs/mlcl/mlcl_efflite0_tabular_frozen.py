@@ -8,8 +8,8 @@ _base_ = ['./mlcl_efflite0_tabular.py']
 cached_features = dict(num_views=2)
 
 # the classifier that the backbone was pre-trained with
-weights = dict(type='EfficientNetLite0Init')
-source = dict(type='SourceClasses', in_channels=1280, init_cfg=weights)
+imagenet = dict(type='EfficientNetLite0Init')
+source = dict(type='SourceClasses', in_channels=1280, init_cfg=imagenet)
 logistic = dict(type='PooledLogistic', regions=0.7, source=source)
 
 model = dict(

@@ -1,15 +1,22 @@
 # MulCon (arXiv 2107.11626), both steps, on features of a frozen backbone that are
-# computed once, and neighbours of labels and of images (docs/training.md).
+# computed once, neighbours of labels and of images, and a logistic regression
+# (docs/training.md).
 # Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
 #     python tools/train.py configs/mlcl/mlcl_efflite0_voc07_frozen.py
 _base_ = ['../mlcl_efflite0_voc07.py']
 
 cached_features = dict(num_views=4)
 
+# the classifier that the backbone was pre-trained with
+imagenet = dict(type='EfficientNetLite0Init')
+source = dict(type='SourceClasses', in_channels=1280, init_cfg=imagenet)
+logistic = dict(type='PooledLogistic', regions=0.7, source=source)
+
 model = dict(
     type='NeighbourClassifier',
     head=dict(dropout=0.5),
-    neighbours=[dict(type='LabelNeighbours'), dict(type='ImageNeighbours')],
+    neighbours=[dict(type='LabelNeighbours'), dict(type='ImageNeighbours'), logistic],
+    weights=(0.2, 0.35, 0.2, 0.25),
 )
 
 # The backbone is frozen.

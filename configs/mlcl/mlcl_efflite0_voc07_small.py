@@ -8,5 +8,6 @@ model = dict(
     neighbours=[
         dict(type='LabelNeighbours', dims=32, storage='int8'),
         dict(type='ImageNeighbours', dims=128, storage='int8'),
+        _base_.logistic,
     ]
 )
