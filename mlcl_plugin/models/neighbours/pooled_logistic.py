@@ -204,7 +204,8 @@ class PooledLogistic(Member):
         for name, buffer in list(self._buffers.items()):
             stored = state_dict.get(prefix + name)
             if isinstance(stored, Tensor) and buffer is not None:
-                self._buffers[name] = torch.empty_like(stored, device=buffer.device)
+                # Its own type, as the file may hold half precision.
+                self._buffers[name] = buffer.new_empty(stored.shape)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def forward(self, vectors: Tensor) -> Votes:

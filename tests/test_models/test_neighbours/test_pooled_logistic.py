@@ -147,6 +147,21 @@ def test_a_checkpoint_holds_it():
     assert not other.is_filled
 
 
+def test_a_checkpoint_of_half_precision():
+    member, maps, _ = filled()
+    state = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in member.state_dict().items()
+    }
+    other = PooledLogistic()
+    other.load_state_dict(state)
+    assert other.weight.dtype == torch.float32 and other.able.dtype == torch.bool
+    vectors = member.vectors(outputs(maps))
+    torch.testing.assert_close(
+        other(vectors).present, member(vectors).present, rtol=0, atol=0.01
+    )
+
+
 def test_tokens_and_vectors():
     member = PooledLogistic(regions=0.5)
     assert member.vectors(outputs(torch.rand(2, 5, 3))).shape == (2, 1, 6)
