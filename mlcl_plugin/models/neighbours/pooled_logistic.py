@@ -195,7 +195,8 @@ class PooledLogistic(Member):
             LENGTH * vectors[order], targets[order], self.strength / views
         )
         device = self.weight.device
-        self.weight = (LENGTH * linear.weight).to(device)
+        # In the order of a file, so that a loaded one gives the same bits.
+        self.weight = (LENGTH * linear.weight).contiguous().to(device)
         self.bias = linear.bias.to(device)
         self.able = (is_present(targets).any(0) & is_absent(targets).any(0)).to(device)
 
