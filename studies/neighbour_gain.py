@@ -51,14 +51,17 @@ ARMS: dict[str, dict] = {
 """Changes of the head in step 2. The rates of ``whole images`` are those of its recipe,
 those of ``votes`` were not tuned."""
 LABEL, IMAGE, BOTH = 'label-wise', 'image-level', 'both'
-BLENDS: dict[str, tuple[float, float, float]] = {
-    'classifier': (1, 0, 0),
-    LABEL: (0.3, 0.7, 0),
-    IMAGE: (0.5, 0, 0.5),
-    BOTH: (0.2, 0.5, 0.3),
+LOGISTIC, ALL = 'logistic', 'all'
+BLENDS: dict[str, tuple[float, float, float, float]] = {
+    'classifier': (1, 0, 0, 0),
+    LABEL: (0.3, 0.7, 0, 0),
+    IMAGE: (0.5, 0, 0.5, 0),
+    BOTH: (0.2, 0.5, 0.3, 0),
+    LOGISTIC: (0, 0, 0, 1),
+    ALL: (0.2, 0.35, 0.2, 0.25),
 }
-"""Weights of the classifier, of label-wise and of image-level neighbours: the defaults
-of ``NeighbourClassifier``."""
+"""Weights of the classifier, of label-wise and of image-level neighbours, and of
+``PooledLogistic``: the defaults of ``NeighbourClassifier``, and those of the recipe."""
 
 
 def arm_config(recipe: Config, arm: str, seed: int, folder: Path) -> Config:

@@ -59,15 +59,18 @@ def test_tables_without_the_baseline(study):
     results = {f'MulCon/{seed}': result(study, 80.0 + seed) for seed in range(2)}
     means, gains = map(cells, study.tables(results).split('\n\n'))
     assert means[2][:3] == ['MulCon', '2', '80.50 ± 0.71']
-    assert gains[2] == ['MulCon', '0', '-', '-', '-', '-']
+    assert gains[2] == ['MulCon', '0', *['-'] * len(study.BLENDS)]
 
 
 def test_weights_are_the_defaults(study):
-    own, label, image = study.BLENDS[study.LABEL]
-    assert ((own, label), image) == (DEFAULT_WEIGHTS['label',], 0)
-    own, label, image = study.BLENDS[study.IMAGE]
-    assert ((own, image), label) == (DEFAULT_WEIGHTS['image',], 0)
-    assert study.BLENDS[study.BOTH] == DEFAULT_WEIGHTS['label', 'image']
+    own, label, *others = study.BLENDS[study.LABEL]
+    assert ((own, label), others) == (DEFAULT_WEIGHTS['label',], [0, 0])
+    own, label, image, logistic = study.BLENDS[study.IMAGE]
+    assert ((own, image), label, logistic) == (DEFAULT_WEIGHTS['image',], 0, 0)
+    *weights, logistic = study.BLENDS[study.BOTH]
+    assert (tuple(weights), logistic) == (DEFAULT_WEIGHTS['label', 'image'], 0)
+    recipe = Config.fromfile(ROOT / study.RECIPE)
+    assert study.BLENDS[study.ALL] == tuple(recipe.model.weights)
 
 
 def test_arms_differ_in_the_contrast(study, tmp_path):
@@ -141,6 +144,7 @@ def test_score(study, load_config, tmp_path):
     model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'model.pth')
     kinds = [dict(type='LabelNeighbours'), dict(type='ImageNeighbours')]
+    kinds.append(dict(type='PooledLogistic', num_views=0))
     out = tmp_path / 'run/step2/neighbours.pth'
     fit_neighbours(cfg, tmp_path / 'model.pth', out, kinds, device='cpu')
     values = study.score(tmp_path / 'run', tmp_path / 'features')
