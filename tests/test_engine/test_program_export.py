@@ -37,3 +37,14 @@ def test_error():
 
     with pytest.raises(ValueError, match='torch.export cannot export Branch'):
         export_program(Branch(), torch.randn(2, 3, 4, 4))
+
+
+def test_activations_do_not_write_in_place():
+    module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU6(inplace=True), nn.ReLU()).eval()
+    images = torch.randn(3, 3, 4, 4)
+    program = export_program(module, images)
+    names = [str(node.target) for node in program.graph.nodes if node.op != 'output']
+    assert any('hardtanh' in name for name in names)
+    assert [name for name in names if name.endswith('_.default')] == []
+    assert [module[1].inplace, module[2].inplace] == [True, False]
+    assert torch.equal(program.module()(images), module(images))
