@@ -1,9 +1,9 @@
-# The Python that makes the virtual environment: the first from 3.10 to 3.12, which are
+# The Python that makes the virtual environment: the first from 3.11 to 3.12, which are
 # tested; without one, the first that is newer.
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(shell for newest in 12 99; do \
-	for p in python3 python3.12 python3.11 python3.10 python3.13 python3.14; do \
-	$$p -c "import sys; sys.exit(not 10 <= sys.version_info[1] <= $$newest)" \
+	for p in python3 python3.12 python3.11 python3.13 python3.14; do \
+	$$p -c "import sys; sys.exit(not 11 <= sys.version_info[1] <= $$newest)" \
 	2>/dev/null && { echo $$p; exit; }; done; done)
 endif
 VENV ?= .venv
@@ -25,7 +25,7 @@ help: ## show this list
 
 setup: ## make the virtual environment or bring it up to date
 	@if [ -z "$(PYTHON)" ]; then \
-		echo "setup: no Python >= 3.10 found. Install one, or name it:" \
+		echo "setup: no Python >= 3.11 found. Install one, or name it:" \
 			"make setup PYTHON=..." >&2; exit 1; fi
 	@"$(PYTHON)" .ci/setup_venv.py "$(VENV)" --family "$(FAMILY)" \
 		--constraints "$(CONSTRAINTS)"

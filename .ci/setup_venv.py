@@ -157,9 +157,9 @@ def main() -> None:
     # Resolved, because the venv module refuses a link.
     venv = args.venv.resolve()
 
-    if sys.version_info < (3, 10):  # noqa: UP036
+    if sys.version_info < (3, 11):  # noqa: UP036
         sys.exit(
-            f'setup: Python >= 3.10 is needed, got {sys.version.split()[0]} '
+            f'setup: Python >= 3.11 is needed, got {sys.version.split()[0]} '
             f'({sys.executable}). To choose another: make setup PYTHON=...'
         )
     try:

@@ -225,8 +225,9 @@ def test_newer_python(setup, tmp_path, monkeypatch):
     ('found', 'chosen'),
     [
         ({'python3': 11, 'python3.12': 12}, 'python3'),
-        ({'python3': 13, 'python3.11': 11, 'python3.10': 10}, 'python3.11'),
-        ({'python3': 9, 'python3.10': 10}, 'python3.10'),
+        ({'python3': 13, 'python3.12': 12, 'python3.11': 11}, 'python3.12'),
+        ({'python3': 10, 'python3.11': 11}, 'python3.11'),
+        ({'python3': 9, 'python3.10': 10}, ''),
         ({'python3': 14, 'python3.13': 13}, 'python3'),
         ({'python3': 9, 'python3.13': 13}, 'python3.13'),
         ({'python3': 9}, ''),
