@@ -10,6 +10,10 @@ from pathlib import Path
 
 from ..command_line import CommandParser
 
+NEXT = (
+    'For photographs of your own in the browser: mlcl demo (it needs gradio: pip '
+    "install 'gradio>=6,<7')"
+)
 # Scenes for training and for validation.
 NUMBERS = {'num_train': 5000, 'num_val': 1000}
 
@@ -99,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
     print(f'\n{demo.report(results, shlex.join(["mlcl", "digits-demo", *args.words]))}')
     for name in RESULTS:
         print(relative(options.work_dir / name))
+    print(f'\n{NEXT}')
     return 0
 
 

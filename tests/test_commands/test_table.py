@@ -12,6 +12,7 @@ import pytest
 from mlcl_plugin.command_table import COMMANDS, module_name
 from mlcl_plugin.commands import (
     convert,
+    demo,
     digits,
     digits_demo,
     evaluate,
@@ -28,6 +29,7 @@ from mlcl_plugin.evaluation.cross_fitting import CALIBRATIONS
 from mlcl_plugin.evaluation.score_dump import SUFFIXES
 from mlcl_plugin.recipes import recipe_paths
 from mlcl_plugin.visualization.precision_recall_plot import COLOURS
+from mlcl_plugin.web_demo.uploads import MEGABYTE, Limits
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
@@ -83,6 +85,8 @@ def test_choices_are_those_of_the_library():
     assert CALIBRATIONS == thresholds.CALIBRATIONS
     assert SUFFIXES == test.SUFFIXES
     assert MAX_PIXELS == infer.MAX_PIXELS
+    limits = Limits(round(demo.MAX_MEGABYTES * MEGABYTE), demo.MAX_PIXELS)
+    assert limits == Limits()
     assert len(COLOURS) == evaluate.MAX_DUMPS
 
 
