@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands before the page: a limit of what is sent, and no address elsewhere."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -14,6 +15,7 @@ POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 )
+GONE = {'type': 'http.disconnect'}
 HEADERS = (
     (b'content-security-policy', POLICY.encode()),
     (b'referrer-policy', b'no-referrer'),
@@ -31,11 +33,16 @@ class Guard:
     Args:
         app (Callable): The application.
         max_body (int): Most bytes of a request.
+
+    Attributes:
+        closing (asyncio.Event): Once it is set, the application is told that all have
+            gone. Open pages listen without end, and the program would wait for them.
     """
 
     def __init__(self, app: App, max_body: int) -> None:
         self.app = app
         self.max_body = max_body
+        self.closing = asyncio.Event()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -50,10 +57,10 @@ class Guard:
 
         async def limited() -> Message:
             nonlocal read
-            message = await receive()
+            message = await self._until_closing(receive)
             read += len(message.get('body', b''))
             if read > self.max_body:
-                return {'type': 'http.disconnect'}
+                return dict(GONE)
             return message
 
         async def with_headers(message: Message) -> None:
@@ -62,6 +69,18 @@ class Guard:
             await send(message)
 
         await self.app(scope, limited, with_headers)
+
+    async def _until_closing(self, receive: Receive) -> Message:
+        message = asyncio.ensure_future(receive())
+        closing = asyncio.ensure_future(self.closing.wait())
+        try:
+            done, _ = await asyncio.wait(
+                (message, closing), return_when=asyncio.FIRST_COMPLETED
+            )
+            return message.result() if message in done else dict(GONE)
+        finally:
+            message.cancel()
+            closing.cancel()
 
 
 async def _refuse(send: Send, max_body: int) -> None:

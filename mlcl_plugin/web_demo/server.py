@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from .guards import App, Guard
+from .guards import Guard
 from .page import import_gradio, make_page
 from .panels import PanelWriter
 
@@ -19,7 +19,7 @@ PATIENCE = 2
 """Seconds that open connections are waited for at the end."""
 
 
-def make_app(writer: PanelWriter, example: Path | None = None) -> App:
+def make_app(writer: PanelWriter, example: Path | None = None) -> Guard:
     """Make the web application.
 
     Args:
@@ -27,7 +27,7 @@ def make_app(writer: PanelWriter, example: Path | None = None) -> App:
         example (Path, optional): A photograph to try. Defaults to None.
 
     Returns:
-        Callable: An ASGI application.
+        Guard: An ASGI application.
 
     Raises:
         ImportError: If gradio is not installed.
@@ -129,6 +129,14 @@ def serve(
         import uvicorn
 
         app = make_app(make_writer(), example)
+
+        class Server(uvicorn.Server):
+            async def shutdown(
+                self, sockets: list[socket.socket] | None = None
+            ) -> None:
+                app.closing.set()
+                await super().shutdown(sockets)
+
         config = uvicorn.Config(
             app,
             log_level='warning',
@@ -142,7 +150,7 @@ def serve(
             )
         print(f'Open {address_of(listener)} in a browser. Ctrl-C ends it.', flush=True)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             # uvicorn has ended in order, and passes the signal on.
             print('The page is closed.')

@@ -53,5 +53,28 @@ def test_refused(length):
     assert start['status'] == 413 and b'at most 10 bytes' in body['body']
 
 
+def test_closing():
+    """Who waits for more is told that the other side has gone."""
+
+    async def listen():
+        never = asyncio.Event()
+        guard = Guard(echo, 10)
+
+        async def receive():
+            await never.wait()
+
+        call = asyncio.ensure_future(
+            guard({'type': 'http', 'headers': []}, receive, None)
+        )
+        await asyncio.sleep(0)
+        assert not call.done()
+        guard.closing.set()
+        await asyncio.wait_for(call, 5)
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 1, 'nothing is left waiting'
+
+    asyncio.run(listen())
+
+
 def test_cut_off():
     assert call([b'12345', b'678901']) == []
