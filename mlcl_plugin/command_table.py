@@ -76,7 +76,8 @@ COMMANDS: dict[str, Command] = {
         'scores', 'draw attention, neighbours, a map, prototypes or curves'
     ),
     'report': Command('scores', 'write a page about a training, as one HTML file'),
-    'demo': Command(
+    'demo': Command('package', 'show labels of photographs in the browser'),
+    'digits-demo': Command(
         'package', 'train and show a small model within minutes', 'demo.py'
     ),
     'models': Command('package', 'list the recipes', needs_stack=False),

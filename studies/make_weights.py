@@ -16,7 +16,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from mlcl_plugin.command_line import one_line_errors
-from mlcl_plugin.demo.commands import call_command
+from mlcl_plugin.digits_demo.commands import call_command
 from mlcl_plugin.engine.safetensors_file import read_safetensors, write_safetensors
 from mlcl_plugin.weights import SHIPPED_MODEL, seal_weights
 

@@ -1,107 +1,125 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answer for a photograph, then train, evaluate and show a small model from scratch.
-
-Each part is a command that is printed, so that it can be called again alone.
-"""
+"""Show a page in the browser: drop a photograph, see its labels and why."""
 
 import argparse
-import shlex
 from pathlib import Path
 
-from ..command_line import CommandParser
+from ..command_line import (
+    TRUST_FLAGS,
+    USER_ERRORS,
+    CommandParser,
+    add_trust_options,
+    number,
+)
 
-# Scenes for training and for validation.
-NUMBERS = {'num_train': 5000, 'num_val': 1000}
+# Those of mlcl_plugin.web_demo.
+MAX_MEGABYTES = 20
+MAX_PIXELS = 50_000_000
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of this command."""
     parser.description = (
-        'Find the labels of a photograph by the model that comes with the package. '
-        'Then train, evaluate and show a small model on scenes of digits: makes '
-        'the scenes, trains both steps, trains step 2 again without the contrastive '
-        'loss for comparison, evaluates all three models, and writes results.md, '
-        'results.json and predictions.png.'
+        'Serve a page to browsers on this machine. Drop a photograph there: it shows '
+        'the labels with their scores, where the model looked for each, and the '
+        'training photographs that are most like it. Without a config, the model that '
+        'comes with the package finds the 20 labels of PASCAL VOC. Ctrl-C ends it'
     )
-    parser.epilog = (
-        'A second call keeps the scenes and trains again in the same folders; older '
-        'logs are kept. With --resume it continues where an interrupted call stopped, '
-        'and does not train again what is finished.'
+    parser.flags = TRUST_FLAGS | {
+        'host': '--host',
+        'port': '--port',
+        'images': '--images',
+        'thr': '--thr',
+    }
+    # torch raises RuntimeError for a device that does not exist.
+    parser.errors = (*USER_ERRORS, RuntimeError)
+    parser.examples = (
+        '',
+        '--port 0 --images data/VOCdevkit/VOC2007/JPEGImages',
+        'mlcl_efflite0_voc07 model.pth --decisions decisions.json',
     )
-    parser.flags = {'resume': '--resume'}
-    parser.examples = ('', '--work-dir work_dirs/demo2 --seed 1 --resume')
     parser.add_argument(
-        '--work-dir',
+        'config',
+        nargs='?',
+        help='config file, or the name of a recipe (`mlcl models` lists them)',
+    )
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file (default: the weights that come with the recipe)',
+    )
+    parser.add_argument(
+        '--host',
+        default='127.0.0.1',
+        help='address to listen at; 0.0.0.0 lets everybody on the network use the page '
+        '(default: %(default)s, this machine alone)',
+    )
+    parser.add_argument(
+        '--port',
+        type=number(int, least=0, most=65535),
+        default=7860,
+        help='port to listen at; 0 takes one that is free (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--images',
         type=Path,
-        default=Path('work_dirs/demo'),
-        help='folder for models, logs and results (default: %(default)s)',
+        metavar='FOLDER',
+        help='folder of the training photographs, to show those that are alike '
+        '(default: show their names)',
     )
     parser.add_argument(
-        '--data-root',
-        type=Path,
-        default=Path('data/digit_scenes'),
-        help='folder for the scenes (default: %(default)s)',
+        '--decisions',
+        metavar='FILE',
+        help='thresholds of mlcl thresholds (default: those that come with the model)',
     )
     parser.add_argument(
-        '--seed',
-        type=int,
-        default=0,
-        help='seed of the trainings; the scenes stay the same (default: 0)',
+        '--max-megabytes',
+        type=number(float, least=0.001),
+        default=MAX_MEGABYTES,
+        help='largest file that is taken (default: %(default)s)',
     )
     parser.add_argument(
-        '--resume', action='store_true', help='continue an interrupted call'
+        '--max-pixels',
+        type=number(int, least=1),
+        default=MAX_PIXELS,
+        help='most pixels, width times height, of a photograph (default: %(default)s)',
     )
-    for name, default in NUMBERS.items():
-        parser.add_argument(
-            f'--{name.replace("_", "-")}',
-            type=int,
-            default=default,
-            help='number of scenes (default: %(default)s)',
-        )
-    parser.add_argument(
-        '--num-images',
-        type=int,
-        default=10,
-        help='number of images in predictions.png (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        default=[],
-        metavar='KEY=VALUE',
-        help='settings to override in the config, for all trainings and tests',
-    )
+    parser.add_argument('--device', help='device (default: a GPU, if there is one)')
+    add_trust_options(parser, labels=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the parts of the demo, one after the other."""
-    from dataclasses import fields
+    """Serve the page until Ctrl-C."""
+    from ..apis import MultiLabelInferencer
+    from ..digits_demo.parts import photograph
+    from ..engine import allow_unsafe_checkpoints, keep_memory
+    from ..inference import load_model_config
+    from ..web_demo.panels import PanelWriter
+    from ..web_demo.server import serve
+    from ..web_demo.uploads import MEGABYTE, Limits
+    from ..web_demo.viewer import PhotographViewer
+    from ..weights import SHIPPED_MODEL
 
-    from ..demo.commands import relative
-    from ..demo.parts import RESULTS, Demo, DemoOptions
+    keep_memory()
+    allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
 
-    names = [field.name for field in fields(DemoOptions)]
-    options = DemoOptions(**{name: getattr(args, name) for name in names})
-    demo = Demo(options)
-    title('1 of 7: the labels of a photograph')
-    demo.answer()
-    title('2 of 7: make scenes')
-    demo.make_scenes()
-    title('3 of 7: train both steps')
-    demo.train()
-    title('4 of 7: train step 2 without contrast, for comparison')
-    demo.train_control()
-    title('5 of 7: evaluate')
-    results = demo.evaluate()
-    title('6 of 7: draw predictions')
-    demo.show()
-    title('7 of 7: results')
-    print(f'\n{demo.report(results, shlex.join(["mlcl", "demo", *args.words]))}')
-    for name in RESULTS:
-        print(relative(options.work_dir / name))
+    def make_writer() -> PanelWriter:
+        cfg, weights = load_model_config(args.config or SHIPPED_MODEL)
+        checkpoint = args.checkpoint or cfg.get('load_from') or weights
+        if checkpoint is None:
+            raise ValueError(
+                f'No weights come with {args.config}: name a checkpoint behind it. '
+                '`mlcl models` shows which recipes have weights.'
+            )
+        inferencer = MultiLabelInferencer(
+            cfg,
+            checkpoint,
+            args.device,
+            decisions=args.decisions,
+            max_pixels=args.max_pixels,
+        )
+        limits = Limits(round(args.max_megabytes * MEGABYTE), args.max_pixels)
+        return PanelWriter(PhotographViewer(inferencer, limits), args.images)
+
+    serve(make_writer, args.host, args.port, photograph())
     return 0
-
-
-def title(text: str) -> None:
-    """Print the title of a part."""
-    print(f'\n=== {text}', flush=True)

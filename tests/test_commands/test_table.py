@@ -14,6 +14,7 @@ from mlcl_plugin.commands import (
     convert,
     demo,
     digits,
+    digits_demo,
     evaluate,
     infer,
     make_parser,
@@ -23,11 +24,12 @@ from mlcl_plugin.commands import (
 from mlcl_plugin.datasets.digit_scenes import SceneOptions
 from mlcl_plugin.datasets.forms import FORMS
 from mlcl_plugin.datasets.transforms.load_image import MAX_PIXELS
-from mlcl_plugin.demo.parts import DemoOptions
+from mlcl_plugin.digits_demo.parts import DemoOptions
 from mlcl_plugin.evaluation.cross_fitting import CALIBRATIONS
 from mlcl_plugin.evaluation.score_dump import SUFFIXES
 from mlcl_plugin.recipes import recipe_paths
 from mlcl_plugin.visualization.precision_recall_plot import COLOURS
+from mlcl_plugin.web_demo.uploads import MEGABYTE, Limits
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
@@ -83,6 +85,8 @@ def test_choices_are_those_of_the_library():
     assert CALIBRATIONS == thresholds.CALIBRATIONS
     assert SUFFIXES == test.SUFFIXES
     assert MAX_PIXELS == infer.MAX_PIXELS
+    limits = Limits(round(demo.MAX_MEGABYTES * MEGABYTE), demo.MAX_PIXELS)
+    assert limits == Limits()
     assert len(COLOURS) == evaluate.MAX_DUMPS
 
 
@@ -90,6 +94,6 @@ def test_defaults_are_those_of_the_library():
     given = {field.name: (field.type, field.default) for field in fields(SceneOptions)}
     listed = {name: values[:2] for name, values in digits.OPTIONS.items()}
     assert listed == given
-    args = make_parser('demo').read([])
-    for name in (*demo.NUMBERS, 'num_images', 'seed', 'resume'):
+    args = make_parser('digits-demo').read([])
+    for name in (*digits_demo.NUMBERS, 'num_images', 'seed', 'resume'):
         assert getattr(args, name) == getattr(DemoOptions, name)

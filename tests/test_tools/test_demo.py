@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from mlcl_plugin.demo.report import MODELS
+from mlcl_plugin.digits_demo.report import MODELS
 from mlcl_plugin.engine.pointers import FINISHED
 
 ROOT = Path(__file__).parents[2]

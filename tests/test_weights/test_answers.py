@@ -8,7 +8,7 @@ import pytest
 from mmpretrain import get_model
 
 from mlcl_plugin.commands import main
-from mlcl_plugin.demo.parts import photograph
+from mlcl_plugin.digits_demo.parts import photograph
 from mlcl_plugin.errors import OtherLabelsError
 from mlcl_plugin.inference import MultiLabelInferencer
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from mlcl_plugin.demo.parts import PACKAGES
-from mlcl_plugin.demo.report import (
+from mlcl_plugin.digits_demo.parts import PACKAGES
+from mlcl_plugin.digits_demo.report import (
     METRICS,
     MODELS,
     describe_hardware,

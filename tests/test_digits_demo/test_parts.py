@@ -10,10 +10,10 @@ import torch
 
 from mlcl_plugin.commands import make_parser
 from mlcl_plugin.commands.train import merge_args
-from mlcl_plugin.demo import commands
-from mlcl_plugin.demo.commands import FailedCommandError
-from mlcl_plugin.demo.parts import Demo, DemoOptions
-from mlcl_plugin.demo.report import MODELS
+from mlcl_plugin.digits_demo import commands
+from mlcl_plugin.digits_demo.commands import FailedCommandError
+from mlcl_plugin.digits_demo.parts import Demo, DemoOptions
+from mlcl_plugin.digits_demo.report import MODELS
 from mlcl_plugin.engine import find_start, load_config
 from mlcl_plugin.engine.pointers import FINISHED
 

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serve the page until it is told to end."""
+
+import ipaddress
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from .guards import Guard
+from .page import import_gradio, make_page
+from .panels import PanelWriter
+
+FRAME = 1_000_000
+"""Bytes of a request beside the photograph."""
+PATIENCE = 2
+"""Seconds that open connections are waited for at the end."""
+
+
+def make_app(writer: PanelWriter, example: Path | None = None) -> Guard:
+    """Make the web application.
+
+    Args:
+        writer (PanelWriter): Writes what changes.
+        example (Path, optional): A photograph to try. Defaults to None.
+
+    Returns:
+        Guard: An ASGI application.
+
+    Raises:
+        ImportError: If gradio is not installed.
+    """
+    import_gradio()
+    import gradio as gr
+    from fastapi import FastAPI
+
+    fonts = ['system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif']
+    limits = writer.viewer.limits
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    gr.mount_gradio_app(
+        app,
+        make_page(writer, example),
+        path='/',
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=limits.max_bytes,
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        # gradio's own have fonts of Google.
+        theme=gr.themes.Base(
+            primary_hue='blue', font=fonts, font_mono=['ui-monospace', 'monospace']
+        ),
+        css_paths=Path(__file__).parent / 'page.css',
+    )
+    return Guard(app, limits.max_bytes + FRAME)
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Listen at an address.
+
+    Args:
+        host (str): A name or a number.
+        port (int): 0 takes one that is free.
+
+    Returns:
+        socket.socket: It listens.
+
+    Raises:
+        OSError: If the address cannot be had.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise OSError(
+            f'Cannot listen at host={host} port={port}: {error.strerror or error}. '
+            'Another program may use this port; port=0 takes one that is free.'
+        ) from error
+
+
+def address_of(listener: socket.socket) -> str:
+    """What to type into a browser on this machine."""
+    host, port = listener.getsockname()[:2]
+    ip = ipaddress.ip_address(host)
+    if ip.is_unspecified:
+        host = '127.0.0.1' if ip.version == 4 else '::1'
+    return f'http://[{host}]:{port}/' if ':' in host else f'http://{host}:{port}/'
+
+
+def is_private(listener: socket.socket) -> bool:
+    """Whether only this machine reaches it."""
+    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+
+
+def serve(
+    make_writer: Callable[[], PanelWriter],
+    host: str = '127.0.0.1',
+    port: int = 7860,
+    example: Path | None = None,
+) -> None:
+    """Serve the page until Ctrl-C or a signal to end.
+
+    Photographs are kept in a folder that is deleted at the end.
+
+    Args:
+        make_writer (Callable): Makes what writes the page. It is called when the
+            address is taken, which is fast, since the model takes seconds.
+        host (str): Where to listen. Defaults to this machine alone.
+        port (int): Where to listen; 0 takes one that is free. Defaults to 7860.
+        example (Path, optional): A photograph to try. Defaults to None.
+
+    Raises:
+        ImportError: If gradio is not installed.
+        OSError: If the address cannot be had.
+    """
+    with (
+        open_socket(host, port) as listener,
+        tempfile.TemporaryDirectory(prefix='mlcl-demo-') as folder,
+    ):
+        # gradio reads it when it is imported, or when a part is made.
+        os.environ['GRADIO_TEMP_DIR'] = folder
+        import_gradio()
+        import uvicorn
+
+        app = make_app(make_writer(), example)
+
+        class Server(uvicorn.Server):
+            async def shutdown(
+                self, sockets: list[socket.socket] | None = None
+            ) -> None:
+                app.closing.set()
+                await super().shutdown(sockets)
+
+        config = uvicorn.Config(
+            app,
+            log_level='warning',
+            timeout_graceful_shutdown=PATIENCE,
+            server_header=False,
+        )
+        if not is_private(listener):
+            print(
+                'Everybody who reaches this machine by the network can use the page.',
+                file=sys.stderr,
+            )
+        print(f'Open {address_of(listener)} in a browser. Ctrl-C ends it.', flush=True)
+        try:
+            Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            # uvicorn has ended in order, and passes the signal on.
+            print('The page is closed.')
