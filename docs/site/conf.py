@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sphinx's settings for the documentation site, which `make docs` builds."""
 
-import warnings
-from pathlib import Path
-
 from mlcl_plugin.version import __version__
-
-ROOT = Path(__file__).resolve().parents[2]
 
 project = 'mlcl_plugin'
 version = release = __version__
@@ -31,16 +26,17 @@ external_toc_path = 'docs/site/toc.yml'
 html_theme = 'furo'
 html_title = f'mlcl_plugin {version}'
 html_copy_source = False
+templates_path = ['templates']
+html_static_path = ['static']
+html_js_files = ['keyboard.js']
 # The site starts with the README.
 html_extra_path = ['index.html']
 
 # GitHub's anchors of headings.
 myst_heading_anchors = 6
-# The class `shell` of pygments knows no "..." in the middle of a line of output.
-suppress_warnings = ['myst.header']
 
 # MathML, which browsers draw without a font from elsewhere.
-math_renderer = html_math_renderer = 'katex'
+html_math_renderer = 'katex'
 katex_css_path = 'katex-math.css'
 katex_options = "output: 'mathml'"
 
