@@ -14,7 +14,7 @@ FAMILY ?= onedl
 CONSTRAINTS ?= $(if $(filter onedl,$(FAMILY)),constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-slow fuzz coverage demo bench weights wheel clean
+.PHONY: help setup lint format test test-slow fuzz coverage demo bench docs weights wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
@@ -73,6 +73,14 @@ bench: setup ## measure speed, and write the tables in docs
 	@set -e; for name in $(BENCHMARKS); do \
 		echo "bench: $$name"; "$(BIN)/python" benchmarks/bench_$$name.py; done
 	@"$(BIN)/python" benchmarks/make_docs.py
+
+# Warnings are errors: a link that leads nowhere, a page that is not in docs/site/toc.yml.
+docs: setup ## build the documentation site into build/docs
+	@"$(BIN)/python" -c 'import sphinx, myst_nb, furo' 2>/dev/null \
+		|| "$(BIN)/python" -m pip install -qq --disable-pip-version-check \
+			--constraint constraints.txt --editable '.[docs]'
+	@"$(BIN)/python" -W ignore::FutureWarning -m sphinx -q -W --keep-going -c docs/site . build/docs
+	@echo "docs: open build/docs/index.html in a browser"
 
 weights: setup ## train the weights in mlcl_plugin/weights anew, from VOC2007 in data
 	@"$(BIN)/python" studies/make_weights.py

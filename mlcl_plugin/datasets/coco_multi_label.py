@@ -80,7 +80,8 @@ class CocoMultiLabel(LabelledImages):
             ``gt_label``. Defaults to False.
         with_crowd (bool): Take boxes of a crowd (``iscrowd=1``) as a label. Defaults to
             True, as in the lists named above.
-        metainfo, cache_dir, **kwargs: See :class:`LabelledImages`.
+        metainfo, cache_dir: See :class:`LabelledImages`.
+        **kwargs: Passed on to :class:`LabelledImages`.
         classes (str | Sequence[str], optional): The names of the labels in the order of
             their index, or the path of a file with one name per line. Boxes of other
             categories are left out. Defaults to None: all categories of the file.

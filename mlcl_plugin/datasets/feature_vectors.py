@@ -39,7 +39,8 @@ class FeatureVectors(MultiLabelDataset):
         standardize_by (str, optional): The split to standardise by. Defaults to None:
             vectors stay as they are.
         data_root (str): The root of relative paths. Defaults to ''.
-        metainfo, **kwargs: See :class:`LabelledImages`.
+        metainfo: See :class:`LabelledImages`.
+        **kwargs: Passed on to :class:`LabelledImages`.
         classes (str | Sequence[str], optional): The names of the labels in the order of
             their index, or the path of a file with one name per line. Defaults to None:
             'label 0', 'label 1', ...

@@ -82,7 +82,8 @@ class NUSWIDE(LabelledImages):
         missing (str): What to do with missing photographs. 'error' does not look for
             them, and loading one fails. 'skip' looks for every photograph at the start,
             leaves out missing ones and logs their number. Defaults to 'error'.
-        metainfo, cache_dir, **kwargs: See :class:`LabelledImages`.
+        metainfo, cache_dir: See :class:`LabelledImages`.
+        **kwargs: Passed on to :class:`LabelledImages`.
         classes (str | Sequence[str], optional): The names of the labels in the order of
             their index, or the path of a file with one name per line. Other concepts
             are left out. Defaults to None: all 81 in their official, alphabetical

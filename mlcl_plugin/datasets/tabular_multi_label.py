@@ -84,7 +84,8 @@ class TabularMultiLabel(LabelledImages):
             or 'skip'. Defaults to 'error'.
         delimiter (str, optional): What separates the fields of text. Defaults to None:
             a comma in ``.csv``, a tab in ``.tsv``.
-        metainfo, cache_dir, **kwargs: See :class:`LabelledImages`.
+        metainfo, cache_dir: See :class:`LabelledImages`.
+        **kwargs: Passed on to :class:`LabelledImages`.
         classes (str | Sequence[str], optional): The names of the labels in the order of
             their index, or the path of a file with one name per line. With one column
             per label, the columns to use; defaults to None: all other columns in their

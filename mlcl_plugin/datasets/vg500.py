@@ -46,7 +46,8 @@ class VG500(LabelledImages):
         keep_unlabelled (bool): Keep images without any label, with an empty
             ``gt_label``. Defaults to True, as in published results.
         num_classes (int): The number of labels, if they have no names. Defaults to 500.
-        metainfo, cache_dir, **kwargs: See :class:`LabelledImages`.
+        metainfo, cache_dir: See :class:`LabelledImages`.
+        **kwargs: Passed on to :class:`LabelledImages`.
         classes (str | Sequence[str], optional): The names of all labels in the order of
             their index, or the path of a file with one name per line. Defaults to None:
             'label 0', 'label 1', ..., since the files above have no names.

@@ -50,7 +50,8 @@ class VOCMultiLabel(VOC):
             'error' or 'skip'. Defaults to 'error'.
         image_suffix (str): What the names of image files have in addition to those in
             the list. Defaults to '.jpg'.
-        metainfo, cache_dir, allow_outside, **kwargs: See :class:`LabelledImages`.
+        metainfo, cache_dir, allow_outside: See :class:`LabelledImages`.
+        **kwargs: Passed on to :class:`LabelledImages`.
         classes (str | Sequence[str], optional): The names of the labels in the order of
             their index, or the path of a file with one name per line. Defaults to None:
             the 20 of PASCAL VOC.

@@ -16,7 +16,8 @@ class FastPackInputs(PackInputs):
     faster for pixels of three bytes. The results are the same.
 
     Args:
-        *args, **kwargs: As for :class:`mmpretrain.datasets.PackInputs`.
+        *args: As for :class:`mmpretrain.datasets.PackInputs`.
+        **kwargs: As for :class:`mmpretrain.datasets.PackInputs`.
     """
 
     @staticmethod

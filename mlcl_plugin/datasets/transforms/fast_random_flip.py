@@ -35,7 +35,8 @@ class FastRandomFlip(RandomFlip):
     - flip_direction (str | None)
 
     Args:
-        *args, **kwargs: As for :class:`mmcv.transforms.RandomFlip`.
+        *args: As for :class:`mmcv.transforms.RandomFlip`.
+        **kwargs: As for :class:`mmcv.transforms.RandomFlip`.
     """
 
     # Without a list of its own, cache_randomness would add to that of RandomFlip.
