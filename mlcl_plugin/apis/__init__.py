@@ -20,9 +20,16 @@ from ..inference.build_index import build_index, query_index
 from ..inference.label_embedder import LabelEmbedder
 from ..inference.label_index import LabelIndex
 from ..inference.work_report import write_report
-from ..labelling import Issues, apply_changes, find_issues
+from ..labelling import (
+    Choice,
+    Issues,
+    apply_changes,
+    find_issues,
+    select_images,
+)
 
 __all__ = [
+    'Choice',
     'Fitted',
     'Issues',
     'LabelEmbedder',
@@ -44,5 +51,6 @@ __all__ = [
     'nearest_images',
     'query_index',
     'register_models',
+    'select_images',
     'write_report',
 ]

@@ -19,7 +19,14 @@ from .suspicion import change
 
 COLUMNS = ('image', 'label', 'given', 'proposed', 'suspicion', 'confirmed')
 WORDS = ('absent', 'present')
-WRITTEN = ('corrected.csv', 'corrected.tsv', 'changes.csv', 'issues.csv', 'select.csv')
+WRITTEN = (
+    'changes.csv',
+    'corrected.csv',
+    'corrected.tsv',
+    'issues.csv',
+    'select.csv',
+    'to_label.csv',
+)
 """Names of the files that are written."""
 YES = ('yes', 'y', '1', 'true', 'x')
 NO = ('', 'no', 'n', '0', 'false')

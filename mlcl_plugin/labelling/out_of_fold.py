@@ -64,17 +64,35 @@ def out_of_fold(
         held = torch.from_numpy(fold == number)
         if not held.any():
             continue
-        member.clear()
-        rows = torch.arange(int((~held).sum()))
-        member.add(vectors[~held].float(), given[~held], rows)
-        member.build([str(row) for row in rows.tolist()])
-        own = vectors[held]
-        votes = [
-            member(own[start : start + BATCH].float()).present.exp()
-            for start in range(0, len(own), BATCH)
-        ]
-        probabilities[held.numpy()] = torch.cat(votes).double().numpy()
+        own = score_by(member, vectors[~held], given[~held], vectors[held])
+        probabilities[held.numpy()] = own
     return probabilities
+
+
+def score_by(
+    member: Member, vectors: Tensor, targets: Tensor, queries: Tensor
+) -> np.ndarray:
+    """Fill a member with images, and score others.
+
+    Args:
+        member (Member): Nearest neighbours, or a logistic regression.
+        vectors (Tensor): ``(N, G, D)`` of the images that it is made of.
+        targets (Tensor): ``(N, L)``, their labels.
+        queries (Tensor): ``(B, G, D)`` of the images to score.
+
+    Returns:
+        np.ndarray: ``(B, L)`` float64, the probability of presence; NaN for labels
+        without a present or an absent image.
+    """
+    member.clear()
+    rows = torch.arange(len(vectors))
+    member.add(vectors.float(), targets, rows)
+    member.build([str(row) for row in rows.tolist()])
+    votes = [
+        member(queries[start : start + BATCH].float()).present.exp()
+        for start in range(0, len(queries), BATCH)
+    ]
+    return torch.cat(votes).double().numpy()
 
 
 def make_logistic(config: dict) -> PooledLogistic:

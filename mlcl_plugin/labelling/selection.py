@@ -21,19 +21,22 @@ def entropy(probability: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(probability), np.nan, terms[0] + terms[1])
 
 
-def entry_values(probability: np.ndarray, askable: np.ndarray, rule: str) -> np.ndarray:
-    """How much the answer to a single label of an image is worth.
+def entry_values(
+    probability: np.ndarray, askable: np.ndarray, rule: str, present: np.ndarray
+) -> np.ndarray:
+    r"""How much the answer to a single label of an image is worth.
 
     Args:
         probability (np.ndarray): ``(N, L)``, the probability of presence; NaN where no
-            model can tell.
+            model can tell, which counts as 0.5.
         askable (np.ndarray): ``(N, L)`` bool, the labels that are unknown.
         rule (str): ``'uncertainty'`` or ``'rare'``.
+        present (np.ndarray): ``(L,)`` the number of images that have each label.
 
     Returns:
-        np.ndarray: ``(N, L)``; NaN for labels that are known. The entropy; for
-        ``'rare'`` the square root of the probability, which finds present ones. A label
-        that no model can tell counts as p = 0.5.
+        np.ndarray: ``(N, L)``; NaN for labels that are known. The entropy, or for
+        ``'rare'`` :math:`p_{nl} / (c_l + 1)` with the number :math:`c_l` of images that
+        have the label.
 
     Raises:
         ValueError: If the rule is another one.
@@ -42,7 +45,7 @@ def entry_values(probability: np.ndarray, askable: np.ndarray, rule: str) -> np.
     if rule == 'uncertainty':
         values = entropy(filled)
     elif rule == 'rare':
-        values = np.sqrt(filled)
+        values = filled / (present + 1)
     else:
         raise ValueError(
             "Single labels are chosen by rule='uncertainty' or rule='rare', got "
@@ -53,7 +56,8 @@ def entry_values(probability: np.ndarray, askable: np.ndarray, rule: str) -> np.
 
 def by_uncertainty(probability: np.ndarray, askable: np.ndarray) -> np.ndarray:
     """The sum of the entropies of the unknown labels ``(N,)`` of each image."""
-    return np.nansum(entry_values(probability, askable, 'uncertainty'), axis=1)
+    filled = np.where(np.isnan(probability), 0.5, probability)
+    return np.where(askable, entropy(filled), 0).sum(axis=1)
 
 
 def order_by_rarity(
