@@ -50,6 +50,8 @@ COMMANDS: dict[str, Command] = {
     ),
     'check': Command('data', 'check the data sets of a config', 'check_dataset.py'),
     'convert': Command('data', 'convert and divide label files', 'convert_dataset.py'),
+    'issues': Command('data', 'find labels that are probably wrong'),
+    'select': Command('data', 'choose the photographs to label next'),
     'digits': Command(
         'data',
         'make scenes of handwritten digits, for trials',

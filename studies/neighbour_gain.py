@@ -74,6 +74,32 @@ def arm_config(recipe: Config, arm: str, seed: int, folder: Path) -> Config:
     return cfg
 
 
+def take_first_step(first: Path, folder: Path) -> None:
+    """Let a run begin with step 1 of another one, unless it has begun.
+
+    Args:
+        first (Path): The folder of the other run.
+        folder (Path): The folder of the run.
+
+    Raises:
+        ValueError: If the other run has not finished step 1.
+    """
+    if folder.exists():
+        return
+    if not (first / 'step1' / FINISHED).exists():
+        raise ValueError(
+            f'{folder.name} starts from step 1 of {first.name}, which is not in '
+            f'{first.parent}. Run the arm {BASELINE!r} first.'
+        )
+    part = folder.with_name(f'{folder.name}.part')
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(first / 'step1', part / 'step1')
+    for pointer in part.glob('step1/*_checkpoint'):
+        text = pointer.read_text()
+        pointer.write_text(text.replace(str(first), str(folder)))
+    part.rename(folder)
+
+
 def train(cfg: Config, first: Path) -> None:
     """Train a run, or what is left of it.
 
@@ -86,19 +112,8 @@ def train(cfg: Config, first: Path) -> None:
         ValueError: If that run is not finished.
     """
     folder = Path(cfg.work_dir)
-    if folder != first and not folder.exists():
-        if not (first / 'step1' / FINISHED).exists():
-            raise ValueError(
-                f'{folder.name} starts from step 1 of {first.name}, which is not in '
-                f'{first.parent}. Run the arm {BASELINE!r} first.'
-            )
-        part = folder.with_name(f'{folder.name}.part')
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(first / 'step1', part / 'step1')
-        for pointer in part.glob('step1/*_checkpoint'):
-            text = pointer.read_text()
-            pointer.write_text(text.replace(str(first), str(folder)))
-        part.rename(folder)
+    if folder != first:
+        take_first_step(first, folder)
     cfg.resume = folder.exists()
     build_runner(cfg).train()
 

@@ -20,12 +20,22 @@ from ..inference.build_index import build_index, query_index
 from ..inference.label_embedder import LabelEmbedder
 from ..inference.label_index import LabelIndex
 from ..inference.work_report import write_report
+from ..labelling import (
+    Choice,
+    Issues,
+    apply_changes,
+    find_issues,
+    select_images,
+)
 
 __all__ = [
+    'Choice',
     'Fitted',
+    'Issues',
     'LabelEmbedder',
     'LabelIndex',
     'MultiLabelInferencer',
+    'apply_changes',
     'build_index',
     'build_loader',
     'build_model',
@@ -33,6 +43,7 @@ __all__ = [
     'embed',
     'export_model',
     'extract_features',
+    'find_issues',
     'fit',
     'fit_neighbours',
     'freeze_backbone',
@@ -40,5 +51,6 @@ __all__ = [
     'nearest_images',
     'query_index',
     'register_models',
+    'select_images',
     'write_report',
 ]

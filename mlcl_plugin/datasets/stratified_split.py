@@ -9,6 +9,11 @@ from scipy.sparse import csr_array
 
 from ..targets import is_present, is_unknown
 
+MISSING = (
+    'The stratified split needs iterative-stratification: run `pip install '
+    'iterative-stratification`.'
+)
+
 
 @dataclass(frozen=True, eq=False)
 class StratifiedSplit:
@@ -119,10 +124,7 @@ def stratified_split(
     try:
         from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
     except ImportError as error:
-        raise ImportError(
-            'The stratified split needs iterative-stratification: run `pip install '
-            'iterative-stratification`.'
-        ) from error
+        raise ImportError(MISSING) from error
 
     if len(shares) < 2:
         raise ValueError(f'Expected two parts or more, got {list(shares)}.')
@@ -171,6 +173,55 @@ def stratified_split(
         for name, images in parts.items()
     }
     return StratifiedSplit(parts, dict(shares), present, tuple(classes))
+
+
+def stratified_folds(
+    targets: csr_array,
+    num_folds: int,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """Divide images into folds by iterative stratification.
+
+    As :func:`stratified_split`, for cross-validation.
+
+    Args:
+        targets (csr_array): ``(N, L)`` in {1, 0, -1}.
+        num_folds (int): Number of folds.
+        seed (int): Seed of the random order and of ties. Defaults to 0.
+        groups (np.ndarray, optional): ``(N,)`` images of the same value are in one
+            fold. Defaults to None.
+
+    Returns:
+        np.ndarray: ``(N,)`` the number of each image's fold, from 0.
+
+    Raises:
+        ImportError: If iterative-stratification is missing.
+        ValueError: If there are fewer than two folds, or fewer images or groups than
+            folds.
+    """
+    try:
+        from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+    except ImportError as error:
+        raise ImportError(MISSING) from error
+
+    columns = _columns_to_balance(targets)
+    members = np.arange(len(columns))
+    if groups is not None:
+        names, members = np.unique(groups, return_inverse=True)
+        joined = np.zeros((len(names), columns.shape[1]), bool)
+        np.logical_or.at(joined, members, columns)
+        columns = joined
+    if not 2 <= num_folds <= len(columns):
+        raise ValueError(
+            f'Expected from 2 to {len(columns):,} folds, the number of images or of '
+            f'groups, got num_folds={num_folds}.'
+        )
+    splitter = MultilabelStratifiedKFold(num_folds, shuffle=True, random_state=seed)
+    fold = np.full(len(columns), -1)
+    for number, (_, held) in enumerate(splitter.split(columns, columns)):
+        fold[held] = number
+    return fold[members]
 
 
 def _columns_to_balance(targets: csr_array) -> np.ndarray:

@@ -102,7 +102,7 @@ def split_photographs(
         found['train'], found['val'] = train, own
         roots['val'] = roots['train']
     root = Path(os.path.commonpath([str(folder) for folder in roots.values()]))
-    joined = {name: _below(found[name], roots[name], root) for name in found}
+    joined = {name: below(found[name], roots[name], root) for name in found}
     order = {name: joined[name] for name in PART_NAMES if name in joined}
     _check_overlap(order)
     return Parts(root, order, divided, notes)
@@ -130,7 +130,7 @@ def _divide(
     return labels.take(train), labels.take(val), notes
 
 
-def _below(labels: ImageLabels, folder: Path, root: Path) -> ImageLabels:
+def below(labels: ImageLabels, folder: Path, root: Path) -> ImageLabels:
     """The same labels with paths relative to ``root`` instead of ``folder``."""
     if folder == root:
         return labels

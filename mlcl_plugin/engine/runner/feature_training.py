@@ -29,15 +29,17 @@ class FeatureTraining:
 
     Args:
         cfg (Config): A config with ``cached_features``, with steps or without.
+        stored (tuple[str, nn.Module], optional): A folder of features and the backbone
+            that made them. Defaults to None: they are computed.
 
     Raises:
         ValueError: See :meth:`CachedFeatures.from_config`.
     """
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config, stored: tuple[str, torch.nn.Module] | None = None):
         self.cfg = cfg
         self.declared = CachedFeatures.from_config(cfg)
-        self._stored: tuple[str, torch.nn.Module] | None = None
+        self._stored = stored
 
     def make_runner(self, cfg: Config) -> CheckedRunner:
         """Make the runner that trains a plain config on features.

@@ -112,6 +112,10 @@ class StepwiseRunner(WithPlainRunner):
         """Hooks of a step besides those of its config, for subclasses."""
         return []
 
+    def feature_training(self) -> FeatureTraining:
+        """What trains on cached features, for subclasses that have theirs."""
+        return FeatureTraining(self.cfg)
+
     def step_dir(self, name: str) -> str:
         """Folder of a step's checkpoints and logs."""
         return step_dir(self.cfg, name)
@@ -135,7 +139,7 @@ class StepwiseRunner(WithPlainRunner):
                 checkpoint does not fit the model of the step that starts from it.
         """
         if self.cfg.get('cached_features') is not None:
-            self._features = FeatureTraining(self.cfg)
+            self._features = self.feature_training()
         # The processes agree on who holds the folder before they read it.
         init_distributed(self.cfg)
         with named_losses(), hold_folder(self.work_dir):

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How well ``mlcl issues`` finds labels of VOC2007 train that were flipped on purpose.
+
+Features of the images are those that ``mlcl train mlcl_efflite0_voc07_small`` has
+computed. Labels are flipped by a seed, models are trained on the flipped ones, and all
+entries are ranked by how much each model doubts them. What was computed is kept in the
+work folder; a second call goes on.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from neighbour_gain import take_first_step
+from scipy.sparse import csr_array
+from torch.nn.functional import adaptive_avg_pool2d
+
+from mlcl_plugin.command_line import number, one_line_errors
+from mlcl_plugin.datasets.forms import ImageLabels
+from mlcl_plugin.datasets.stratified_split import stratified_folds
+from mlcl_plugin.engine import keep_memory, load_config
+from mlcl_plugin.fit.backbone import find_backbone
+from mlcl_plugin.fit.console import Console
+from mlcl_plugin.fit.make_config import BASES
+from mlcl_plugin.fit.options import FitOptions
+from mlcl_plugin.labelling.label_wise import Stored, rows_of_folds, train_fold
+from mlcl_plugin.labelling.out_of_fold import (
+    image_vectors,
+    make_logistic,
+    out_of_fold,
+    pool_features,
+)
+from mlcl_plugin.models.neighbours import ImageNeighbours
+from mlcl_plugin.recipes import find_config
+
+KINDS = ('symmetric', 'missing')
+RATES = (0.02, 0.05, 0.1)
+FOLDS = {'recipe': 2, 'pooled': 5}
+"""Folds of what is trained by gradient steps, and of what is solved in seconds."""
+PLACES = 4
+"""Rows and columns that feature maps are averaged to for the recipe, to save time."""
+VIEWS = 2
+ARMS = {'contrast': False, 'plain': True}
+
+
+def read_features(folder: Path, name: str = 'tune') -> ImageLabels:
+    """The images and labels of stored features; difficult ones are unknown."""
+    content = json.loads((folder / f'{name}.json').read_text())
+    classes = tuple(content['metainfo']['classes'])
+    records = content['data_list']
+    targets = np.zeros((len(records), len(classes)), np.int8)
+    for row, record in enumerate(records):
+        targets[row, record.get('gt_label_difficult', [])] = -1
+        targets[row, record['gt_label']] = 1
+    images = tuple(record['img_path'] for record in records)
+    return ImageLabels(classes, images, csr_array(targets))
+
+
+def flip(targets: np.ndarray, kind: str, rate: float, seed: int) -> np.ndarray:
+    """Flip a share of the labels.
+
+    Args:
+        targets (np.ndarray): ``(N, L)``.
+        kind (str): ``'symmetric'`` flips a share of all known entries, ``'missing'``
+            makes a share of the present ones absent.
+        rate (float): The share.
+        seed (int): Seed of the choice.
+
+    Returns:
+        np.ndarray: ``(N, L)``; unknown entries stay.
+    """
+    able = targets == 1 if kind == 'missing' else targets >= 0
+    places = np.flatnonzero(able)
+    rng = np.random.default_rng([seed, int(1000 * rate), KINDS.index(kind)])
+    chosen = rng.choice(places, round(rate * len(places)), replace=False)
+    flipped = targets.copy()
+    flipped.flat[chosen] = 1 - flipped.flat[chosen]
+    return flipped
+
+
+def shrink_features(source: Path, folder: Path) -> Path:
+    """Write feature maps with fewer places, and fewer views."""
+    for name in ('train', 'tune'):
+        path = folder / f'{name}.npy'
+        if path.is_file():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        stored = np.load(source / path.name, mmap_mode='r')
+        parts = [
+            adaptive_avg_pool2d(
+                torch.from_numpy(np.array(maps[:VIEWS])).float(), PLACES
+            ).half()
+            for maps in stored
+        ]
+        part = folder / f'part_{name}.npy'
+        np.save(part, torch.stack(parts).numpy())
+        part.rename(path)
+    return folder
+
+
+class Study:
+    """Probabilities by all models for flipped labels, computed once.
+
+    Args:
+        features (Path): The folder of the features.
+        work_dir (Path): Where trainings and probabilities are kept.
+    """
+
+    def __init__(self, features: Path, work_dir: Path):
+        self.features = features
+        self.work_dir = work_dir
+        self.small = shrink_features(features, work_dir / 'features')
+        self.labels = read_features(features)
+        self.targets = self.labels.targets.toarray()
+        config = load_config(find_config(BASES['frozen']))
+        self.backbone = MODELS.build(config.model.backbone)
+        self.logistic = make_logistic(config.model.neighbours[2])
+        self._vectors: dict[str, torch.Tensor] = {}
+
+    def vectors(self, name: str) -> torch.Tensor:
+        """Vectors of all images for a model of pooled features."""
+        if name not in self._vectors:
+            path = str(self.features / 'tune.npy')
+            make: dict[str, Callable[[], torch.Tensor]] = {
+                'logistic': lambda: pool_features(path, self.logistic),
+                'image': lambda: image_vectors(path),
+            }
+            self._vectors[name] = make[name]()
+        return self._vectors[name]
+
+    def pooled(self, kind: str, rate: float, seed: int, folds: int) -> dict:
+        """Probabilities by logistic regression and by nearest images."""
+        path = self.work_dir / f'{kind}_{rate:g}_{seed}_pooled{folds}.npz'
+        if not path.is_file():
+            given = flip(self.targets, kind, rate, seed)
+            fold = stratified_folds(csr_array(given), folds, seed)
+            found = {
+                'logistic': out_of_fold(
+                    self.logistic, self.vectors('logistic'), given, fold
+                ),
+                'image': out_of_fold(
+                    ImageNeighbours(), self.vectors('image'), given, fold
+                ),
+            }
+            save(path, found)
+        return dict(np.load(path))
+
+    def recipe(self, kind: str, rate: float, seed: int) -> dict:
+        """Probabilities by the recipe of ``mlcl fit``, with contrast and without."""
+        path = self.work_dir / f'{kind}_{rate:g}_{seed}_recipe.npz'
+        if not path.is_file():
+            given = flip(self.targets, kind, rate, seed)
+            labels = ImageLabels(
+                self.labels.classes, self.labels.images, csr_array(given)
+            )
+            fold = stratified_folds(labels.targets, FOLDS['recipe'], seed)
+            found: dict[str, np.ndarray] = {}
+            runs = self.work_dir / f'{kind}_{rate:g}_{seed}'
+            # To save time, half of the images train and the others are scored.
+            for index, rows in enumerate(rows_of_folds(fold)[:1]):
+                first = runs / f'contrast_{index}'
+                for arm, plain in ARMS.items():
+                    out = runs / f'{arm}_{index}'
+                    if out != first:
+                        take_first_step(first / 'train', out / 'train')
+                    options = FitOptions(
+                        'study',
+                        out,
+                        recipe='frozen',
+                        image_size=224,
+                        plain=plain,
+                        seed=seed,
+                        device='cpu',
+                    )
+                    votes = train_fold(
+                        Stored(self.small, self.backbone),
+                        labels,
+                        rows,
+                        options,
+                        find_backbone('efflite0'),
+                        Console(quiet=True),
+                    )
+                    for name, values in votes.items():
+                        key = f'{arm} {name}'
+                        found.setdefault(key, np.full(given.shape, np.nan))
+                        found[key][rows['val']] = values
+            save(path, found)
+            shutil.rmtree(runs)
+        return dict(np.load(path))
+
+
+def save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays; the file gets its name when it is complete."""
+    part = path.with_name(f'part_{path.name}')
+    np.savez(part, **arrays)
+    part.rename(path)
+
+
+def settings(seeds: int) -> list[tuple[str, float, int]]:
+    """All settings; those of the middle are first done for all seeds."""
+    first = [('symmetric', 0.05), ('missing', 0.1)]
+    others = [(k, r) for k in KINDS for r in RATES if (k, r) not in first]
+    return [
+        (*setting, seed)
+        for group in (first, others)
+        for seed in range(seeds)
+        for setting in group
+    ]
+
+
+def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        'features', type=Path, help='the folder with tune.npy and train.npy of VOC2007'
+    )
+    parser.add_argument('--seeds', type=number(int, least=1), default=3)
+    parser.add_argument('--no-recipe', action='store_true', help='pooled features only')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/label_issues'))
+    parser.add_argument('--out', type=Path, default=Path('studies/label_issues.json'))
+    return parser.parse_args(args)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    args = parse_args(args)
+    keep_memory()
+    init_default_scope('mmpretrain')
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    with one_line_errors('label_issues', {}):
+        study = Study(args.features.absolute(), args.work_dir.absolute())
+        for kind, rate, seed in settings(args.seeds):
+            if not args.no_recipe:
+                study.recipe(kind, rate, seed)
+                print(kind, rate, seed, flush=True)
+
+
+if __name__ == '__main__':
+    main()

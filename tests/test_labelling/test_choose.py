@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+import csv
+
+import numpy as np
+import pytest
+
+from mlcl_plugin.apis import select_images
+from mlcl_plugin.commands import main
+from mlcl_plugin.fit.read_data import read_photographs
+from mlcl_plugin.labelling.choose import add_pool
+from tests.test_fit.test_read_data import picture
+from tests.test_labelling.test_find import colours
+
+OPTIONS = dict(image_size=32, device='cpu')
+
+
+def read(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """24 photographs with labels; one label is unknown; and a folder of others."""
+    table = colours(tmp_path / 'photos', 12)
+    for number in range(5):
+        picture(tmp_path / 'new' / 'deep' / f'{number}.png', 3 * number)
+    return table
+
+
+def test_photographs_of_a_folder(tmp_path, tiny_backbone, photos):
+    before = photos.read_text()
+    found = select_images(
+        photos, tmp_path / 'out', pool=tmp_path / 'new', number=4, **OPTIONS
+    )
+    rows = read(found.table)
+    assert [row['image'] for row in rows] == found.images
+    assert len(set(found.images)) == 4 and found.labels == []
+    values = [float(row['entropy']) for row in rows]
+    assert values == sorted(values, reverse=True)
+    # The table to fill in has what is known, and can be read again.
+    again = read_photographs(found.to_label, images=tmp_path)
+    assert again.labels.images == tuple(found.images)
+    pool = [name for name in found.images if 'deep' in name]
+    for name, row in zip(found.images, again.labels.targets.toarray()):
+        assert (row == -1).all() if name in pool else (row == -1).sum() == 1
+    assert found.sheet.read_text().count('<img') == 4
+    assert photos.read_text() == before
+
+
+def test_single_labels(tmp_path, tiny_backbone, photos):
+    found = select_images(
+        photos, tmp_path / 'out', number=5, single=True, rule='rare', **OPTIONS
+    )
+    # There is only one that is unknown.
+    assert (found.images, found.labels) == (['05.png'], ['dark'])
+    assert 'Is there dark?' in found.sheet.read_text()
+
+
+def test_a_pool_leaves_out_what_is_known(photos):
+    data = read_photographs(photos)
+    with pytest.raises(ValueError, match='no photographs that'):
+        add_pool(data, str(photos.parent))
+    pool = photos.parent.parent / 'new'
+    joined = add_pool(data, str(pool))
+    assert len(joined.labels.images) == 17
+    targets = joined.labels.targets.toarray()
+    np.testing.assert_array_equal(targets[:12], data.labels.targets.toarray())
+    assert (targets[12:] == -1).all()
+    assert all((joined.root / image).is_file() for image in joined.labels.images)
+
+
+@pytest.mark.parametrize(
+    ('cells', 'options', 'match'),
+    [
+        ('1,0', [], 'no unknown label to ask for'),
+        (',', [], 'no known label'),
+        ('1,', ['--single', '--by', 'diversity'], 'got --by diversity'),
+        ('1,', ['--number', '0'], '--number'),
+        ('1,', ['--pool', 'nowhere'], 'nowhere'),
+    ],
+)
+def test_errors_name_flags(tmp_path, capsys, cells, options, match):
+    picture(tmp_path / 'a.png')
+    table = tmp_path / 'labels.csv'
+    table.write_text(f'image,cat,dog\na.png,{cells}\n')
+    with pytest.raises(SystemExit) as end:
+        main(['select', str(table), '--out', str(tmp_path / 'out'), *options])
+    assert end.value.code == 2
+    assert match in capsys.readouterr().err
