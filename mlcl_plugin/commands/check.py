@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..data_check import DatasetReport
 
 # The flags of the library's arguments.
-FLAGS = {'workers': '--workers'}
+FLAGS = {'workers': '--workers', 'near_duplicates': '--near-duplicates'}
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -54,6 +54,13 @@ def add_arguments(parser: CommandParser) -> None:
         help='check annotations only, neither image files nor duplicates',
     )
     parser.add_argument(
+        '--near-duplicates',
+        choices=['none', 'upright', 'flipped'],
+        default='upright',
+        help='look for images that were resized, compressed or cropped a little: none, '
+        'as they are (upright), or mirrored, too (flipped) (default: upright)',
+    )
+    parser.add_argument(
         '--max-labels',
         type=number(int, least=1),
         default=40,
@@ -86,13 +93,19 @@ def run(args: argparse.Namespace) -> int:
         int: The exit code 0 or 1. Wrong input ends with code 2 instead.
     """
     from ..data_check import check_datasets
-    from ..data_check.pictures import save_pictures
+    from ..data_check.pictures import save_near_duplicates, save_pictures
     from ..engine import load_config
 
     out = args.out or Path('work_dirs/check_dataset') / Path(args.config).stem
     cfg = load_config(args.config, args.cfg_options)
     out.mkdir(parents=True, exist_ok=True)
-    report = check_datasets(cfg, args.workers, not args.skip_images, progress=True)
+    report = check_datasets(
+        cfg,
+        args.workers,
+        not args.skip_images,
+        progress=True,
+        near_duplicates=args.near_duplicates,
+    )
     report = name_flags(report)
     title = f'Data sets of {args.config}'
     (out / 'report.json').write_text(report.to_json() + '\n', encoding='utf-8')
@@ -100,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
     written = ['report.md', 'report.json']
     for split in report.splits:
         written += save_pictures(split, out, args.max_labels, args.samples)
+    written += save_near_duplicates(report.splits, report.near_duplicates, out)
     print(report.to_markdown(title, max_labels=20, max_examples=10))
     print(f'{out}: {", ".join(written)}')
     return 0 if report.ok else 1

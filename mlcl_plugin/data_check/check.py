@@ -20,6 +20,7 @@ from .images import (
     ImageChecks,
     check_images,
 )
+from .near_duplicates import NEAR_DUPLICATES, find_near_duplicates
 from .report import DatasetReport
 from .split_report import SplitReport
 from .splits import SplitConfig, find_splits, transforms_of, without
@@ -40,19 +41,24 @@ class LazyDataset(Protocol):
 
 
 def check_datasets(
-    cfg: Config, workers: int = 0, read_files: bool = True, progress: bool = False
+    cfg: Config,
+    workers: int = 0,
+    read_files: bool = True,
+    progress: bool = False,
+    near_duplicates: str = 'upright',
 ) -> DatasetReport:
     """Read all splits that a config names and check what a training relies on.
 
     Errors are: a data set that cannot be built or read, a split without images, images
     that are missing or cannot be read, faulty annotations, and classes that differ
     between splits or in number from what neck, head or pipeline expect. Warnings are:
-    JPEG files with damage inside, duplicates (files of the same bytes), labels that are
-    never or always present, names of labels that differ only in how they are written,
-    and unknown labels that would be trained as absent.
+    JPEG files with damage inside, duplicates (files of the same bytes), near duplicates
+    (resized, compressed or cropped a little), labels that are never or always present,
+    names of labels that differ only in how they are written, and unknown labels that
+    would be trained as absent.
 
     Present labels and a digest are kept for every image, pictures and unknown labels
-    are not: with 6 of 9,600 labels present, this takes about 200 bytes per image.
+    are not: with 6 of 9,600 labels present, this takes about 330 bytes per image.
     Co-occurrence is counted for the 100 most frequent labels.
 
     Args:
@@ -62,12 +68,15 @@ def check_datasets(
         read_files (bool): Whether to open the image files. If not, files and duplicates
             are not checked. Defaults to True.
         progress (bool): Whether to show a progress bar on stderr. Defaults to False.
+        near_duplicates (str): Which near duplicates to look for: 'none', 'upright', or
+            'flipped', which adds mirrored images. Defaults to 'upright'.
 
     Returns:
         DatasetReport: What the splits hold, and findings.
 
     Raises:
-        ValueError: If the config names no data set.
+        ValueError: If the config names no data set, or ``near_duplicates`` is none of
+            the three.
 
     Examples:
         >>> from mmengine.config import Config
@@ -76,10 +85,16 @@ def check_datasets(
         >>> check_datasets(cfg, workers=4).ok  # doctest: +SKIP
         True
     """
+    if near_duplicates not in NEAR_DUPLICATES:
+        raise ValueError(
+            f'near_duplicates must be one of {NEAR_DUPLICATES}, got '
+            f'{near_duplicates!r}.'
+        )
+    hashed = near_duplicates != 'none'
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     checked, findings = [], []
     for split in find_splits(cfg):
-        report, found = _check_split(cfg, split, workers, read_files, progress)
+        report, found = _check_split(cfg, split, workers, read_files, progress, hashed)
         findings += found
         if report is not None:
             checked.append((split, report))
@@ -87,12 +102,19 @@ def check_datasets(
     findings += compare_classes(cfg, checked)
     findings += question_names(reports)
     findings += find_duplicates(reports)
+    near, found = find_near_duplicates(reports, near_duplicates == 'flipped')
+    findings += found
     findings.sort(key=lambda finding: finding.level)
-    return DatasetReport(reports, findings)
+    return DatasetReport(reports, findings, near)
 
 
 def _check_split(
-    cfg: Config, split: SplitConfig, workers: int, read_files: bool, progress: bool
+    cfg: Config,
+    split: SplitConfig,
+    workers: int,
+    read_files: bool,
+    progress: bool,
+    hashed: bool,
 ) -> tuple[SplitReport | None, list[Finding]]:
     """Read a split, if that is possible, and say what is wrong with it."""
 
@@ -135,7 +157,9 @@ def _check_split(
             unknown_keys = options.get('unknown_keys', unknown_keys)
         elif name in LOADERS:
             load_options = {k: options[k] for k in LOAD_OPTIONS if k in options}
-    images = ImageChecks(dataset, len(classes), unknown_keys, load_options, read_files)
+    images = ImageChecks(
+        dataset, len(classes), unknown_keys, load_options, read_files, hashed
+    )
     try:
         title = ', '.join(split.names) if progress else None
         checked = check_images(images, workers, title)

@@ -21,6 +21,7 @@ from ..local_files import describe_namesake
 from ..targets import is_present, is_unknown
 from .decoder_messages import find_damage, printed_messages
 from .findings import MAX_NAMED, one_line
+from .picture_hash import HASH_LENGTH, picture_hash
 
 BATCH = 32
 MISSING, UNREADABLE, ANNOTATION = 'missing image', 'unreadable image', 'annotation'
@@ -29,12 +30,16 @@ DAMAGED = 'damage inside an image'
 
 
 class ImageCheck(NamedTuple):
-    """One image: labels, digest of its file, and faults as (kind, message)."""
+    """One image: labels, digest of its file, hash of its picture, and its faults.
+
+    Faults are (kind, message).
+    """
 
     present: np.ndarray
     unknown: np.ndarray
     annotated: bool
     digest: bytes | None
+    hash: np.ndarray
     faults: list[tuple[str, str]]
 
 
@@ -51,6 +56,7 @@ class BatchCheck(NamedTuple):
     annotated: np.ndarray
     digests: np.ndarray
     has_digest: np.ndarray
+    hashes: np.ndarray
     faults: list[tuple[int, str, str]]
 
 
@@ -66,6 +72,7 @@ class ImageChecks(Dataset):
         unknown_keys (Sequence[str]): See :class:`LabelsToTargets`.
         load_options (dict): Options of :class:`LoadImage`.
         read_files (bool): Whether to open the image files. Defaults to True.
+        hash_pictures (bool): Whether to make hashes of pictures. Defaults to True.
     """
 
     def __init__(
@@ -75,7 +82,9 @@ class ImageChecks(Dataset):
         unknown_keys: Sequence[str],
         load_options: dict,
         read_files: bool = True,
+        hash_pictures: bool = True,
     ) -> None:
+        self.hash_pictures = hash_pictures
         self.parts = list(_parts(dataset))
         self.ends = np.cumsum([len(part) for part in self.parts])
         self.num_classes = num_classes
@@ -124,6 +133,7 @@ class ImageChecks(Dataset):
             raise IndexError(f'Image {index} of {len(self)}.')
         info = self.info(index)
         path, digest = info.get('img_path'), None
+        picture = np.zeros(HASH_LENGTH, dtype=np.float16)
         faults: list[tuple[str, str]] = []
         present = unknown = np.zeros(0, dtype=np.int64)
         try:
@@ -137,7 +147,9 @@ class ImageChecks(Dataset):
         if self.read_files and path is not None:
             try:
                 content = self.load.read_file(path)
-                damage = self._decode(content, path)
+                image, damage = self._decode(content, path)
+                if self.hash_pictures:
+                    picture = picture_hash(image)
                 digest = hashlib.blake2b(content, digest_size=16).digest()
                 if damage is not None:
                     faults.append((DAMAGED, f'{_show(path)}: {damage}'))
@@ -145,16 +157,15 @@ class ImageChecks(Dataset):
                 faults.append((MISSING, f'{_show(path)}{_namesake(path)}'))
             except ValueError as error:
                 faults.append((UNREADABLE, str(error)))
-        return ImageCheck(present, unknown, annotated, digest, faults)
+        return ImageCheck(present, unknown, annotated, digest, picture, faults)
 
-    def _decode(self, content: bytes, path: str) -> str | None:
-        """Decode an image; what the decoder says of damage inside of a JPEG."""
+    def _decode(self, content: bytes, path: str) -> tuple[np.ndarray, str | None]:
+        """Decode an image; also what the decoder says of damage inside of a JPEG."""
         if not content.startswith(JPEG_START):
-            self.load.decode(content, path)
-            return None
+            return self.load.decode(content, path), None
         with printed_messages() as lines:
-            self.load.decode(content, path)
-        return find_damage(lines)
+            image = self.load.decode(content, path)
+        return image, find_damage(lines)
 
     def collate(self, images: list[ImageCheck]) -> BatchCheck:
         """Join the checks of a batch. Unknown labels, maybe most, become counts."""
@@ -167,6 +178,7 @@ class ImageChecks(Dataset):
             np.array([image.annotated for image in images]),
             np.frombuffer(digests, dtype=np.uint64).reshape(-1, 2),
             np.array([image.digest is not None for image in images]),
+            np.stack([image.hash for image in images]),
             [
                 (place, *fault)
                 for place, image in enumerate(images)
@@ -185,6 +197,8 @@ class CheckedImages:
         annotated (np.ndarray): ``(N,)`` bool, False where the annotation is wrong.
         digests (np.ndarray): ``(N, 2)`` uint64, equal for files of the same bytes.
         has_digest (np.ndarray): ``(N,)`` bool, False for files that were not read.
+        hashes (np.ndarray): ``(N, 63)`` float16, see :func:`picture_hash`; zeros where
+            there is none.
         problems (dict[str, int]): The number of images by kind of fault.
         faults (dict[str, list[str]]): Messages by kind of fault, at most
             :data:`MAX_NAMED` each.
@@ -195,6 +209,7 @@ class CheckedImages:
     annotated: np.ndarray
     digests: np.ndarray
     has_digest: np.ndarray
+    hashes: np.ndarray
     problems: dict[str, int]
     faults: dict[str, list[str]]
 
@@ -273,6 +288,7 @@ def check_images(
         annotated=np.concatenate([batch.annotated for batch in batches]),
         digests=np.concatenate([batch.digests for batch in batches]),
         has_digest=np.concatenate([batch.has_digest for batch in batches]),
+        hashes=np.concatenate([batch.hashes for batch in batches]),
         problems=problems,
         faults=faults,
     )

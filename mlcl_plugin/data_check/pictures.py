@@ -2,6 +2,7 @@
 """Pictures of a split: label counts, labels present together, a sheet of samples."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,10 @@ from matplotlib.figure import Figure
 from ..visualization.dataset_figures import (
     cooccurrence_matrix,
     label_histogram,
+    pair_sheet,
     sample_sheet,
 )
+from .near_duplicates import NearPair
 from .split_report import SplitReport
 
 THUMBNAIL = 256
@@ -90,6 +93,45 @@ def draw_split(
             'and, after a ?, unknown',
         )
     return figures
+
+
+def save_near_duplicates(
+    splits: Sequence[SplitReport],
+    pairs: Sequence[NearPair],
+    folder: Path,
+    most: int = 24,
+) -> list[str]:
+    """Draw near duplicates side by side, and save the picture as a PNG file.
+
+    Args:
+        splits (Sequence[SplitReport]): The splits that the pairs are about.
+        pairs (Sequence[NearPair]): The pairs. Those across splits are drawn first.
+        folder (Path): The folder to write to.
+        most (int): Largest number of pairs drawn. Defaults to 24.
+
+    Returns:
+        list[str]: The name of the file; none without pairs.
+    """
+    if not pairs:
+        return []
+    chosen = sorted(pairs, key=lambda pair: pair.splits[0] == pair.splits[1])[:most]
+    images, names, notes = [], [], []
+    for pair in chosen:
+        owners = [splits[i] for i in pair.splits]
+        sides = list(zip(owners, pair.images))
+        images.append(tuple(thumbnail(split.images.picture(i)) for split, i in sides))
+        paths = [(split.name, Path(split.images.path(i))) for split, i in sides]
+        names.append(tuple(f'{name}: {path.name}' for name, path in paths))
+        mirror = ', mirrored' if pair.flipped else ''
+        labels = ', different labels' if pair.labels_differ else ''
+        notes.append(f'{pair.correlation:.2f}{mirror}{labels}')
+    title = f'{len(chosen)} of {len(pairs):,} pairs of near duplicates'
+    figure = pair_sheet(images, names, notes, title)
+    name = 'near_duplicates.png'
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='Glyph .* missing')
+        figure.savefig(folder / name)
+    return [name]
 
 
 def thumbnail(image: np.ndarray | None) -> np.ndarray | None:

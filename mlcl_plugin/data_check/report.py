@@ -2,7 +2,7 @@
 """What was found out about the data sets of a config, as JSON and as text."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ..plain_text import printable
 from ..text_table import literal, text_table
 from .findings import Finding
 from .images import ANNOTATION, DAMAGED, MISSING, UNREADABLE
+from .near_duplicates import NearPair
 from .split_report import SplitReport
 
 
@@ -20,10 +21,13 @@ class DatasetReport:
     Attributes:
         splits (list[SplitReport]): The splits that could be read.
         findings (list[Finding]): What is worth knowing, errors first.
+        near_duplicates (list[NearPair]): Images of nearly the same content, the surest
+            pairs first. Defaults to none.
     """
 
     splits: list[SplitReport]
     findings: list[Finding]
+    near_duplicates: list[NearPair] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:

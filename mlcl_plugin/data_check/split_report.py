@@ -27,6 +27,8 @@ class SplitReport:
         annotated (np.ndarray): ``(N,)`` bool, False where the annotation is wrong.
         digests (np.ndarray): ``(N, 2)`` uint64, equal for files of the same bytes.
         has_digest (np.ndarray): ``(N,)`` bool, False for files that were not read.
+        hashes (np.ndarray): ``(N, 63)`` float16, similar for pictures that look alike;
+            zeros where there is none.
         top (np.ndarray): Indices of the labels that ``cooccurrence`` is about.
         cooccurrence (np.ndarray): ``(T, T)`` images that have both labels; the diagonal
             is ``present[top]``.
@@ -44,6 +46,7 @@ class SplitReport:
     annotated: np.ndarray
     digests: np.ndarray
     has_digest: np.ndarray
+    hashes: np.ndarray
     top: np.ndarray
     cooccurrence: np.ndarray
     problems: dict[str, int]
@@ -81,6 +84,7 @@ class SplitReport:
             annotated=checked.annotated,
             digests=checked.digests,
             has_digest=checked.has_digest,
+            hashes=checked.hashes,
             top=top,
             cooccurrence=(chosen.T @ chosen).toarray(),
             problems=checked.problems,

@@ -293,6 +293,63 @@ def sample_sheet(
     return figure
 
 
+def pair_sheet(
+    images: Sequence[tuple[np.ndarray | None, np.ndarray | None]],
+    names: Sequence[tuple[str, str]],
+    notes: Sequence[str],
+    title: str,
+    columns: int = 3,
+) -> Figure:
+    """Draw pairs of images side by side.
+
+    Args:
+        images (Sequence[tuple]): P pairs of images ``(H, W, 3)`` uint8, RGB; None for
+            an image that cannot be read.
+        names (Sequence[tuple[str, str]]): Their names.
+        notes (Sequence[str]): P lines below the names.
+        title (str): A line above the sheet.
+        columns (int): Pairs in a row. Defaults to 3.
+
+    Returns:
+        matplotlib.figure.Figure: The sheet; ``savefig(path)`` writes it.
+
+    Raises:
+        ValueError: If there is no pair, or numbers of pairs, names and notes differ.
+    """
+    if not images:
+        raise ValueError('A sheet of pairs needs at least one pair, got none.')
+    if not len(images) == len(names) == len(notes):
+        raise ValueError(
+            f'Got {len(images)} pairs, {len(names)} pairs of names and {len(notes)} '
+            'notes, expected the same number of each.'
+        )
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(
+        figsize=(3.9 * columns, 0.5 + 2.1 * rows),
+        dpi=110,
+        facecolor='white',
+        layout='constrained',
+    )
+    figure.suptitle(title, x=0.01, ha='left', weight='bold', parse_math=False)
+    axes = figure.subplots(rows, 2 * columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for place, (pair, pair_names, note) in enumerate(zip(images, names, notes)):
+        row, column = divmod(place, columns)
+        for side in (0, 1):
+            ax, image = axes[row, 2 * column + side], pair[side]
+            if image is None:
+                ax.text(0.5, 0.5, 'cannot be read', ha='center', transform=ax.transAxes)
+            else:
+                ax.imshow(image)
+            name = pair_names[side]
+            name = name if len(name) <= 26 else f'…{name[-25:]}'
+            text = f'{name}\n{note if side == 0 else ""}'
+            ax.set_title(text, loc='left', fontsize=8, color=GREY, parse_math=False)
+    return figure
+
+
 def _describe(
     target: np.ndarray | None, classes: Sequence[str], max_labels: int
 ) -> list[tuple[str, str]]:
