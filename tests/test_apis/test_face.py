@@ -4,10 +4,13 @@ from mlcl_plugin import apis
 
 def test_public_names():
     assert apis.__all__ == [
+        'Choice',
         'Fitted',
+        'Issues',
         'LabelEmbedder',
         'LabelIndex',
         'MultiLabelInferencer',
+        'apply_changes',
         'build_index',
         'build_loader',
         'build_model',
@@ -15,6 +18,7 @@ def test_public_names():
         'embed',
         'export_model',
         'extract_features',
+        'find_issues',
         'fit',
         'fit_neighbours',
         'freeze_backbone',
@@ -22,6 +26,7 @@ def test_public_names():
         'nearest_images',
         'query_index',
         'register_models',
+        'select_images',
         'write_report',
     ]
     assert all(callable(getattr(apis, name)) for name in apis.__all__)
