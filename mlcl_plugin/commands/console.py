@@ -141,6 +141,16 @@ def _run_until_closed(
         raise
 
 
+def _leave_out_notes() -> None:
+    """Keep notes to developers out of what a command logs without a runner."""
+    # They take seconds to import.
+    from mmengine.logging import MMLogger
+
+    from ..engine.log_notes import leave_out_notes
+
+    leave_out_notes(MMLogger.get_current_instance())
+
+
 def _run(name: str, args: Sequence[str] | None, prog: str | None, label: str) -> int:
     parser = make_parser(name, prog)
     words = list(sys.argv[1:] if args is None else args)
@@ -156,6 +166,7 @@ def _run(name: str, args: Sequence[str] | None, prog: str | None, label: str) ->
                 # stdout is for results only.
                 with redirect_stdout(sys.stderr):
                     mlcl_plugin.register()
+                _leave_out_notes()
             return _run_until_closed(_module(name).run, parsed)
     except KeyboardInterrupt:
         if os.environ.get(DEBUG):

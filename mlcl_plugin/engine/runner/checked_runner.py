@@ -36,7 +36,7 @@ from ..hooks import (
     PendingValidationHook,
 )
 from ..last_checkpoint import find_last_checkpoint
-from ..log_notes import WithoutNotes
+from ..log_notes import leave_out_notes
 from ..lost_processes import named_losses
 from ..safe_checkpoint import names_not_allowed
 from ..work_folder import hold_folder
@@ -113,13 +113,13 @@ class CheckedRunner(Runner):
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build a logger that writes control characters of names as escapes.
 
-        It leaves out notes of MMEngine to developers (:class:`WithoutNotes`).
+        It leaves out notes to developers (:func:`.leave_out_notes`).
         """
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not any(isinstance(f, PrintableLog) for f in handler.filters):
                 handler.addFilter(PrintableLog())
-                handler.addFilter(WithoutNotes())
+        leave_out_notes(logger)
         return logger
 
     def train(self) -> nn.Module:
