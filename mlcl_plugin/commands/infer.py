@@ -28,6 +28,9 @@ FLAGS = TRUST_FLAGS | {
 # That of LoadImage.
 MAX_PIXELS = 178_956_970
 
+TABLES = ('.csv', '.feather', '.parquet', '.tsv', '.xlsx')
+"""Suffixes of forms that the answers are not written in."""
+
 
 def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of this command."""
@@ -173,9 +176,14 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check --resume and --out together, and find out which words name the model."""
+    """Check --resume and --out, and find out which words name the model."""
     if args.resume and args.out is None:
         raise ValueError('--resume needs --out FILE')
+    if args.out is not None and args.out.suffix.lower() in TABLES:
+        raise ValueError(
+            f'--out is written as JSON Lines, got {args.out}: name it '
+            f'{args.out.with_suffix(".jsonl").name}'
+        )
     args.inputs, args.config, args.checkpoint = divide(args.inputs)
 
 

@@ -156,7 +156,10 @@ def report_text(
     Returns:
         str: Markdown.
     """
-    text = [f'# {title}', text_table(['', ''], [list(fact) for fact in facts])]
+    text = [
+        f'# {literal(title)}',
+        text_table(['', ''], [[name, literal(fact)] for name, fact in facts]),
+    ]
     text += ['## How good it is', overview(parts)]
     text += [' '.join(f'{verdict(part)}.' for part in parts)]
     text += [
@@ -171,7 +174,10 @@ def report_text(
         )
     text += foretold(report, parts)
     if notes:
-        text += ['## What cannot be known', '\n'.join(f'- {note}.' for note in notes)]
+        text += [
+            '## What cannot be known',
+            '\n'.join(f'- {literal(note)}.' for note in notes),
+        ]
     for part in parts:
         text += [f'## Labels, {part.name}', label_table(part)]
     if decisions.temperatures is not None:

@@ -44,6 +44,10 @@ def test_folders(tmp_path):
         ('a.jpg my.pth', 'name its config before it: a.jpg CONFIG my.pth'),
         ('my.py my.pth', 'name images before my.py my.pth'),
         (RECIPE, f'{RECIPE} is a config: name images before it'),
+        (
+            'a.jpg --out a.Csv',
+            '--out is written as JSON Lines, got a.Csv: name it a.jsonl',
+        ),
     ],
 )
 def test_what_is_missing_is_named(words, message, capsys):

@@ -14,7 +14,7 @@ from mlcl_plugin.fit.evaluate import (
     evaluate_part,
     find_decisions,
 )
-from mlcl_plugin.fit.report import foretold, label_table, overview, verdict
+from mlcl_plugin.fit.report import foretold, label_table, overview, report_text, verdict
 
 
 def dump_of(targets, seed=0, noise=0.2):
@@ -46,6 +46,14 @@ def test_a_better_model_is_called_better():
     assert 'label0' in label_table(part)
     assert len(label_table(part, most=1).splitlines()) == 3
     assert 'model minus regression' in overview([part])
+
+
+def test_markup_in_names_is_text_in_the_report():
+    found, part = judge(dump_of(many()))
+    facts, notes = [('data', '<i>.csv')], ['<b>: few images']
+    text = report_text('Fit of *a*', facts, [part], found.decisions, None, notes, [])
+    assert text.startswith('# Fit of \\*a\\*\n')
+    assert '- \\<b\\>: few images.\n' in text and '\\<i\\>.csv' in text
 
 
 def test_equal_models_are_not_told_apart():
