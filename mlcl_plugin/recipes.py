@@ -83,6 +83,7 @@ def find_config(config: str | os.PathLike) -> Path:
     Raises:
         FileNotFoundError: If there is neither. The message has recipes of similar
             names.
+        ValueError: If the name of the file is not that of a config.
 
     Examples:
         >>> find_config('mlcl_efflite0_voc07').name
@@ -90,6 +91,11 @@ def find_config(config: str | os.PathLike) -> Path:
     """
     path = Path(config)
     if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise ValueError(
+                f'{path} is no config: expected a name that ends with '
+                f'{", ".join(SUFFIXES)}. `mlcl fit` takes tables and folders of images.'
+            )
         return path
     recipes = recipe_paths()
     name = path.name.removesuffix('.py')

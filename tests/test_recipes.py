@@ -125,3 +125,12 @@ class TestList:
     def test_nothing(self, ends_with_line):
         with ends_with_line('^mlcl models: No recipe has crsa_efflite0_voc07 in its '):
             main(['models', 'crsa_efflite0_voc07'])
+
+
+def test_a_table_is_no_config(tmp_path):
+    path = tmp_path / 'labels.csv'
+    path.write_text('image,cat')
+    with pytest.raises(
+        ValueError, match=r'labels.csv is no config: .*`mlcl fit` takes'
+    ):
+        find_config(path)
