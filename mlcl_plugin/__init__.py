@@ -41,7 +41,7 @@ def register() -> None:
     ensure_stack()
     from mmengine.config.utils import MODULE2PACKAGE
 
-    from . import datasets, engine, evaluation, models  # noqa: F401
+    from . import datasets, engine, evaluation, inference, models  # noqa: F401
 
     # The packages whose configs MMEngine finds as 'PACKAGE::PATH'.
     MODULE2PACKAGE.setdefault('mlcl_plugin', 'mlcl_plugin')

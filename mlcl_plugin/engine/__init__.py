@@ -23,6 +23,7 @@ from .hooks import (
     StartHook,
 )
 from .launcher import check_restart, end_with_launcher
+from .mlflow_backend import MLflowStepsVisBackend
 from .model_index import register_models
 from .neighbour_filling import fill_neighbours, iterate_images, save_filled
 from .optimizers import AutocastOptimWrapper
@@ -76,6 +77,7 @@ __all__ = [
     'FeatureExtraction',
     'FillNeighboursHook',
     'MILeHook',
+    'MLflowStepsVisBackend',
     'PrototypeInitHook',
     'Start',
     'StartHook',

@@ -5,6 +5,7 @@
 """
 
 from ..engine import extract_features, freeze_backbone, register_models
+from .attention_images_hook import AttentionImagesHook
 from .build_model import build_model
 from .config import load_model_config
 from .embedding_measures import measure_embeddings
@@ -15,6 +16,7 @@ from .nearest_images import nearest_images
 from .split_images import build_loader
 
 __all__ = [
+    'AttentionImagesHook',
     'MultiLabelInferencer',
     'build_loader',
     'build_model',

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a sheet of label attention shows: images, scores, attention, targets."""
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,11 +62,36 @@ def attend(
     check_model_labels(
         model, dataset.metainfo.get('classes'), 'the data set', allow_other_labels
     )
+    items = (dataset[index] for index in even_indices(len(dataset), num_images))
+    return attend_items(model, items, dataset.metainfo.get('classes'), len(dataset))
+
+
+def attend_items(
+    model: BaseModel,
+    items: Iterable[dict],
+    classes: Sequence[str] | None,
+    total: int,
+) -> AttendedImages:
+    """Compute scores and label attention of items of a dataset.
+
+    Args:
+        model (BaseModel): A classifier with attention, see
+            :func:`label_attention_maps`.
+        items (Iterable[dict]): At least one; ``inputs`` ``(C, H, W)`` and
+            ``data_samples``, as ``PackInputs`` gives them.
+        classes (Sequence[str], optional): Names of the labels; None numbers them.
+        total (int): The number of images in the dataset.
+
+    Returns:
+        AttendedImages: What :func:`prediction_sheet` draws; tensors on the CPU.
+
+    Raises:
+        ValueError: If the model has no attention.
+    """
     bgr = bool(model.data_preprocessor.to_rgb)
     images, scores, maps, targets = [], [], [], []
     # One by one, since a pipeline may give images of different sizes.
-    for index in even_indices(len(dataset), num_images):
-        item = dataset[index]
+    for item in items:
         view = to_view(item['inputs'], bgr)
         meta = item['data_samples'].metainfo
         images.append(to_sides_of_photograph(view, meta))
@@ -74,12 +100,11 @@ def attend(
         scores.append(score[0].cpu())
         maps.append(attention[0].cpu())
         targets.append(collect_targets(data['data_samples'], len(score[0]), 'cpu')[0])
-    classes = dataset.metainfo.get('classes') or map(str, range(len(scores[0])))
     return AttendedImages(
         images,
         torch.stack(scores),
         maps,
         torch.stack(targets),
-        tuple(classes),
-        len(dataset),
+        tuple(classes or map(str, range(len(scores[0])))),
+        total,
     )

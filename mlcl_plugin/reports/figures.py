@@ -4,6 +4,8 @@
 import warnings
 from os import PathLike
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..visualization.precision_recall_plot import precision_recall_plot
@@ -24,6 +26,15 @@ def save_figure(figure: Figure, path: str | PathLike) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Glyph .* missing')
         figure.savefig(path)
+
+
+def to_pixels(figure: Figure) -> np.ndarray:
+    """Draw a picture as pixels ``(H, W, 3)`` uint8, RGB."""
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='Glyph .* missing')
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def reliability_figure(

@@ -119,7 +119,7 @@ def make_page(writer: PanelWriter, example: Path | None = None) -> 'gradio.Block
                     elem_id='threshold',
                 )
                 back = gr.Button(
-                    'Use the own threshold of each label', elem_id='own', size='sm'
+                    "Use each label's own threshold", elem_id='own', size='sm'
                 )
                 labels = part('labels', js_on_load=script('labels.js'))
         panels = [message, picture, neighbours, labels]

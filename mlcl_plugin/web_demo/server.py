@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .guards import Guard
-from .page import import_gradio, make_page
+from .page import FOLDER, import_gradio, make_page
 from .panels import PanelWriter
 
 FRAME = 1_000_000
@@ -54,7 +54,8 @@ def make_app(writer: PanelWriter, example: Path | None = None) -> Guard:
         theme=gr.themes.Base(
             primary_hue='blue', font=fonts, font_mono=['ui-monospace', 'monospace']
         ),
-        css_paths=Path(__file__).parent / 'page.css',
+        css_paths=FOLDER / 'page.css',
+        js=(FOLDER / 'upload.js').read_text(encoding='utf-8'),
     )
     return Guard(app, limits.max_bytes + FRAME)
 

@@ -231,9 +231,13 @@ class PhotographViewer:
 
     @property
     def _memory(self) -> Neighbours | None:
-        """The memory of label-wise embeddings, or else that of images."""
+        """The memory of label-wise embeddings, or else of images, if filled."""
         if self._classifier is None:
             return None
-        memories = [m for m in self._classifier.memories if isinstance(m, Neighbours)]
+        memories = [
+            memory
+            for memory in self._classifier.memories
+            if isinstance(memory, Neighbours) and memory.keys.numel() > 0
+        ]
         by_kind = {memory.kind: memory for memory in memories}
         return by_kind.get('label') or by_kind.get('image')

@@ -122,7 +122,7 @@ def test_photograph(page):
     page.wait_for_selector('text=by the threshold 0.00 for all labels')
     assert page.locator('#labels button.found').count() > before
     page.click('#own')
-    page.wait_for_selector('text=by the own threshold of each label')
+    page.wait_for_selector("text=by each label's own threshold")
     assert page.locator('#labels button.found').count() == before
 
     page.click('#labels button.found')

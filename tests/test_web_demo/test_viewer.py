@@ -42,6 +42,14 @@ def test_as_the_inferencer(viewer, tiny_coco):
     assert Path(near[0].image).name == '002.png'
 
 
+def test_empty_memory(viewer, tiny_coco):
+    seen = viewer.look(tiny_coco / 'train/002.png')
+    assert viewer.neighbours(seen, 1)
+    for memory in viewer.inferencer.model.memories:
+        memory.clear()
+    assert viewer.memory_kind is None and viewer.neighbours(seen, 1) == []
+
+
 def test_one_threshold(viewer, tiny_coco):
     seen = viewer.look(tiny_coco / 'train/002.png')
     rows = viewer.rows(seen)
