@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlcl_plugin.command_table import COMMANDS
 from mlcl_plugin.commands import make_parser
+from tests.documented_commands import command_lines, expand_braces, split_command
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -19,39 +19,7 @@ PAGES = sorted(
     # It names flags that have gone.
     if path.name != 'CHANGELOG.md'
 )
-BLOCK = re.compile(r'^```shell\n(.*?)^```', re.M | re.S)
 SPAN = re.compile(r'(?<!`)`(?!`)([^`]+)`(?!`)')
-TOOLS = {f'tools/{c.tool}': name for name, c in COMMANDS.items() if c.tool}
-START = re.compile(
-    r'(?:\w+=\S* +)*(?:mlcl +|python -m mlcl_plugin +|(?:python +)?(?=tools/))'
-)
-
-
-def split_command(line):
-    """The name of a command and its arguments; None for other lines."""
-    # Without what belongs to the shell.
-    line = re.split(r' (?:\||>|&&) ', line)[0]
-    match = START.match(line)
-    words = shlex.split(line[match.end() :], comments=True) if match else []
-    name = TOOLS.get(words[0], words[0]) if words else None
-    return (name, words[1:]) if name in COMMANDS else None
-
-
-def expand_braces(words):
-    """What a shell makes of ``a.{py,pth}``."""
-    for word in words:
-        match = re.fullmatch(r'(.*)\{([\w,]+)\}(.*)', word)
-        if match:
-            yield from (match[1] + part + match[3] for part in match[2].split(','))
-        else:
-            yield word
-
-
-def command_lines(text):
-    for block in BLOCK.findall(text):
-        for line in block.replace('\\\n', ' ').splitlines():
-            if found := split_command(line):
-                yield found
 
 
 def unknown_flags(text):

@@ -43,7 +43,8 @@ katex_options = "output: 'mathml'"
 # The notebook runs anew in each build; an error fails the build.
 nb_execution_mode = 'force'
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900
+nb_merge_streams = True
 
 autodoc_default_options = {'members': True, 'imported-members': True}
 autodoc_typehints = 'none'

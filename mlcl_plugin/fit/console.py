@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from mmengine.hooks import Hook
 
@@ -65,6 +65,19 @@ def duration(seconds: float) -> str:
     return f'{whole // 3600} h {whole % 3600 // 60} min'
 
 
+class _LogStream:
+    """A log file, and stdout once it is closed.
+
+    A logger that is made in the meantime keeps the stream and writes to it later, too.
+    """
+
+    def __init__(self, log: TextIO):
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout if self._log.closed else self._log, name)
+
+
 @contextmanager
 def log_to_file(console: Console, path: Path) -> Iterator[None]:
     """Send what libraries print, log and warn of to a file in the meantime.
@@ -82,9 +95,9 @@ def log_to_file(console: Console, path: Path) -> Iterator[None]:
     with path.open('a', encoding='utf-8') as log:
         console.log = log
         warnings.showwarning = write
+        stream = cast(TextIO, _LogStream(log))
         try:
-            # Loggers that are made in the meantime keep this stream.
-            with redirect_stdout(log), redirect_stderr(log):
+            with redirect_stdout(stream), redirect_stderr(stream):
                 yield
         finally:
             warnings.showwarning = show
