@@ -158,6 +158,10 @@ class Study:
             save(path, found)
         return dict(np.load(path))
 
+    def has_recipe(self, kind: str, rate: float, seed: int) -> bool:
+        """Whether the recipe has been trained."""
+        return (self.work_dir / f'{kind}_{rate:g}_{seed}_recipe.npz').is_file()
+
     def recipe(self, kind: str, rate: float, seed: int) -> dict:
         """Probabilities by the recipe of ``mlcl fit``, with contrast and without."""
         path = self.work_dir / f'{kind}_{rate:g}_{seed}_recipe.npz'
@@ -250,11 +254,13 @@ def arms_of(pooled: dict, recipe: dict | None) -> dict[str, np.ndarray]:
         return arms
     scored = ~np.isnan(recipe['contrast label'])
     found = {name: np.where(scored, value, np.nan) for name, value in arms.items()}
+    both = [found['logistic regression'], found['nearest images']]
     for arm, name in (('plain', 'without contrast'), ('contrast', 'with contrast')):
         label = recipe[f'{arm} label']
         found[f'head {name}'] = recipe[f'{arm} head']
         found[f'label-wise neighbours {name}'] = label
-        found[f'regression and neighbours {name}'] = mean_probability([logistic, label])
+        found[f'regression and label-wise {name}'] = mean_probability([both[0], label])
+        found[f'all three, label-wise {name}'] = mean_probability([*both, label])
     return found
 
 
@@ -363,11 +369,11 @@ def main(args: Sequence[str] | None = None) -> None:
         results = json.loads(args.out.read_text()) if args.out.exists() else {}
         for kind, rate, seed in settings(args.seeds):
             key = f'{kind}/{rate:g}/{seed}'
-            if any(', half, ' in name for name in results.get(key, {})):
+            recipe = not args.no_recipe or study.has_recipe(kind, rate, seed)
+            trained = any(', half, ' in name for name in results.get(key, {}))
+            if key in results and (trained or not recipe):
                 continue
-            if key in results and args.no_recipe:
-                continue
-            results[key] = results_of(study, (kind, rate, seed), not args.no_recipe)
+            results[key] = results_of(study, (kind, rate, seed), recipe)
             part = args.out.with_suffix('.part')
             part.write_text(json.dumps(results, indent=1) + '\n')
             os.replace(part, args.out)
