@@ -9,9 +9,11 @@ work folder; a second call goes on.
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from mlcl_plugin.command_line import number, one_line_errors
 from mlcl_plugin.datasets.forms import ImageLabels
 from mlcl_plugin.datasets.stratified_split import stratified_folds
 from mlcl_plugin.engine import keep_memory, load_config
+from mlcl_plugin.evaluation import average_precision
 from mlcl_plugin.fit.backbone import find_backbone
 from mlcl_plugin.fit.console import Console
 from mlcl_plugin.fit.make_config import BASES
@@ -36,13 +39,15 @@ from mlcl_plugin.labelling.out_of_fold import (
     out_of_fold,
     pool_features,
 )
+from mlcl_plugin.labelling.suspicion import mean_probability, suspicion
 from mlcl_plugin.models.neighbours import ImageNeighbours
 from mlcl_plugin.recipes import find_config
+from mlcl_plugin.text_table import table_of_rows
 
 KINDS = ('symmetric', 'missing')
 RATES = (0.02, 0.05, 0.1)
-FOLDS = {'recipe': 2, 'pooled': 5}
-"""Folds of what is trained by gradient steps, and of what is solved in seconds."""
+FOLDS = 2
+"""Fewer than the 5 of the command, to save time."""
 PLACES = 4
 """Rows and columns that feature maps are averaged to for the recipe, to save time."""
 VIEWS = 2
@@ -120,6 +125,8 @@ class Study:
         self.targets = self.labels.targets.toarray()
         config = load_config(find_config(BASES['frozen']))
         self.backbone = MODELS.build(config.model.backbone)
+        # A training that goes on must find the same one.
+        self.backbone.init_weights()
         self.logistic = make_logistic(config.model.neighbours[2])
         self._vectors: dict[str, torch.Tensor] = {}
 
@@ -134,7 +141,7 @@ class Study:
             self._vectors[name] = make[name]()
         return self._vectors[name]
 
-    def pooled(self, kind: str, rate: float, seed: int, folds: int) -> dict:
+    def pooled(self, kind: str, rate: float, seed: int, folds: int = FOLDS) -> dict:
         """Probabilities by logistic regression and by nearest images."""
         path = self.work_dir / f'{kind}_{rate:g}_{seed}_pooled{folds}.npz'
         if not path.is_file():
@@ -151,6 +158,10 @@ class Study:
             save(path, found)
         return dict(np.load(path))
 
+    def has_recipe(self, kind: str, rate: float, seed: int) -> bool:
+        """Whether the recipe has been trained."""
+        return (self.work_dir / f'{kind}_{rate:g}_{seed}_recipe.npz').is_file()
+
     def recipe(self, kind: str, rate: float, seed: int) -> dict:
         """Probabilities by the recipe of ``mlcl fit``, with contrast and without."""
         path = self.work_dir / f'{kind}_{rate:g}_{seed}_recipe.npz'
@@ -159,7 +170,7 @@ class Study:
             labels = ImageLabels(
                 self.labels.classes, self.labels.images, csr_array(given)
             )
-            fold = stratified_folds(labels.targets, FOLDS['recipe'], seed)
+            fold = stratified_folds(labels.targets, FOLDS, seed)
             found: dict[str, np.ndarray] = {}
             runs = self.work_dir / f'{kind}_{rate:g}_{seed}'
             # To save time, half of the images train and the others are scored.
@@ -202,6 +213,128 @@ def save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     part.rename(path)
 
 
+def judge(
+    probability: np.ndarray, given: np.ndarray, wrong: np.ndarray, kind: str
+) -> dict[str, float]:
+    """Average precision and precision at k, in percent, of finding flipped labels.
+
+    Args:
+        probability (np.ndarray): ``(N, L)``, NaN for images that were not scored.
+        given (np.ndarray): ``(N, L)``, the labels with flips.
+        wrong (np.ndarray): ``(N, L)`` bool, the flips.
+        kind (str): What is doubted, as in ``mlcl issues``.
+    """
+    return judge_ranking(suspicion(probability, given, kind), wrong)
+
+
+def judge_ranking(doubts: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
+    """As :func:`judge`, of suspicions ``(N, L)``; NaN is left out."""
+    scored = ~np.isnan(doubts)
+    values, hits = doubts[scored], wrong[scored]
+    ranked = hits[np.argsort(-values, kind='stable')]
+    number = int(hits.sum())
+    precision = average_precision(values[:, None], hits[:, None].astype(np.int8))
+    return {
+        'flips': number,
+        'AP': 100 * float(precision[0]),
+        'P@100': 100 * float(ranked[:100].mean()),
+        'P@flips': 100 * float(ranked[:number].mean()),
+    }
+
+
+def arms_of(pooled: dict, recipe: dict | None) -> dict[str, np.ndarray]:
+    """Probabilities of all ways to score, on the same images."""
+    logistic, image = pooled['logistic'], pooled['image']
+    arms = {
+        'logistic regression': logistic,
+        'nearest images': image,
+        'both': mean_probability([logistic, image]),
+    }
+    if recipe is None:
+        return arms
+    scored = ~np.isnan(recipe['contrast label'])
+    found = {name: np.where(scored, value, np.nan) for name, value in arms.items()}
+    both = [found['logistic regression'], found['nearest images']]
+    for arm, name in (('plain', 'without contrast'), ('contrast', 'with contrast')):
+        label = recipe[f'{arm} label']
+        found[f'head {name}'] = recipe[f'{arm} head']
+        found[f'label-wise neighbours {name}'] = label
+        found[f'regression and label-wise {name}'] = mean_probability([both[0], label])
+        found[f'all three, label-wise {name}'] = mean_probability([*both, label])
+    return found
+
+
+def cleanlab_adjusted(probability: np.ndarray, given: np.ndarray) -> np.ndarray | None:
+    """Suspicions by cleanlab with adjusted probabilities, if it is installed.
+
+    Its self-confidence without the adjustment is 1 minus the suspicion of this project.
+    """
+    try:
+        from cleanlab.rank import get_label_quality_scores
+    except ImportError:
+        return None
+    doubts = np.full(given.shape, np.nan)
+    for label in range(given.shape[1]):
+        own = given[:, label] >= 0
+        p = probability[own, label]
+        quality = get_label_quality_scores(
+            given[own, label].astype(int),
+            np.stack([1 - p, p], 1),
+            method='self_confidence',
+            adjust_pred_probs=True,
+        )
+        doubts[own, label] = 1 - quality
+    return doubts
+
+
+def results_of(study: Study, setting: tuple[str, float, int], recipe: bool) -> dict:
+    """All measures of a setting, by what is doubted and how it is scored."""
+    kind, rate, seed = setting
+    given = flip(study.targets, kind, rate, seed)
+    wrong = given != study.targets
+    pooled = study.pooled(*setting)
+    row: dict[str, dict] = {}
+    for doubted in ('both',) if kind == 'symmetric' else ('both', 'missing'):
+        for name, value in arms_of(pooled, None).items():
+            row[f'{doubted}, all images, {name}'] = judge(value, given, wrong, doubted)
+        if doubted == 'both':
+            adjusted = cleanlab_adjusted(pooled['logistic'], given)
+            if adjusted is not None:
+                row['both, all images, logistic regression, cleanlab adjusted'] = (
+                    judge_ranking(adjusted, wrong)
+                )
+        if recipe:
+            for name, value in arms_of(pooled, study.recipe(*setting)).items():
+                row[f'{doubted}, half, {name}'] = judge(value, given, wrong, doubted)
+    return row
+
+
+def tables(results: dict[str, dict]) -> str:
+    """Mean and standard deviation over seeds."""
+    rows = []
+    groups: dict[tuple, list[dict]] = {}
+    for key, row in results.items():
+        kind, rate, _ = key.split('/')
+        for name, values in row.items():
+            groups.setdefault((kind, rate, name), []).append(values)
+    for (kind, rate, name), runs in sorted(groups.items()):
+        doubted, images, arm = name.split(', ', 2)
+        line = {
+            'flips': f'{kind}, {float(rate):.0%}',
+            'doubted': doubted,
+            'images': images,
+            'scored by': arm,
+            'seeds': str(len(runs)),
+            'number': f'{mean(run["flips"] for run in runs):.0f}',
+        }
+        for measure in ('AP', 'P@100', 'P@flips'):
+            values = [run[measure] for run in runs]
+            spread = f' ± {stdev(values):.1f}' if len(values) > 1 else ''
+            line[measure] = f'{mean(values):.1f}{spread}'
+        rows.append(line)
+    return table_of_rows(rows)
+
+
 def settings(seeds: int) -> list[tuple[str, float, int]]:
     """All settings; those of the middle are first done for all seeds."""
     first = [('symmetric', 0.05), ('missing', 0.1)]
@@ -233,10 +366,19 @@ def main(args: Sequence[str] | None = None) -> None:
     args.work_dir.mkdir(parents=True, exist_ok=True)
     with one_line_errors('label_issues', {}):
         study = Study(args.features.absolute(), args.work_dir.absolute())
+        results = json.loads(args.out.read_text()) if args.out.exists() else {}
         for kind, rate, seed in settings(args.seeds):
-            if not args.no_recipe:
-                study.recipe(kind, rate, seed)
-                print(kind, rate, seed, flush=True)
+            key = f'{kind}/{rate:g}/{seed}'
+            recipe = not args.no_recipe or study.has_recipe(kind, rate, seed)
+            trained = any(', half, ' in name for name in results.get(key, {}))
+            if key in results and (trained or not recipe):
+                continue
+            results[key] = results_of(study, (kind, rate, seed), recipe)
+            part = args.out.with_suffix('.part')
+            part.write_text(json.dumps(results, indent=1) + '\n')
+            os.replace(part, args.out)
+            print(key, flush=True)
+    print(tables(results))
 
 
 if __name__ == '__main__':

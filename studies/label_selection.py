@@ -33,9 +33,10 @@ from mlcl_plugin.text_table import table_of_rows
 
 START, STEP, ROUNDS = 100, 100, 5
 """Images that are labelled at first, those of each round, and rounds."""
-SINGLE_STEP, SINGLE_ROUNDS = 1000, 4
-"""Single labels that are asked for in each round, and rounds."""
-SINGLE = ('random', 'uncertainty', 'rare')
+SINGLE_POOL, SINGLE_STEP, SINGLE_ROUNDS = 600, 1000, 4
+"""Images whose single labels are asked for, labels of each round, and rounds."""
+WHOLE = 'all labels of random images'
+SINGLE = (WHOLE, 'random', 'uncertainty', 'rare')
 
 
 class Simulation:
@@ -114,20 +115,25 @@ class Simulation:
     def single_labels(self, rule: str, seed: int) -> Iterator[tuple[int, dict]]:
         """Ask for single labels of images; gives answers so far, and mAP."""
         known = self.start(seed)
+        order = np.random.default_rng(seed).permutation(len(known))
+        pool = np.zeros(len(known), bool)
+        pool[order[:SINGLE_POOL]] = True
         for step in range(SINGLE_ROUNDS + 1):
             probability, scores = self.train(known)
             yield int((known >= 0).sum()), scores
             if step == SINGLE_ROUNDS:
                 return
             # Nobody can tell what is unknown in the data.
-            askable = (known < 0) & (self.targets >= 0)
-            if rule == 'random':
+            askable = (known < 0) & (self.targets >= 0) & pool[:, None]
+            if rule == WHOLE:
+                values = np.where(askable, -np.argsort(order)[:, None], np.nan)
+            elif rule == 'random':
                 rng = np.random.default_rng([seed, step])
                 values = np.where(askable, rng.random(known.shape), np.nan)
             else:
                 values = entry_values(probability, askable, rule, (known == 1).sum(0))
-            order = np.argsort(-np.nan_to_num(values, nan=-1).ravel(), kind='stable')
-            chosen = order[:SINGLE_STEP]
+            # NaN comes last.
+            chosen = np.argsort(-values.ravel(), kind='stable')[:SINGLE_STEP]
             known.flat[chosen] = self.targets.flat[chosen]
 
 

@@ -82,8 +82,8 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         '--label-wise',
         action='store_true',
-        help='train the recipe of mlcl fit in every fold, and ask neighbours in the '
-        'space of its label-wise embeddings; takes much longer',
+        help='train the recipe of mlcl fit in every fold, and let neighbours in the '
+        'space of its label-wise embeddings vote, too; better, and takes much longer',
     )
     add_features(parser)
 

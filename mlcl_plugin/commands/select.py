@@ -49,11 +49,11 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument(
         '--by',
-        choices=['uncertainty', 'rare', 'diversity', 'mixed', 'random'],
-        default='uncertainty',
-        help='uncertainty: labels that the model cannot tell; rare: labels of few '
-        'photographs; diversity: photographs unlike all others; mixed: uncertain ones '
-        'that are unlike each other (default: uncertainty)',
+        choices=['uncertainty', 'rare', 'diversity', 'mixed', 'clusters', 'random'],
+        help='uncertainty: labels that the model cannot tell; rare: the same, of '
+        'labels that few photographs have; diversity: photographs unlike all others; '
+        'mixed: uncertain ones that are unlike each other; clusters: the most '
+        'uncertain one of each cluster (default: clusters, with --single uncertainty)',
     )
     parser.add_argument(
         '--single',

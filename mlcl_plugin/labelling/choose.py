@@ -57,7 +57,7 @@ def select_images(
     *,
     pool: str | os.PathLike | None = None,
     number: int = 100,
-    rule: str = 'uncertainty',
+    rule: str | None = None,
     single: bool = False,
     images: str | os.PathLike | None = None,
     classes: Sequence[str] | None = None,
@@ -81,8 +81,9 @@ def select_images(
         pool (str | PathLike, optional): A folder of photographs without labels; those
             that ``source`` has are left out.
         number (int): How many images, or single labels, to choose. Defaults to 100.
-        rule (str): ``'uncertainty'``, ``'rare'``, ``'diversity'``, ``'mixed'`` or
-            ``'random'``.
+        rule (str, optional): ``'uncertainty'``, ``'rare'``, ``'diversity'``,
+            ``'mixed'``, ``'clusters'`` or ``'random'``. Defaults to ``'clusters'``,
+            with ``single`` to ``'uncertainty'``.
         single (bool): Whether to ask for single labels of images. Defaults to False:
             for all labels of an image.
         images (str | PathLike, optional): The folder of the images of ``source``.
@@ -91,7 +92,7 @@ def select_images(
         backbone (str): See :func:`mlcl_plugin.fit.fit`.
         image_size (int, optional): See :func:`mlcl_plugin.fit.fit`.
         device (str, optional): Where to compute. Defaults to a GPU, if there is one.
-        seed (int): Seed of ``'random'``. Defaults to 0.
+        seed (int): Seed of chance. Defaults to 0.
         stream (TextIO, optional): Where progress is written. Defaults to stdout.
 
     Returns:
@@ -104,6 +105,8 @@ def select_images(
     for name, value, least in (('number', number, 1), ('pictures', pictures, 0)):
         if value < least:
             raise ValueError(f'{name} must be {least} or more, got {name}={value}.')
+    if rule is None:
+        rule = 'uncertainty' if single else 'clusters'
     allowed = ('uncertainty', 'rare', 'random') if single else RULES
     if rule not in allowed:
         raise ValueError(

@@ -45,7 +45,7 @@ from .label_wise import LABEL, Stored, rows_of_folds, train_fold
 from .out_of_fold import out_of_fold
 from .suspicion import KINDS, mean_probability, rank_entries, suspicion
 
-LOGISTIC, NEIGHBOURS = 'logistic', 'neighbours'
+LOGISTIC, NEIGHBOURS, LABEL_WISE = 'logistic', 'neighbours', 'label_wise'
 PRINTED = 10
 """Issues that are printed."""
 
@@ -142,9 +142,9 @@ def find_issues(
         at_least (float): The suspicion from which on a change is proposed.
         number (int): The most issues that are listed. Defaults to 1000.
         pictures (int): The most photographs on the sheet. Defaults to 60.
-        label_wise (bool): Whether neighbours are those in the space of label-wise
-            embeddings, for which the recipe of ``mlcl fit`` is trained in every fold.
-            Defaults to False: neighbours of pooled features.
+        label_wise (bool): Whether neighbours of label-wise embeddings vote,
+            too, for which the recipe of ``mlcl fit`` is trained in every fold. Defaults
+            to False.
         backbone (str): See :func:`mlcl_plugin.fit.fit`.
         image_size (int, optional): See :func:`mlcl_plugin.fit.fit`.
         device (str, optional): Where to compute. Defaults to a GPU, if there is one.
@@ -196,7 +196,7 @@ def _score(
     backbone: str,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Probabilities ``(N, L)`` of presence by both models, out of fold."""
+    """Probabilities ``(N, L)`` of presence by all models, out of fold."""
     labels = featured.labels
     targets = labels.targets.toarray()
     console.line(f'scoring {len(targets):,} images in {options.folds} folds')
@@ -207,7 +207,7 @@ def _score(
         )
         return found
     stored = Stored(featured.features.folder, featured.features.backbone)
-    found[NEIGHBOURS] = np.full(targets.shape, np.nan)
+    found[LABEL_WISE] = np.full(targets.shape, np.nan)
     for index, rows in enumerate(rows_of_folds(fold)):
         console.line(f'training without fold {index + 1} of {options.folds}')
         work = out / WORK / f'fold_{index}'
@@ -215,7 +215,7 @@ def _score(
         shutil.rmtree(work, ignore_errors=True)
         own = FitOptions('issues', work, recipe='frozen', backbone=backbone, seed=seed)
         votes = train_fold(stored, labels, rows, own, find_backbone(backbone), console)
-        found[NEIGHBOURS][rows['val']] = votes[LABEL]
+        found[LABEL_WISE][rows['val']] = votes[LABEL]
     return found
 
 
@@ -245,7 +245,7 @@ def _write(
     notes = [
         f'{len(data.labels.images):,} images, {len(data.labels.classes)} labels. The '
         f'{len(shown)} most suspicious of {len(places):,} labels that were examined.',
-        'A suspicion is the opinion of two models. Look before you change a label.',
+        'A suspicion is the opinion of models. Look before you change a label.',
     ]
     write_sheet(Sheet('Labels that are probably wrong', notes, cards), sheet)
     _tell(data, doubts, listed, len(proposed), options, console)

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-RULES = ('uncertainty', 'rare', 'diversity', 'mixed', 'random')
+RULES = ('uncertainty', 'rare', 'diversity', 'mixed', 'clusters', 'random')
 SHORTLIST = 5
 """``mixed`` chooses among so many times the photographs that are wanted."""
 
@@ -34,9 +34,9 @@ def entry_values(
         present (np.ndarray): ``(L,)`` the number of images that have each label.
 
     Returns:
-        np.ndarray: ``(N, L)``; NaN for labels that are known. The entropy, or for
-        ``'rare'`` :math:`p_{nl} / (c_l + 1)` with the number :math:`c_l` of images that
-        have the label.
+        np.ndarray: ``(N, L)``; NaN for labels that are known. The entropy :math:`H`, or
+        for ``'rare'`` :math:`H_{nl} / (c_l + 1)` with the number :math:`c_l` of images
+        that have the label.
 
     Raises:
         ValueError: If the rule is another one.
@@ -45,7 +45,7 @@ def entry_values(
     if rule == 'uncertainty':
         values = entropy(filled)
     elif rule == 'rare':
-        values = filled / (present + 1)
+        values = entropy(filled) / (present + 1)
     else:
         raise ValueError(
             "Single labels are chosen by rule='uncertainty' or rule='rare', got "
@@ -63,11 +63,12 @@ def by_uncertainty(probability: np.ndarray, askable: np.ndarray) -> np.ndarray:
 def order_by_rarity(
     probability: np.ndarray, askable: np.ndarray, present: np.ndarray, number: int
 ) -> np.ndarray:
-    r"""Choose images that are expected to have rare labels, one after the other.
+    r"""Choose images with uncertain labels that are rare, one after the other.
 
-    The value of an image is :math:`\sum_l p_{nl} / (c_l + 1)` over its unknown labels,
-    with the number :math:`c_l` of images that have the label. After each choice
-    :math:`c_l` grows by :math:`p_{nl}`, so that the next one serves other labels.
+    The value of an image is :math:`\sum_l H_{nl} / (c_l + 1)` over its unknown labels,
+    with the entropy :math:`H_{nl}` and the number :math:`c_l` of images that have the
+    label. After each choice :math:`c_l` grows by the probability of the label, so that
+    the next one serves other labels.
 
     Args:
         probability (np.ndarray): ``(N, L)``; NaN counts as 0.5.
@@ -78,16 +79,17 @@ def order_by_rarity(
     Returns:
         np.ndarray: Their rows, the best first.
     """
-    use = np.where(np.isnan(probability), 0.5, probability) * askable
+    filled = np.where(np.isnan(probability), 0.5, probability)
+    doubt = entropy(filled) * askable
     counts = present.astype(np.float64).copy()
-    left = np.ones(len(use), bool)
+    left = np.ones(len(filled), bool)
     chosen = []
-    for _ in range(min(number, len(use))):
-        values = np.where(left, use @ (1 / (counts + 1)), -np.inf)
+    for _ in range(min(number, len(filled))):
+        values = np.where(left, doubt @ (1 / (counts + 1)), -np.inf)
         best = int(values.argmax())
         chosen.append(best)
         left[best] = False
-        counts += use[best]
+        counts += filled[best] * askable[best]
     return np.array(chosen, np.int64)
 
 
@@ -129,6 +131,43 @@ def order_by_distance(
     return np.array(chosen[:number], np.int64)
 
 
+def order_by_clusters(
+    vectors: np.ndarray, values: np.ndarray, number: int, seed: int = 0
+) -> np.ndarray:
+    """Choose the most valuable vector of each of as many clusters as are wanted.
+
+    Args:
+        vectors (np.ndarray): ``(N, D)`` of the images to choose from; k-means of
+            scikit-learn divides the unit vectors.
+        values (np.ndarray): ``(N,)`` what each image is worth.
+        number (int): Number of images to choose, at most N.
+        seed (int): Seed of the clusters. Defaults to 0.
+
+    Returns:
+        np.ndarray: Their rows, the most valuable first.
+
+    Raises:
+        ImportError: If scikit-learn is not installed.
+    """
+    number = min(number, len(vectors))
+    if number < 1:
+        return np.zeros(0, np.int64)
+    try:
+        from sklearn.cluster import MiniBatchKMeans
+    except ImportError as error:
+        raise ImportError(
+            "rule='clusters' needs scikit-learn: run `pip install scikit-learn`."
+        ) from error
+
+    means = MiniBatchKMeans(number, random_state=seed, n_init=1)
+    cluster = means.fit_predict(_unit(vectors))
+    order = np.argsort(-values, kind='stable')
+    # The first of each cluster, then the others if clusters are empty.
+    _, first = np.unique(cluster[order], return_index=True)
+    rest = np.delete(order, first)
+    return np.concatenate([order[np.sort(first)], rest])[:number]
+
+
 def _unit(vectors: np.ndarray) -> np.ndarray:
     vectors = vectors.astype(np.float32)
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
@@ -150,14 +189,15 @@ def order_images(
 
     Args:
         rule (str): One of :data:`RULES`. ``'mixed'`` takes the most uncertain ones,
-            :data:`SHORTLIST` times as many as wanted, and of these the farthest.
+            :data:`SHORTLIST` times as many as wanted, and of these the farthest;
+            ``'clusters'`` the most uncertain one of each cluster.
         number (int): Number of images, at most N.
         probability (np.ndarray): ``(N, L)`` of the images to choose from.
         askable (np.ndarray): ``(N, L)`` bool, their unknown labels.
         present (np.ndarray): ``(L,)`` the number of images that have each label.
         vectors (np.ndarray): ``(N, D)``.
         labelled (np.ndarray): ``(M, D)`` vectors of images that have labels.
-        seed (int): Seed of ``'random'``. Defaults to 0.
+        seed (int): Seed of ``'random'`` and ``'clusters'``. Defaults to 0.
 
     Returns:
         np.ndarray: Rows of the images, the best first.
@@ -173,7 +213,10 @@ def order_images(
         return order_by_rarity(probability, askable, present, number)
     if rule == 'diversity':
         return order_by_distance(vectors, labelled, number)
-    order = np.argsort(-by_uncertainty(probability, askable), kind='stable')
+    doubt = by_uncertainty(probability, askable)
+    if rule == 'clusters':
+        return order_by_clusters(vectors, doubt, number, seed)
+    order = np.argsort(-doubt, kind='stable')
     if rule == 'uncertainty':
         return order[:number]
     first = order[: SHORTLIST * number]

@@ -31,7 +31,12 @@ def photos(tmp_path):
 def test_photographs_of_a_folder(tmp_path, tiny_backbone, photos):
     before = photos.read_text()
     found = select_images(
-        photos, tmp_path / 'out', pool=tmp_path / 'new', number=4, **OPTIONS
+        photos,
+        tmp_path / 'out',
+        pool=tmp_path / 'new',
+        number=4,
+        rule='uncertainty',
+        **OPTIONS,
     )
     rows = read(found.table)
     assert [row['image'] for row in rows] == found.images

@@ -9,6 +9,7 @@ from mlcl_plugin.labelling.selection import (
     by_uncertainty,
     entropy,
     entry_values,
+    order_by_clusters,
     order_by_distance,
     order_by_rarity,
     order_images,
@@ -37,7 +38,7 @@ def test_uncertainty_counts_unknown_labels_alone():
 
 def test_values_of_single_labels():
     found = entry_values(PROBABILITY, ASKABLE, 'rare', PRESENT)
-    expected = [[0.5 / 4, 0.1], [np.nan, 0.5], [0.2 / 4, np.nan]]
+    expected = [[1 / 4, bits(0.1)], [np.nan, 1], [bits(0.2) / 4, np.nan]]
     np.testing.assert_allclose(found, expected)
     found = entry_values(PROBABILITY, ASKABLE, 'uncertainty', PRESENT)
     np.testing.assert_allclose(found[0], [1, bits(0.1)])
@@ -53,7 +54,7 @@ def rarity_by_loops(probability, askable, present, number):
             value = 0.0
             for label, count in enumerate(counts):
                 if askable[image, label]:
-                    value += probability[image, label] / (count + 1)
+                    value += bits(probability[image, label]) / (count + 1)
             if image not in chosen and value > highest:
                 best, highest = image, value
         chosen.append(best)
@@ -130,3 +131,14 @@ def test_mixed_takes_uncertain_images_that_are_far_apart():
     found = order_images('mixed', 2, **options)
     expected = order_by_distance(options['vectors'][:10], options['labelled'], 2)
     assert found.tolist() == expected.tolist()
+
+
+def test_the_most_uncertain_one_of_each_cluster():
+    angles = np.array([0.0, 0.01, 0.02, 1.5, 1.51, 1.52])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1)
+    values = np.array([1.0, 3.0, 2.0, 5.0, 4.0, 6.0])
+    assert order_by_clusters(vectors, values, 2).tolist() == [5, 1]
+    # Equal vectors have one cluster: the others follow by their values.
+    found = order_by_clusters(np.ones((4, 2)), np.arange(4.0), 3)
+    assert found.tolist() == [3, 2, 1]
+    assert order_by_clusters(vectors[:0], values[:0], 3).size == 0
