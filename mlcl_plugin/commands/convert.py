@@ -20,6 +20,7 @@ FLAGS = {
     'classes': '--classes',
     'val': '--val',
     'test': '--test',
+    'group': '--group',
     'overwrite': '--overwrite',
 }
 
@@ -38,6 +39,7 @@ def add_arguments(parser: CommandParser) -> None:
         'data/VOCdevkit/VOC2007 voc_val.csv --split val',
         'instances_val.json data/my_voc --target-split val --image-root data/val',
         'photos.csv photos.csv --val 0.2 --test 0.1',
+        'scans.csv scans.csv --val 0.2 --group patient',
     )
     parser.add_check(check)
     parser.add_argument('source', help='the annotation: a file, or the folder of VOC')
@@ -116,6 +118,12 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parts.add_argument('--test', type=float, help='share of the images for test')
     parts.add_argument(
+        '--group',
+        metavar='COLUMN',
+        help='a column of the table whose images stay in one part, such as patient, '
+        'event or camera (default: each image on its own)',
+    )
+    parts.add_argument(
         '--seed',
         type=number(int, least=0),
         default=0,
@@ -129,11 +137,13 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check --target-split and --val or --test together."""
+    """Check --target-split and --group together with --val and --test."""
     if args.target_split and (args.val is not None or args.test is not None):
         raise ValueError(
             '--target-split is for one part, --val and --test name their own'
         )
+    if args.group is not None and args.val is None and args.test is None:
+        raise ValueError('--group is about a division: give --val or --test, too')
 
 
 def without_unknown(labels: 'ImageLabels', unknown: str) -> 'ImageLabels':
@@ -157,6 +167,7 @@ def run(args: argparse.Namespace) -> int:
         read_labels,
         write_files,
     )
+    from ..datasets.forms.groups import read_groups
     from ..datasets.forms.parts import divide, part_paths
     from ..datasets.label_spelling import near_same, show_group
     from ..targets import PRESENT
@@ -173,6 +184,7 @@ def run(args: argparse.Namespace) -> int:
         split=args.split,
         delimiter=args.delimiter,
         unstated_as=args.unstated_as,
+        group=args.group,
         **columns,
     )
     present = int((labels.targets.data == PRESENT).sum())
@@ -190,7 +202,17 @@ def run(args: argparse.Namespace) -> int:
     name = args.target_split or args.split or 'train'
     parts, paths = {name: labels}, {name: args.target}
     if args.val is not None or args.test is not None:
-        parts, division = divide(labels, args.val, args.test, args.seed)
+        groups = None
+        if args.group is not None:
+            groups = read_groups(
+                args.source,
+                labels.images,
+                args.group,
+                args.image_column,
+                args.delimiter,
+            )
+            print(f'{len(set(groups)):,} groups, each in one part')
+        parts, division = divide(labels, args.val, args.test, args.seed, groups)
         paths = part_paths(args.target, form, parts)
         print(*division.describe(), sep='\n')
         for warning in division.warnings():

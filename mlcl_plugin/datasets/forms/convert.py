@@ -96,6 +96,11 @@ def read_labels(
             f"Only VOC and tables have splits, got split '{read_options.split}' for "
             f'{path}, which is read whole.'
         )
+    if kind is not None and not kind.has_groups and read_options.group is not None:
+        raise ValueError(
+            f"group='{read_options.group}' names a column of a table, but {path} has "
+            f'the form {kind.name}. Convert it to a table and add the column.'
+        )
     check_regular(path)
     if kind is None or not (kind.is_folder or path.is_file()):
         raise FileNotFoundError(f"There is no annotation file '{path}'.")

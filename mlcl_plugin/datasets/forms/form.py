@@ -35,6 +35,8 @@ class ReadOptions:
         unstated_as (int, optional): For tables: what an empty cell or a name that is
             not listed means, -1 (unknown) or 0 (absent). Defaults to None, see
             :class:`TabularMultiLabel`.
+        group (str, optional): For tables: a column that is no label, but says which
+            images belong together. Defaults to None.
     """
 
     split: str | None = None
@@ -44,6 +46,7 @@ class ReadOptions:
     separator: str = ';'
     delimiter: str | None = None
     unstated_as: int | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Form(abc.ABC):
             ''. A name that ends like this does not tell the form of a new file.
         is_folder (bool): Whether it is a folder rather than one file.
         has_splits (bool): Whether one path holds several splits.
+        has_groups (bool): Whether a column may say which images belong together.
     """
 
     name: ClassVar[str]
@@ -103,6 +107,7 @@ class Form(abc.ABC):
     suffix: ClassVar[str] = ''
     is_folder: ClassVar[bool] = False
     has_splits: ClassVar[bool] = False
+    has_groups: ClassVar[bool] = False
 
     @abc.abstractmethod
     def claims(self, path: Path, keys: set[str] | None) -> bool:
