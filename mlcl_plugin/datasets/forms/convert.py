@@ -9,16 +9,26 @@ import msgspec
 
 from ...local_files import check_regular
 from ..annotation_files import decode_json, read_classes
+from .answers import AnswersForm
 from .coco import CocoForm
 from .files import write_files
 from .form import Files, Form, ReadOptions, WriteOptions
 from .image_labels import ImageLabels
+from .label_studio import LabelStudioForm
 from .mmpretrain import MMPretrainForm
 from .table import TableForm
 from .voc import VocForm
 
 FORMS: dict[str, Form] = {
-    form.name: form for form in (TableForm(), MMPretrainForm(), CocoForm(), VocForm())
+    form.name: form
+    for form in (
+        LabelStudioForm(),
+        TableForm(),
+        MMPretrainForm(),
+        CocoForm(),
+        AnswersForm(),
+        VocForm(),
+    )
 }
 """All forms by name. The first one that claims a path has it; VOC claims any folder."""
 

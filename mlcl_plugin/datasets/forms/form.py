@@ -37,6 +37,16 @@ class ReadOptions:
             :class:`TabularMultiLabel`.
         group (str, optional): For tables: a column that is no label, but says which
             images belong together. Defaults to None.
+        image_url (str, optional): For Label Studio: how all its names of images begin,
+            which is left out. Defaults to None: what Label Studio puts before the names
+            of local files and of uploads.
+        annotators (str): For Label Studio: which labels an image has if annotators
+            disagree, 'any', 'all', 'majority', 'unknown', or 'error', which refuses
+            it. Defaults to 'error'.
+        predictions (bool): For Label Studio: whether predictions count for tasks that
+            nobody answered. Defaults to False.
+        control (str, optional): For Label Studio: the name of the choices in the
+            labelling config that are the labels. Defaults to None: the only ones.
     """
 
     split: str | None = None
@@ -47,6 +57,10 @@ class ReadOptions:
     delimiter: str | None = None
     unstated_as: int | None = None
     group: str | None = None
+    image_url: str | None = None
+    annotators: str = 'error'
+    predictions: bool = False
+    control: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,8 @@ class WriteOptions:
         image_root (str | Path, optional): The image folder. COCO and VOC take the
             images' sizes from it; without it, neither sizes nor boxes are written.
             Defaults to None.
+        image_url (str, optional): For Label Studio: what to write before the paths of
+            images. Defaults to None: that of local files.
 
     Raises:
         ValueError: If ``style`` is neither of the two.
@@ -75,6 +91,7 @@ class WriteOptions:
     label_column: str | None = None
     separator: str = ';'
     image_root: str | Path | None = None
+    image_url: str | None = None
 
     def __post_init__(self) -> None:
         if self.style not in ('columns', 'names'):
@@ -158,8 +175,11 @@ class Form(abc.ABC):
         """
 
     @abc.abstractmethod
-    def dataset_config(self, path: str, options: WriteOptions) -> dict:
-        """The config of the dataset that reads what :meth:`prepare` made."""
+    def dataset_config(self, path: str, options: WriteOptions) -> dict | None:
+        """The config of the dataset that reads what :meth:`prepare` made.
+
+        None if there is no such dataset.
+        """
 
 
 def config_text(config: dict) -> str:
