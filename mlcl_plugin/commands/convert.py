@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convert image-level labels between COCO, VOC, tables and MMPretrain's JSON."""
+"""Convert image-level labels between COCO, VOC, tables, Label Studio and others."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..command_line import CommandParser, number
 if TYPE_CHECKING:
     from ..datasets.forms import ImageLabels
 
-FORMS = ('table', 'mmpretrain', 'coco', 'voc')
+FORMS = ('table', 'mmpretrain', 'coco', 'voc', 'label-studio', 'answers')
 # The flags of the library's arguments.
 FLAGS = {
     'form': '--to',
@@ -20,6 +20,11 @@ FLAGS = {
     'classes': '--classes',
     'val': '--val',
     'test': '--test',
+    'group': '--group',
+    'image_url': '--image-url',
+    'annotators': '--annotators',
+    'predictions': '--predictions',
+    'control': '--control',
     'overwrite': '--overwrite',
 }
 
@@ -29,8 +34,9 @@ def add_arguments(parser: CommandParser) -> None:
     parser.description = (
         'Convert image-level labels between the forms of COCO (instances_*.json), VOC '
         "(a folder), tables (CSV, TSV, Parquet) and MMPretrain's MultiLabelDataset "
-        '(JSON), and divide them into parts by iterative stratification. Images stay '
-        'where they are, named relative to one folder.'
+        '(JSON), read exports of Label Studio and write tasks for it, and divide '
+        'images into parts by iterative stratification. Images stay where they are, '
+        'named relative to one folder.'
     )
     parser.flags = FLAGS
     parser.examples = (
@@ -38,6 +44,9 @@ def add_arguments(parser: CommandParser) -> None:
         'data/VOCdevkit/VOC2007 voc_val.csv --split val',
         'instances_val.json data/my_voc --target-split val --image-root data/val',
         'photos.csv photos.csv --val 0.2 --test 0.1',
+        'scans.csv scans.csv --val 0.2 --group patient',
+        'answers.jsonl tasks.json --to label-studio',
+        'export.json photos.csv --annotators majority',
     )
     parser.add_check(check)
     parser.add_argument('source', help='the annotation: a file, or the folder of VOC')
@@ -51,7 +60,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         '--to',
         dest='target_form',
-        choices=FORMS,
+        choices=FORMS[:-1],
         help="form of the target (default: by its name; needed for '.json')",
     )
     parser.add_argument(
@@ -110,11 +119,38 @@ def add_arguments(parser: CommandParser) -> None:
         help='what an empty cell or a name that is not listed means: -1 (unknown) or 0 '
         '(absent) (default: -1 for cells, 0 for names)',
     )
+    studio = parser.add_argument_group('Label Studio')
+    studio.add_argument(
+        '--image-url',
+        metavar='PREFIX',
+        help='how all names of images in tasks begin (default: what Label Studio writes'
+        ' for local files, /data/local-files/?d=, and for uploads)',
+    )
+    studio.add_argument(
+        '--annotators',
+        choices=['error', 'any', 'all', 'majority', 'unknown'],
+        default='error',
+        help='which labels an image has if annotators disagree (default: error)',
+    )
+    studio.add_argument(
+        '--predictions',
+        action='store_true',
+        help='take predictions for tasks that nobody answered (default: unlabelled)',
+    )
+    studio.add_argument(
+        '--control', help='the choices that are the labels, if there are several'
+    )
     parts = parser.add_argument_group('division into parts')
     parts.add_argument(
         '--val', type=float, help='share of the images for validation, such as 0.2'
     )
     parts.add_argument('--test', type=float, help='share of the images for test')
+    parts.add_argument(
+        '--group',
+        metavar='COLUMN',
+        help='a column of the table whose images stay in one part, such as patient, '
+        'event or camera (default: each image on its own)',
+    )
     parts.add_argument(
         '--seed',
         type=number(int, least=0),
@@ -129,11 +165,13 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check --target-split and --val or --test together."""
+    """Check --target-split and --group together with --val and --test."""
     if args.target_split and (args.val is not None or args.test is not None):
         raise ValueError(
             '--target-split is for one part, --val and --test name their own'
         )
+    if args.group is not None and args.val is None and args.test is None:
+        raise ValueError('--group is about a division: give --val or --test, too')
 
 
 def without_unknown(labels: 'ImageLabels', unknown: str) -> 'ImageLabels':
@@ -157,6 +195,7 @@ def run(args: argparse.Namespace) -> int:
         read_labels,
         write_files,
     )
+    from ..datasets.forms.groups import read_groups
     from ..datasets.forms.parts import divide, part_paths
     from ..datasets.label_spelling import near_same, show_group
     from ..targets import PRESENT
@@ -173,6 +212,11 @@ def run(args: argparse.Namespace) -> int:
         split=args.split,
         delimiter=args.delimiter,
         unstated_as=args.unstated_as,
+        group=args.group,
+        image_url=args.image_url,
+        annotators=args.annotators,
+        predictions=args.predictions,
+        control=args.control,
         **columns,
     )
     present = int((labels.targets.data == PRESENT).sum())
@@ -183,14 +227,29 @@ def run(args: argparse.Namespace) -> int:
     for group in near_same(labels.classes):
         print(f'warning: labels written in several ways: {show_group(group)}')
     form = form_to_write(args.target, args.target_form)
-    options = dict(style=args.table_style, image_root=args.image_root, **columns)
+    options = dict(
+        style=args.table_style,
+        image_root=args.image_root,
+        image_url=args.image_url,
+        **columns,
+    )
     if not form.holds_unknown(WriteOptions(**options)):
         # Before the division, which is about the images that are left.
         labels = without_unknown(labels, args.unknown)
     name = args.target_split or args.split or 'train'
     parts, paths = {name: labels}, {name: args.target}
     if args.val is not None or args.test is not None:
-        parts, division = divide(labels, args.val, args.test, args.seed)
+        groups = None
+        if args.group is not None:
+            groups = read_groups(
+                args.source,
+                labels.images,
+                args.group,
+                args.image_column,
+                args.delimiter,
+            )
+            print(f'{len(set(groups)):,} groups, each in one part')
+        parts, division = divide(labels, args.val, args.test, args.seed, groups)
         paths = part_paths(args.target, form, parts)
         print(*division.describe(), sep='\n')
         for warning in division.warnings():
@@ -204,8 +263,14 @@ def run(args: argparse.Namespace) -> int:
     for name, part in parts.items():
         what = f' ({name})' if len(parts) > 1 or form.is_folder else ''
         print(f'{paths[name]}: {len(part.images):,} images written{what}')
-    print(f'To read it{"" if args.image_root else ", IMAGES being the image folder"}:')
-    for name, path in paths.items():
-        config = form.dataset_config(path, WriteOptions(split=name, **options))
-        print(config_text(config))
+    configs = [
+        form.dataset_config(path, WriteOptions(split=name, **options))
+        for name, path in paths.items()
+    ]
+    found = [config for config in configs if config is not None]
+    if found:
+        images = '' if args.image_root else ', IMAGES being the image folder'
+        print(f'To read it{images}:', *map(config_text, found), sep='\n')
+    else:
+        print('To import into Label Studio; the labelling config is beside it (.xml).')
     return 0

@@ -126,16 +126,7 @@ def stratified_split(
     except ImportError as error:
         raise ImportError(MISSING) from error
 
-    if len(shares) < 2:
-        raise ValueError(f'Expected two parts or more, got {list(shares)}.')
-    for name, share in shares.items():
-        if not 0 < share < 1:
-            raise ValueError(
-                f'The share of {name} must lie between 0 and 1, got {share:g}.'
-            )
-    total = sum(shares.values())
-    if abs(total - 1) > 1e-6:
-        raise ValueError(f'The shares of {list(shares)} sum up to {total:g}, not to 1.')
+    check_shares(shares)
     number = targets.shape[0]
     for name, share in shares.items():
         if round(share * number) < 1:
@@ -144,7 +135,7 @@ def stratified_split(
                 f'{share:g}.'
             )
 
-    columns = _columns_to_balance(targets)
+    columns = columns_to_balance(targets)
     rest = np.arange(number)
     parts: dict[str, np.ndarray] = {}
     names = list(shares)
@@ -205,7 +196,7 @@ def stratified_folds(
     except ImportError as error:
         raise ImportError(MISSING) from error
 
-    columns = _columns_to_balance(targets)
+    columns = columns_to_balance(targets)
     members = np.arange(len(columns))
     if groups is not None:
         names, members = np.unique(groups, return_inverse=True)
@@ -224,7 +215,26 @@ def stratified_folds(
     return fold[members]
 
 
-def _columns_to_balance(targets: csr_array) -> np.ndarray:
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Check the shares of the parts.
+
+    Raises:
+        ValueError: If there are fewer than two parts, a share is not between 0 and 1,
+            or their sum is not 1.
+    """
+    if len(shares) < 2:
+        raise ValueError(f'Expected two parts or more, got {list(shares)}.')
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise ValueError(
+                f'The share of {name} must lie between 0 and 1, got {share:g}.'
+            )
+    total = sum(shares.values())
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f'The shares of {list(shares)} sum up to {total:g}, not to 1.')
+
+
+def columns_to_balance(targets: csr_array) -> np.ndarray:
     """``(N, L + U)`` bool: present labels, and unknown entries of U labels."""
     present = is_present(targets).toarray()
     unknown = is_unknown(targets).toarray()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.forms import ImageLabels, guess_form, read_labels
+from ..datasets.forms.groups import read_groups
 from ..datasets.label_folders import METADATA, read_label_folders, read_metadata
 from ..datasets.table import open_table
 from ..datasets.tabular_multi_label import find_label_column
@@ -200,7 +201,9 @@ def _read_table(
     parts = np.full(len(labels.images), 'train')
     if SPLIT_COLUMN in extra:
         parts = np.array([_read_part(cell, path) for cell in cells[SPLIT_COLUMN]])
-    groups = None if group is None else np.array([str(c) for c in cells[group]])
+    groups = None
+    if group is not None:
+        groups = np.array(read_groups(path, labels.images, group, image_column))
     return labels, parts, groups
 
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from ..datasets.forms import ImageLabels
 from ..datasets.forms.parts import divide
-from ..datasets.stratified_split import stratified_split
 from ..plain_text import list_some
 from .read_data import PART_NAMES, Photographs, read_photographs
 
@@ -112,22 +110,12 @@ def _divide(
     labels: ImageLabels, share: float, seed: int, groups: np.ndarray | None
 ) -> tuple[ImageLabels, ImageLabels, list[str]]:
     """Training and validation images, and what could not be met."""
-    if groups is None:
-        parts, split = divide(labels, val=share, seed=seed)
-        return parts['train'], parts['val'], split.warnings()
-    if not 0 < share < 1:
-        raise ValueError(f'Expected a share between 0 and 1, got val={share}.')
-    names, members = np.unique(groups, return_inverse=True)
-    present = np.zeros((len(names), len(labels.classes)), np.int8)
-    np.maximum.at(present, members, (labels.targets.toarray() == 1).astype(np.int8))
-    shares = dict(train=1 - share, val=share)
-    split = stratified_split(csr_array(present), labels.classes, shares, seed)
-    train, val = (
-        np.flatnonzero(np.isin(members, split.parts[part])).tolist()
-        for part in ('train', 'val')
-    )
-    notes = [*split.warnings(), f'{len(names):,} groups are kept together']
-    return labels.take(train), labels.take(val), notes
+    names = None if groups is None else groups.tolist()
+    parts, split = divide(labels, val=share, seed=seed, groups=names)
+    notes = split.warnings()
+    if names is not None:
+        notes.append(f'{len(set(names)):,} groups are kept together')
+    return parts['train'], parts['val'], notes
 
 
 def below(labels: ImageLabels, folder: Path, root: Path) -> ImageLabels:

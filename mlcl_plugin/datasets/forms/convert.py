@@ -9,16 +9,26 @@ import msgspec
 
 from ...local_files import check_regular
 from ..annotation_files import decode_json, read_classes
+from .answers import AnswersForm
 from .coco import CocoForm
 from .files import write_files
 from .form import Files, Form, ReadOptions, WriteOptions
 from .image_labels import ImageLabels
+from .label_studio import LabelStudioForm
 from .mmpretrain import MMPretrainForm
 from .table import TableForm
 from .voc import VocForm
 
 FORMS: dict[str, Form] = {
-    form.name: form for form in (TableForm(), MMPretrainForm(), CocoForm(), VocForm())
+    form.name: form
+    for form in (
+        LabelStudioForm(),
+        TableForm(),
+        MMPretrainForm(),
+        CocoForm(),
+        AnswersForm(),
+        VocForm(),
+    )
 }
 """All forms by name. The first one that claims a path has it; VOC claims any folder."""
 
@@ -95,6 +105,11 @@ def read_labels(
         raise ValueError(
             f"Only VOC and tables have splits, got split '{read_options.split}' for "
             f'{path}, which is read whole.'
+        )
+    if kind is not None and not kind.has_groups and read_options.group is not None:
+        raise ValueError(
+            f"group='{read_options.group}' names a column of a table, but {path} has "
+            f'the form {kind.name}. Convert it to a table and add the column.'
         )
     check_regular(path)
     if kind is None or not (kind.is_folder or path.is_file()):

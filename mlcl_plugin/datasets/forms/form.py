@@ -35,6 +35,18 @@ class ReadOptions:
         unstated_as (int, optional): For tables: what an empty cell or a name that is
             not listed means, -1 (unknown) or 0 (absent). Defaults to None, see
             :class:`TabularMultiLabel`.
+        group (str, optional): For tables: a column that is no label, but says which
+            images belong together. Defaults to None.
+        image_url (str, optional): For Label Studio: how all its names of images begin,
+            which is left out. Defaults to None: what Label Studio puts before the names
+            of local files and of uploads.
+        annotators (str): For Label Studio: which labels an image has if annotators
+            disagree, 'any', 'all', 'majority', 'unknown', or 'error', which refuses
+            it. Defaults to 'error'.
+        predictions (bool): For Label Studio: whether predictions count for tasks that
+            nobody answered. Defaults to False.
+        control (str, optional): For Label Studio: the name of the choices in the
+            labelling config that are the labels. Defaults to None: the only ones.
     """
 
     split: str | None = None
@@ -44,6 +56,11 @@ class ReadOptions:
     separator: str = ';'
     delimiter: str | None = None
     unstated_as: int | None = None
+    group: str | None = None
+    image_url: str | None = None
+    annotators: str = 'error'
+    predictions: bool = False
+    control: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,8 @@ class WriteOptions:
         image_root (str | Path, optional): The image folder. COCO and VOC take the
             images' sizes from it; without it, neither sizes nor boxes are written.
             Defaults to None.
+        image_url (str, optional): For Label Studio: what to write before the paths of
+            images. Defaults to None: that of local files.
 
     Raises:
         ValueError: If ``style`` is neither of the two.
@@ -72,6 +91,7 @@ class WriteOptions:
     label_column: str | None = None
     separator: str = ';'
     image_root: str | Path | None = None
+    image_url: str | None = None
 
     def __post_init__(self) -> None:
         if self.style not in ('columns', 'names'):
@@ -96,6 +116,7 @@ class Form(abc.ABC):
             ''. A name that ends like this does not tell the form of a new file.
         is_folder (bool): Whether it is a folder rather than one file.
         has_splits (bool): Whether one path holds several splits.
+        has_groups (bool): Whether a column may say which images belong together.
     """
 
     name: ClassVar[str]
@@ -103,6 +124,7 @@ class Form(abc.ABC):
     suffix: ClassVar[str] = ''
     is_folder: ClassVar[bool] = False
     has_splits: ClassVar[bool] = False
+    has_groups: ClassVar[bool] = False
 
     @abc.abstractmethod
     def claims(self, path: Path, keys: set[str] | None) -> bool:
@@ -153,8 +175,11 @@ class Form(abc.ABC):
         """
 
     @abc.abstractmethod
-    def dataset_config(self, path: str, options: WriteOptions) -> dict:
-        """The config of the dataset that reads what :meth:`prepare` made."""
+    def dataset_config(self, path: str, options: WriteOptions) -> dict | None:
+        """The config of the dataset that reads what :meth:`prepare` made.
+
+        None if there is no such dataset.
+        """
 
 
 def config_text(config: dict) -> str:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Divide image-level labels into parts, and name the parts' files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..grouped_split import grouped_split
 from ..stratified_split import StratifiedSplit, stratified_split
 from .form import Form
 from .image_labels import ImageLabels
@@ -14,6 +15,7 @@ def divide(
     val: float | None = None,
     test: float | None = None,
     seed: int = 0,
+    groups: Sequence[str] | None = None,
 ) -> tuple[dict[str, ImageLabels], StratifiedSplit]:
     """Divide images for training, validation and test by iterative stratification.
 
@@ -23,6 +25,8 @@ def divide(
             Defaults to None: no such part.
         test (float, optional): The share for test. Defaults to None: no such part.
         seed (int): Seed of the division. Defaults to 0.
+        groups (Sequence[str], optional): The group of each image. The images of a group
+            come into the same part. Defaults to None: each image is one of its own.
 
     Returns:
         tuple[dict[str, ImageLabels], StratifiedSplit]: 'train', and 'val' and 'test'
@@ -31,7 +35,7 @@ def divide(
     Raises:
         ImportError: If the package of iterative stratification is missing.
         ValueError: If a share is out of range, the shares leave nothing for training,
-            or there are too few images.
+            or there are too few images or groups.
     """
     shares = {}
     for name, share in (('val', val), ('test', test)):
@@ -42,7 +46,10 @@ def divide(
             raise ValueError(f'Expected a share between 0 and 1, got {name}={share}.')
         shares[name] = share
     shares = {'train': 1 - sum(shares.values()), **shares}
-    split = stratified_split(labels.targets, labels.classes, shares, seed)
+    if groups is None:
+        split = stratified_split(labels.targets, labels.classes, shares, seed)
+    else:
+        split = grouped_split(labels.targets, labels.classes, shares, groups, seed)
     parts = {name: labels.take(images.tolist()) for name, images in split.parts.items()}
     return parts, split
 

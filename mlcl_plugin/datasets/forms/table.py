@@ -25,6 +25,7 @@ from .files import encode_lines
 from .form import Files, Form, ReadOptions, WriteOptions
 from .image_labels import ImageLabels
 
+SPLIT_COLUMN = 'split'
 SUFFIXES = ('.csv', '.tsv', '.parquet', '.pq')
 
 
@@ -34,6 +35,7 @@ class TableForm(Form):
     name = 'table'
     looks = f'a table (a name that ends with one of {SUFFIXES})'
     has_splits = True
+    has_groups = True
 
     def claims(self, path: Path, keys: set[str] | None) -> bool:
         """Whether a path has the suffix of a table."""
@@ -96,11 +98,17 @@ def _classes_file(table: Path) -> Path:
 
 
 def _find_classes(path: Path, options: ReadOptions) -> Sequence[str] | None:
-    """The names of a table with a column of names; None for one column per label."""
+    """The names of a table; None for one column per label and no other column."""
     with open_table(str(path), delimiter=options.delimiter) as table:
-        column = find_label_column(table.columns, options.label_column)
+        columns = table.columns
+    column = find_label_column(columns, options.label_column)
     if column is None:
-        return None
+        if options.group is None:
+            return None
+        others = {options.image_column, options.group}
+        if options.split is not None:
+            others.add(SPLIT_COLUMN)
+        return [name for name in columns if name not in others]
     if _classes_file(path).is_file():
         return read_classes(_classes_file(path))
     return find_label_names(str(path), column, options.separator, options.delimiter)
