@@ -183,7 +183,7 @@ def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
                 yield member, content
                 # tarfile keeps all members otherwise.
                 archive.members = []  # type: ignore[attr-defined]
-            end = archive.offset  # type: ignore[attr-defined]
+            end = archive.offset
     except (tarfile.TarError, EOFError, RecursionError, OverflowError) as error:
         raise ValueError(
             f'{path} is no uncompressed tar file, or is damaged: {error}'
