@@ -119,9 +119,11 @@ def save_near_duplicates(
     for pair in chosen:
         owners = [splits[i] for i in pair.splits]
         sides = list(zip(owners, pair.images))
-        images.append(tuple(thumbnail(split.images.picture(i)) for split, i in sides))
-        paths = [(split.name, Path(split.images.path(i))) for split, i in sides]
-        names.append(tuple(f'{name}: {path.name}' for name, path in paths))
+        (one, i), (two, j) = sides
+        images.append(
+            (thumbnail(one.images.picture(i)), thumbnail(two.images.picture(j)))
+        )
+        names.append((_name(one, i), _name(two, j)))
         mirror = ', mirrored' if pair.flipped else ''
         labels = ', different labels' if pair.labels_differ else ''
         notes.append(f'{pair.correlation:.2f}{mirror}{labels}')
@@ -132,6 +134,10 @@ def save_near_duplicates(
         warnings.filterwarnings('ignore', message='Glyph .* missing')
         figure.savefig(folder / name)
     return [name]
+
+
+def _name(split: SplitReport, image: int) -> str:
+    return f'{split.name}: {Path(split.images.path(image)).name}'
 
 
 def thumbnail(image: np.ndarray | None) -> np.ndarray | None:

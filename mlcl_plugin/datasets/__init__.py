@@ -5,6 +5,7 @@ from .hide_labels import HideLabels
 from .nus_wide import NUSWIDE
 from .samplers import SharedLabelSampler
 from .tabular_multi_label import TabularMultiLabel
+from .tar_shards import TarShards
 from .transforms import (
     FastAutoContrast,
     FastBrightness,
@@ -39,6 +40,7 @@ __all__ = [
     'SharedLabelSampler',
     'SharedMultiView',
     'TabularMultiLabel',
+    'TarShards',
     'VG500',
     'VOCMultiLabel',
 ]

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+import io
+import json
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.dataset import DefaultSampler
+
+from mlcl_plugin.datasets.tar_shards import TarMemberBackend, TarShards
+from mlcl_plugin.datasets.transforms.load_image import LoadImage
+
+CLASSES = ('cat', 'dog', 'owl')
+
+
+def picture(number):
+    return np.full((4, 5, 3), number, dtype=np.uint8)
+
+
+def encoded(number):
+    return cv2.imencode('.png', picture(number))[1].tobytes()
+
+
+def add(archive, name, content=b'', size=None, **fields):
+    info = tarfile.TarInfo(name)
+    info.size = len(content) if size is None else size
+    for key, value in fields.items():
+        setattr(info, key, value)
+    archive.addfile(info, io.BytesIO(content))
+
+
+def write_shards(folder, shards=3, each=4, form='json'):
+    for shard in range(shards):
+        with tarfile.open(folder / f'train-{shard}.tar', 'w') as archive:
+            for i in range(each):
+                number = shard * each + i
+                labels = [label for label in range(3) if number >> label & 1]
+                text = json.dumps({'labels': [CLASSES[label] for label in labels]})
+                if form == 'cls':
+                    text = ' '.join(map(str, labels))
+                add(archive, f'a/{number:06}.png', encoded(number))
+                add(archive, f'a/{number:06}.txt', b'a caption')
+                add(archive, f'a/{number:06}.{form}', text.encode())
+
+
+def make(folder, **kwargs):
+    options = dict(ann_file='train-*.tar', classes=CLASSES)
+    return TarShards(data_root=str(folder), **(options | kwargs))
+
+
+@pytest.mark.parametrize('form', ['json', 'cls'])
+def test_items(tmp_path, form):
+    write_shards(tmp_path, form=form)
+    pipeline = [dict(type='LoadImage')]
+    dataset = make(tmp_path, pipeline=pipeline, cache_dir=str(tmp_path / 'cache'))
+    assert len(dataset) == 12
+    for number in (11, 0, 7):
+        item = dataset[number]
+        np.testing.assert_array_equal(item['img'], picture(number))
+        assert item['gt_label'] == [label for label in range(3) if number >> label & 1]
+    assert len(make(tmp_path, cache_dir=str(tmp_path / 'cache'))) == 12
+
+
+def test_each_image_once_an_epoch(tmp_path, monkeypatch):
+    """Two processes divide the images, anew in every epoch."""
+    write_shards(tmp_path)
+    dataset = make(tmp_path)
+    orders = []
+    for epoch in range(2):
+        drawn = []
+        for rank in range(2):
+            monkeypatch.setattr(
+                'mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, 2)
+            )
+            sampler = DefaultSampler(dataset, shuffle=True, seed=0)
+            sampler.set_epoch(epoch)
+            drawn.append(list(sampler))
+        assert sorted(drawn[0] + drawn[1]) == list(range(12))
+        orders.append(drawn)
+    assert orders[0] != orders[1]
+
+
+def hostile(path, fill):
+    with tarfile.open(path, 'w') as archive:
+        fill(archive)
+
+
+LINK = dict(type=tarfile.SYMTYPE, linkname='/etc/passwd')
+
+
+@pytest.mark.parametrize(
+    ('fill', 'message'),
+    [
+        (lambda a: add(a, '0.png', **LINK), '0.png.* is a link, a device'),
+        (lambda a: add(a, '0.png', type=tarfile.FIFOTYPE), 'is a link, a device'),
+        (lambda a: add(a, '/etc/0.png', b'x'), 'has an absolute name'),
+        (lambda a: add(a, 'a/../../0.png', b'x'), r"or one with '\.\.'"),
+        (lambda a: add(a, '0.png', b'x', size=1), "'0' has no labels"),
+        (lambda a: add(a, '0.json', b'[]'), "'0' has no image"),
+        (lambda a: add(a, '0.json', b'[' * 90_000), 'nested too deeply'),
+        (lambda a: add(a, '0.json', b' ' * 1_000_001), 'more than the 1,000,000'),
+        (lambda a: add(a, '0.json', b'["cow"]'), r"names \['cow'\], expected some"),
+        (lambda a: add(a, '0.json', b'{"x": 1}'), 'expected a list of names'),
+        (lambda a: add(a, '0.cls', b'1 3'), 'expected indices from 0 to 2'),
+        (lambda a: add(a, 'README.md', b'x'), 'has no sample'),
+    ],
+)
+def test_wrong_or_hostile(tmp_path, fill, message):
+    hostile(tmp_path / 'train-0.tar', fill)
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path)
+
+
+def test_samples_twice(tmp_path):
+    def fill(archive):
+        for name in ('0', '1', '0'):
+            add(archive, f'{name}.png', b'x')
+            add(archive, f'{name}.json', b'[]')
+
+    hostile(tmp_path / 'train-0.tar', fill)
+    with pytest.raises(ValueError, match="the sample '0' twice"):
+        make(tmp_path)
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / 'train-0.tar'
+    info = tarfile.TarInfo('0.png')
+    info.size = 10**12
+    path.write_bytes(info.tobuf() + b'x' * 2000)
+    with pytest.raises(ValueError, match='declares 1,000,000,000,000 bytes'):
+        make(tmp_path)
+    write_shards(tmp_path, 1)
+    content = bytearray(path.read_bytes())
+    # the header of the second sample: a plain reader would take it for the end
+    start = content.index(b'a/000001.png')
+    content[start : start + 512] = b'\x01' * 512
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match='is no header of tar'):
+        make(tmp_path)
+    path.write_bytes(b'')
+    with pytest.raises(ValueError, match='no uncompressed tar file, or is damaged'):
+        make(tmp_path)
+    with tarfile.open(path, 'w:gz') as archive:
+        add(archive, '0.png', b'x')
+    with pytest.raises(ValueError, match='no uncompressed tar file'):
+        make(tmp_path)
+    with pytest.raises(FileNotFoundError, match='There is no tar file .*other'):
+        make(tmp_path, ann_file='other-*.tar')
+    with pytest.raises(ValueError, match='TarShards needs classes'):
+        make(tmp_path, classes=None)
+
+
+def test_shard_that_is_cut_off_later(tmp_path):
+    write_shards(tmp_path, 1)
+    dataset = make(tmp_path)
+    path = tmp_path / 'train-0.tar'
+    path.write_bytes(path.read_bytes()[:1024])
+    with pytest.raises(ValueError, match='cut off or replaced'):
+        LoadImage().transform(dataset.get_data_info(3))
+    with pytest.raises(ValueError, match=r'Expected tar://OFFSET\+SIZE/PATH'):
+        TarMemberBackend().get('tar://x/y')
