@@ -12,7 +12,7 @@ from ..command_line import CommandParser
 
 NEXT = (
     'For photographs of your own in the browser: mlcl demo (it needs gradio: pip '
-    "install 'gradio>=6,<7')"
+    "install 'gradio>=6.31,<7')"
 )
 # Scenes for training and for validation.
 NUMBERS = {'num_train': 5000, 'num_val': 1000}

@@ -35,7 +35,7 @@ def import_gradio() -> None:
     except ImportError as error:
         raise ImportError(
             "The page needs gradio: run `pip install 'mlcl_plugin[web]'`, or `pip "
-            "install 'gradio>=6.0,<7'`."
+            "install 'gradio>=6.31,<7'`."
         ) from error
 
 

@@ -3,10 +3,12 @@
 
 import ipaddress
 import os
+import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from .guards import Guard
@@ -150,8 +152,12 @@ def serve(
                 file=sys.stderr,
             )
         print(f'Open {address_of(listener)} in a browser. Ctrl-C ends it.', flush=True)
+        # uvicorn ends in order, and then passes the signal on. SIGTERM alone would end
+        # the program at once, with the folder left.
+        former = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:
-            # uvicorn has ended in order, and passes the signal on.
-            print('The page is closed.')
+            with suppress(KeyboardInterrupt):
+                Server(config).run(sockets=[listener])
+        finally:
+            signal.signal(signal.SIGTERM, former)
+        print('The page is closed.')

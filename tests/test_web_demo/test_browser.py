@@ -56,8 +56,8 @@ def running():
             pytest.fail(''.join(lines))
         yield found[1], process
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 @pytest.fixture(scope='module')
