@@ -29,7 +29,9 @@ def add_arguments(parser: CommandParser) -> None:
         'host': '--host',
         'port': '--port',
         'images': '--images',
-        'thr': '--thr',
+        'decisions': '--decisions',
+        'device': '--device',
+        'max_pixels': '--max-pixels',
     }
     # torch raises RuntimeError for a device that does not exist.
     parser.errors = (*USER_ERRORS, RuntimeError)

@@ -21,6 +21,8 @@ SESSIONS = 100
 """Photographs that are remembered, one for each open page; the oldest goes first."""
 FORGET = 300
 """Seconds after which files of photographs are deleted."""
+REMEMBER = 3600
+"""Seconds for which an open or closed page keeps its photograph in memory."""
 
 
 def import_gradio() -> None:
@@ -93,7 +95,7 @@ def make_page(writer: PanelWriter, example: Path | None = None) -> 'gradio.Block
         analytics_enabled=False,
         delete_cache=(60, FORGET),
     ) as page:
-        seen = gr.State(None, time_to_live=3600)
+        seen = gr.State(None, time_to_live=REMEMBER)
         label, threshold = gr.State(None), gr.State(None)
         gr.HTML('<h1>Labels of a photograph</h1>', elem_id='heading')
         with gr.Row():

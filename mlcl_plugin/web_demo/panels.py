@@ -58,8 +58,8 @@ class PanelWriter:
         limits = self.viewer.limits
         text = (
             f'Up to {limits.max_bytes / MEGABYTE:,.4g} MB and '
-            f'{limits.max_pixels / 1e6:,.0f} million pixels. It goes to this program '
-            'alone, which deletes it after some minutes.'
+            f'{limits.max_pixels / 1e6:,.4g} million pixels. It goes to this program '
+            'alone, which forgets it within an hour.'
         )
         return Panels(_render('message', text=text, error=False), '', '', '')
 

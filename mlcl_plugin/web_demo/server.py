@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Serve the page until it is told to end."""
 
+import errno
 import ipaddress
 import os
 import signal
@@ -80,10 +81,19 @@ def open_socket(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address[:2], family=family)
+    # A name that is too long, or has other letters than a name may have.
+    except UnicodeError as error:
+        raise OSError(f'host={host} is no name of a machine.') from error
     except OSError as error:
+        used = error.errno == errno.EADDRINUSE
+        advice = (
+            ' Another program uses this port; port=0 takes one that is free.'
+            if used
+            else ''
+        )
         raise OSError(
-            f'Cannot listen at host={host} port={port}: {error.strerror or error}. '
-            'Another program may use this port; port=0 takes one that is free.'
+            f'Cannot listen at host={host} port={port}: {error.strerror or error}.'
+            f'{advice}'
         ) from error
 
 

@@ -54,7 +54,7 @@ def check_upload(path: Path, limits: Limits) -> None:
         raise UploadError('This file is empty. Choose another one.')
     if size > limits.max_bytes:
         raise UploadError(
-            f'This file has {size / MEGABYTE:,.1f} MB; at most '
+            f'This file has {size / MEGABYTE:,.4g} MB; at most '
             f'{limits.max_bytes / MEGABYTE:,.4g} MB are taken. Make the photograph '
             'smaller, or save it as JPEG.'
         )
@@ -68,6 +68,6 @@ def check_upload(path: Path, limits: Limits) -> None:
     if sides is not None and sides[0] * sides[1] > limits.max_pixels:
         raise UploadError(
             f'This picture has {sides[0]:,} x {sides[1]:,} pixels, '
-            f'{sides[0] * sides[1] / 1e6:,.0f} million; at most '
-            f'{limits.max_pixels / 1e6:,.0f} million are taken. Make it smaller.'
+            f'{sides[0] * sides[1] / 1e6:,.4g} million; at most '
+            f'{limits.max_pixels / 1e6:,.4g} million are taken. Make it smaller.'
         )

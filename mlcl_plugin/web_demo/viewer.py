@@ -237,7 +237,7 @@ class PhotographViewer:
         memories = [
             memory
             for memory in self._classifier.memories
-            if isinstance(memory, Neighbours) and memory.keys.numel() > 0
+            if isinstance(memory, Neighbours) and memory.is_filled
         ]
         by_kind = {memory.kind: memory for memory in memories}
         return by_kind.get('label') or by_kind.get('image')

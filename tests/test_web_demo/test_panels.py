@@ -47,6 +47,8 @@ def test_training_images(viewer, tiny_coco, tmp_path):
     seen = viewer.look(tiny_coco / 'train/002.png')
     shown = PanelWriter(viewer, tiny_coco / 'train').neighbours(seen, 1)
     assert shown.count('<img src="data:image') == shown.count('<li>') > 0
+    # Folders of this machine are nobody's business.
+    assert str(tiny_coco) not in shown
     # What is outside of the folder is not shown, whatever a checkpoint names.
     (tmp_path / 'other').mkdir()
     other = PanelWriter(viewer, tmp_path / 'other')
