@@ -53,7 +53,7 @@ def add_arguments(parser: CommandParser) -> None:
         help='uncertainty: labels that the model cannot tell; rare: the same, of '
         'labels that few photographs have; diversity: photographs unlike all others; '
         'mixed: uncertain ones that are unlike each other; clusters: the most '
-        'uncertain one of each cluster (default: clusters, with --single uncertainty)',
+        'uncertain one of each cluster (default: clusters, with --single rare)',
     )
     parser.add_argument(
         '--single',

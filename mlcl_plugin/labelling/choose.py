@@ -83,7 +83,7 @@ def select_images(
         number (int): How many images, or single labels, to choose. Defaults to 100.
         rule (str, optional): ``'uncertainty'``, ``'rare'``, ``'diversity'``,
             ``'mixed'``, ``'clusters'`` or ``'random'``. Defaults to ``'clusters'``,
-            with ``single`` to ``'uncertainty'``.
+            with ``single`` to ``'rare'``.
         single (bool): Whether to ask for single labels of images. Defaults to False:
             for all labels of an image.
         images (str | PathLike, optional): The folder of the images of ``source``.
@@ -106,7 +106,7 @@ def select_images(
         if value < least:
             raise ValueError(f'{name} must be {least} or more, got {name}={value}.')
     if rule is None:
-        rule = 'uncertainty' if single else 'clusters'
+        rule = 'rare' if single else 'clusters'
     allowed = ('uncertainty', 'rare', 'random') if single else RULES
     if rule not in allowed:
         raise ValueError(
