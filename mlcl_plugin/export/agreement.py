@@ -12,14 +12,17 @@ BATCH_SIZES = (1, 3, 7)
 """Sizes of batches that an exported model is compared at."""
 TOLERANCE = 1e-4
 """Greatest difference of a score."""
+JUMP, JUMPS = 0.01, 1e-3
+"""With nearest neighbours, this share of the scores may differ by so much: rounding may
+change which of two entries is the last of the nearest ones."""
 
 
-def largest_differences(
+def score_differences(
     run: Callable[[np.ndarray], np.ndarray],
     images: RealImages,
     sizes: Sequence[int] = BATCH_SIZES,
-) -> dict[int, float]:
-    """Compute the largest difference of a score from torch's, for each batch size.
+) -> dict[int, np.ndarray]:
+    """Compute how far the scores are from torch's, for each batch size.
 
     Args:
         run (Callable): Turns images ``(B, C, H, W)`` into scores ``(B, L)``.
@@ -27,28 +30,44 @@ def largest_differences(
         sizes (Sequence[int]): Batch sizes. Defaults to :data:`BATCH_SIZES`.
 
     Returns:
-        dict[int, float]: The difference by batch size; nan if a score is nan.
+        dict[int, np.ndarray]: The absolute differences ``(N, L)`` by batch size; nan
+        where a score is nan.
     """
     return {
-        size: float(
-            np.max(
-                [
-                    np.abs(run(inputs.numpy()) - scores.numpy()).max()
-                    for inputs, scores in batches(images, size)
-                ]
-            )
+        size: np.concatenate(
+            [
+                np.abs(run(inputs.numpy()) - scores.numpy())
+                for inputs, scores in batches(images, size)
+            ]
         )
         for size in sizes
     }
 
 
-def check_agreement(differences: dict[int, float], what: str) -> None:
-    """Raise an EngineError if a difference is larger than :data:`TOLERANCE`."""
-    for size, difference in differences.items():
+def check_agreement(
+    differences: dict[int, np.ndarray], what: str, neighbours: bool = False
+) -> None:
+    """Check that differences are those of rounding.
+
+    Args:
+        differences (dict[int, np.ndarray]): See :func:`score_differences`.
+        what (str): What was compared, for the message.
+        neighbours (bool): Whether nearest neighbours vote, so that single scores may
+            jump, see :data:`JUMPS`. At least one may. Defaults to False.
+
+    Raises:
+        EngineError: If a score differs by more than :data:`TOLERANCE`.
+    """
+    for size, values in differences.items():
         # Written so that nan fails too.
-        if not difference <= TOLERANCE:
-            raise EngineError(
-                f'Scores of {what} differ from those of torch by {difference:.2g} in '
-                f'batches of {size}, expected at most {TOLERANCE:.0e}. No file was '
-                'written.'
-            )
+        jumps = values[~(values <= TOLERANCE)]
+        if not len(jumps):
+            continue
+        few = len(jumps) <= max(1, JUMPS * values.size)
+        if neighbours and few and (jumps <= JUMP).all():
+            continue
+        raise EngineError(
+            f'Scores of {what} differ from those of torch by {jumps.max():.2g} in '
+            f'batches of {size}, expected at most {TOLERANCE:.0e}. No file was '
+            'written.'
+        )

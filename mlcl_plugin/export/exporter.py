@@ -19,7 +19,8 @@ from ..evaluation.decisions import Decisions
 from ..inference import MultiLabelInferencer, load_model_config
 from ..inference.config import config_scope
 from ..inference.score_module import ScoreModule
-from .agreement import check_agreement, largest_differences
+from ..models import NeighbourClassifier
+from .agreement import check_agreement, score_differences
 from .describe import describe_model
 from .file_formats import (
     Run,
@@ -134,7 +135,8 @@ def export_model(
         Exported: The file and the differences.
 
     Raises:
-        EngineError: If the scores differ by more than 1e-4.
+        EngineError: If the scores differ by more than 1e-4, see
+            :func:`~mlcl_plugin.export.agreement.check_agreement`.
         FileExistsError: If there is such a file.
         FileNotFoundError: If there is no such checkpoint, folder or image.
         ImportError: If a package is missing.
@@ -165,8 +167,9 @@ def export_model(
             run = write_pt2_file(part, module, real.inputs, info)
         else:
             run = write_safetensors_file(part, inferencer, cfg, info)
-        differences = largest_differences(run, real)
-        check_agreement(differences, f'the {format} file')
+        differences = score_differences(run, real)
+        neighbours = isinstance(inferencer.model, NeighbourClassifier)
+        check_agreement(differences, f'the {format} file', neighbours)
         runs = {'float32': run}
         int8_difference = float16_difference = None
         if float16:
@@ -192,7 +195,7 @@ def export_model(
     return Exported(
         out,
         len(real.paths),
-        differences,
+        {size: float(values.max()) for size, values in differences.items()},
         int8_difference,
         maps,
         beside,
@@ -247,7 +250,7 @@ def _difference(run: Run, images: RealImages, what: str) -> float:
     Raises:
         EngineError: If a score is not finite.
     """
-    difference = largest_differences(run, images, [7])[7]
+    difference = float(score_differences(run, images, [7])[7].max())
     if not np.isfinite(difference):
         raise EngineError(f'With {what} scores are not finite.')
     return difference
