@@ -49,7 +49,7 @@ def write_shards(folder, shards=3, each=4, form='json'):
 
 
 def make(folder, **kwargs):
-    options = dict(ann_file='train-*.tar', classes=CLASSES)
+    options = dict(ann_file='train-*.tar', classes=CLASSES, serialize_data=False)
     return TarShards(data_root=str(folder), **(options | kwargs))
 
 
