@@ -25,6 +25,7 @@ import shutil
 import signal
 import struct
 import sys
+import tarfile
 import tempfile
 import time
 import traceback
@@ -41,7 +42,7 @@ from PIL import Image
 from scipy.sparse import csr_array
 
 with contextlib.redirect_stdout(None):
-    from mlcl_plugin.datasets import NUSWIDE, VG500, FeatureVectors
+    from mlcl_plugin.datasets import NUSWIDE, VG500, FeatureVectors, TarShards
     from mlcl_plugin.datasets.forms import ImageLabels, read_labels, write_labels
     from mlcl_plugin.datasets.nus_wide import CONCEPTS
     from mlcl_plugin.datasets.transforms import LoadFeatureMap
@@ -343,6 +344,58 @@ class Voc(Labels):
         return path
 
 
+class LabelStudio(Reader):
+    """Exports of Label Studio: JSON, JSON-MIN, CSV."""
+
+    def prepare(self) -> None:
+        value = dict(choices=['cat', '猫'])
+        result = dict(from_name='labels', type='choices', value=value)
+        answer = dict(completed_by=1, was_cancelled=False, result=[result])
+        flat = dict(image='a.jpg', year=7, labels=value, annotation_id=1, annotator=1)
+        self.sounds = [
+            [dict(data=dict(image='a.jpg'), annotations=[answer], predictions=[])],
+            [flat, dict(flat, image='b.jpg', labels='cat')],
+            b'annotation_id,annotator,lead_time,image,labels\n1,1,,a.jpg,cat\n'
+            b'2,1,,b.jpg,"{""choices"":[""cat"",""dog""]}"\n',
+        ]
+
+    def make(self, rng: random.Random) -> Path:
+        sound = rng.choice(self.sounds)
+        is_table = isinstance(sound, bytes)
+        path = self.folder / f'export.{"csv" if is_table else "json"}'
+        path.write_bytes(damage(sound, rng) if is_table else odd_json(sound, rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        read_labels(path, 'label-studio', predictions=True, annotators='majority')
+
+
+class Shards(Reader):
+    """Tar files of images and labels."""
+
+    def prepare(self) -> None:
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode='w') as archive:
+            for name, content in (
+                ('a/0.jpg', b'x'),
+                ('a/0.json', b'{"labels": ["cat"]}'),
+                ('a/1.jpg', b'y' * 600),
+                ('a/1.cls', b'0 2'),
+            ):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        self.sounds = [data.getvalue()[:5120]]
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / 'shard.tar'
+        path.write_bytes(damage(self.sounds[0], rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        TarShards(ann_file=str(path), classes=CLASSES, serialize_data=False)
+
+
 class Names(Reader):
     """Files of names."""
 
@@ -533,6 +586,8 @@ READERS: dict[str, type[Reader]] = {
     'table': Tables,
     'parquet': Parquet,
     'voc': Voc,
+    'label_studio': LabelStudio,
+    'shards': Shards,
     'names': Names,
     'nus_wide': NusWide,
     'vg500': VisualGenome,

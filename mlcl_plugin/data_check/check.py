@@ -69,7 +69,8 @@ def check_datasets(
             are not checked. Defaults to True.
         progress (bool): Whether to show a progress bar on stderr. Defaults to False.
         near_duplicates (str): Which near duplicates to look for: 'none', 'upright', or
-            'flipped', which adds mirrored images. Defaults to 'upright'.
+            'flipped', which adds mirrored images. Above 200,000 different images they
+            are not looked for, which a warning says. Defaults to 'upright'.
 
     Returns:
         DatasetReport: What the splits hold, and findings.

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from ..targets import is_present, is_unknown
 from .findings import MAX_NAMED, Finding
 from .picture_hash import SIDE, compare_pictures, flip_hashes
 from .split_report import SplitReport
@@ -22,6 +23,8 @@ SAME = 0.5
 """Least correlation of details of two pictures that count as near duplicates."""
 MAX_CANDIDATES = 20_000
 """Largest number of pairs of pictures that are compared, the most similar ones."""
+MAX_IMAGES = 200_000
+"""Largest number of different images whose hashes are compared, all with all."""
 TILE = 2048
 
 
@@ -33,7 +36,8 @@ class NearPair(NamedTuple):
         images (tuple[int, int]): Their indices in these splits.
         correlation (float): How well their details agree, at most 1.
         flipped (bool): Whether one is the mirror image of the other.
-        labels_differ (bool): Whether other labels are present in them.
+        labels_differ (bool): Whether a label that is known in both is present in one
+            only.
     """
 
     splits: tuple[int, int]
@@ -48,6 +52,7 @@ def similar_pairs(
     least: float = SIMILAR,
     flipped: bool = False,
     most: int = MAX_CANDIDATES,
+    contents: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Find pairs of similar hashes.
 
@@ -61,6 +66,8 @@ def similar_pairs(
             Defaults to False.
         most (int): Largest number of pairs to return, the most similar ones. Defaults
             to :data:`MAX_CANDIDATES`.
+        contents (np.ndarray, optional): ``(N,)``. Rows with the same number are no
+            pair. Defaults to None: all rows differ.
 
     Returns:
         tuple[np.ndarray, np.ndarray, int]: Pairs ``(P, 2)``, the smaller index first,
@@ -71,7 +78,9 @@ def similar_pairs(
     right = flip_hashes(left) if flipped else left
     pairs, values = np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.float32)
     total = 0
-    for tile_pairs, tile_values in _tiles(left, right, least):
+    if contents is None:
+        contents = np.arange(len(left))
+    for tile_pairs, tile_values in _tiles(left, right, least, contents):
         total += len(tile_values)
         pairs = np.concatenate([pairs, tile_pairs])
         values = np.concatenate([values, tile_values])
@@ -84,19 +93,22 @@ def similar_pairs(
 
 
 def _tiles(
-    left: np.ndarray, right: np.ndarray, least: float
+    left: np.ndarray, right: np.ndarray, least: float, contents: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs above the diagonal and their similarities, by blocks of the matrix."""
+    """Pairs above the diagonal and their similarities, by blocks of the matrix.
+
+    Rows of the same content are left out.
+    """
     for top in range(0, len(left), TILE):
         for start in range(top, len(left), TILE):
             values = left[top : top + TILE] @ right[start : start + TILE].T
             found = np.flatnonzero(values > least)
             rows, columns = np.divmod(found, values.shape[1])
             rows, columns = rows + top, columns + start
-            above = rows < columns
+            kept = (rows < columns) & (contents[rows] != contents[columns])
             yield (
-                np.stack([rows[above], columns[above]], axis=1),
-                values.ravel()[found[above]],
+                np.stack([rows[kept], columns[kept]], axis=1),
+                values.ravel()[found[kept]],
             )
 
 
@@ -106,6 +118,8 @@ def find_near_duplicates(
     """Find images of nearly the same content: resized, compressed or cropped a little.
 
     Files of the same bytes are no such pairs; :func:`find_duplicates` reports them.
+    The time grows with the square of the number of images. Nothing is looked for, and a
+    warning says so, if there are more than :data:`MAX_IMAGES`.
 
     Args:
         splits (Sequence[SplitReport]): All splits that were read.
@@ -117,7 +131,9 @@ def find_near_duplicates(
     """
     if not splits:
         return [], []
-    owners, rows, digests, hashes = _unique(splits)
+    owners, rows, contents, hashes = _unique(splits)
+    if len(hashes) > MAX_IMAGES:
+        return [], [_skipped(splits, len(hashes))]
 
     @functools.lru_cache(maxsize=4096)
     def small(place: int) -> np.ndarray | None:
@@ -132,13 +148,11 @@ def find_near_duplicates(
     pairs: dict[tuple[int, int], NearPair] = {}
     findings = []
     for mirror in (False, True) if flipped else (False,):
-        found, _, total = similar_pairs(hashes, flipped=mirror)
+        found, _, total = similar_pairs(hashes, flipped=mirror, contents=contents)
         if total > len(found):
             findings.append(_too_many(splits, total, len(found)))
         # In the order of places, the pictures of neighbours are still in memory.
         for first, second in sorted(map(tuple, found.tolist())):
-            if np.array_equal(digests[first], digests[second]):
-                continue
             correlation = _compare(small, first, second, mirror)
             known = pairs.get((first, second))
             if correlation < SAME or (known and known.correlation >= correlation):
@@ -147,8 +161,7 @@ def find_near_duplicates(
             row = int(rows[first]), int(rows[second])
             pairs[first, second] = NearPair(
                 *(owner, row, correlation, mirror),
-                _present(splits[owner[0]], row[0]) != _present(splits[owner[1]], row[1])
-                and splits[owner[0]].classes == splits[owner[1]].classes,
+                _labels_differ([splits[i] for i in owner], row),
             )
     ordered = sorted(pairs.values(), key=lambda pair: (-pair.correlation, pair[:2]))
     return ordered, [*_report(splits, ordered), *findings]
@@ -157,17 +170,19 @@ def find_near_duplicates(
 def _unique(
     splits: Sequence[SplitReport],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Split, row, digest and hash of all pictures, once per split and content."""
+    """Split, row, number of the content, and hash; once per split and content."""
     owners = np.concatenate(
         [np.full(split.num_images, i) for i, split in enumerate(splits)]
     )
     rows = np.concatenate([np.arange(split.num_images) for split in splits])
     digests = np.concatenate([split.digests for split in splits])
     hashes = np.concatenate([split.hashes for split in splits])
-    keys = np.column_stack([owners.astype(np.uint64), digests])
+    _, contents = np.unique(digests, axis=0, return_inverse=True)
+    contents = contents.ravel()
+    keys = np.column_stack([owners, contents])
     _, first = np.unique(keys, axis=0, return_index=True)
     first = np.sort(first[np.any(hashes[first] != 0, axis=1)])
-    return owners[first], rows[first], digests[first], hashes[first]
+    return owners[first], rows[first], contents[first], hashes[first]
 
 
 def _compare(
@@ -180,10 +195,13 @@ def _compare(
     return compare_pictures(left, right[:, ::-1] if mirror else right)
 
 
-def _present(split: SplitReport, image: int) -> set[int]:
-    """Indices of the labels that an image has."""
-    start, end = split.labels.indptr[image : image + 2]
-    return set(split.labels.indices[start:end].tolist())
+def _labels_differ(splits: Sequence[SplitReport], images: tuple[int, int]) -> bool:
+    """Whether a label that is known in two images is present in one only."""
+    one, other = (split.images.targets(i) for split, i in zip(splits, images))
+    if one is None or other is None or splits[0].classes != splits[1].classes:
+        return False
+    known = ~(is_unknown(one) | is_unknown(other))
+    return bool(np.any(known & (is_present(one) != is_present(other))))
 
 
 def _report(
@@ -230,6 +248,17 @@ def describe_pair(splits: Sequence[SplitReport], pair: NearPair) -> str:
     mirror = ', mirrored' if pair.flipped else ''
     labels = ', different labels' if pair.labels_differ else ''
     return f'{first} ~ {second} ({pair.correlation:.2f}{mirror}{labels})'
+
+
+def _skipped(splits: Sequence[SplitReport], images: int) -> Finding:
+    return Finding(
+        'warning',
+        NEAR_WITHIN,
+        tuple(split.name for split in splits),
+        f'Near duplicates were not looked for: there are {images:,} different images, '
+        f'more than the {MAX_IMAGES:,} that are compared all with all. Check a part of '
+        'them, with indices of the data sets.',
+    )
 
 
 def _too_many(splits: Sequence[SplitReport], total: int, compared: int) -> Finding:

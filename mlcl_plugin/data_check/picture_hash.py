@@ -19,6 +19,8 @@ MARGIN = SIDE // 8
 """What is left off each side of one picture, so that it can be moved over the other."""
 FLAT = 0.5
 """Deviation of grey values, of 255, below which a picture counts as of one colour."""
+EMPTY = 0.1
+"""Deviation of details below which a middle is empty; of photographs it is over 0.2."""
 
 
 def picture_hash(image: np.ndarray) -> np.ndarray:
@@ -64,19 +66,22 @@ def compare_pictures(first: np.ndarray, second: np.ndarray) -> float:
 
     Both are made grey, of the same size, and free of their low frequencies, which many
     photographs share (sky above land). The middle of each is looked for in the other
-    one.
+    one, unless it is empty: that would be found anywhere.
 
     Args:
         first (np.ndarray): ``(H, W)`` or ``(H, W, 3)``, uint8.
         second (np.ndarray): ``(H', W')`` or ``(H', W', 3)``, uint8.
 
     Returns:
-        float: The correlation at the best place, 1 for the same picture.
+        float: The correlation at the best place, 1 for the same picture; 0 if both
+        middles are empty.
     """
     details = [_details(_grey(image, SIDE)) for image in (first, second)]
     best = 0.0
     for part, whole in (details, details[::-1]):
         middle = part[MARGIN : SIDE - MARGIN, MARGIN : SIDE - MARGIN]
+        if middle.std() < EMPTY:
+            continue
         for scale in SCALES:
             side = round(scale * len(middle))
             patch = cv2.resize(middle, (side, side), interpolation=cv2.INTER_LINEAR)

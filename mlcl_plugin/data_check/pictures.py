@@ -103,6 +103,8 @@ def save_near_duplicates(
 ) -> list[str]:
     """Draw near duplicates side by side, and save the picture as a PNG file.
 
+    Without pairs, a picture of an earlier call is deleted.
+
     Args:
         splits (Sequence[SplitReport]): The splits that the pairs are about.
         pairs (Sequence[NearPair]): The pairs. Those across splits are drawn first.
@@ -112,7 +114,9 @@ def save_near_duplicates(
     Returns:
         list[str]: The name of the file; none without pairs.
     """
+    name = 'near_duplicates.png'
     if not pairs:
+        (folder / name).unlink(missing_ok=True)
         return []
     chosen = sorted(pairs, key=lambda pair: pair.splits[0] == pair.splits[1])[:most]
     images, names, notes = [], [], []
@@ -129,7 +133,6 @@ def save_near_duplicates(
         notes.append(f'{pair.correlation:.2f}{mirror}{labels}')
     title = f'{len(chosen)} of {len(pairs):,} pairs of near duplicates'
     figure = pair_sheet(images, names, notes, title)
-    name = 'near_duplicates.png'
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Glyph .* missing')
         figure.savefig(folder / name)

@@ -35,13 +35,24 @@ class DatasetReport:
         return not any(finding.level == 'error' for finding in self.findings)
 
     def to_json(self) -> str:
-        """All values and findings as JSON."""
+        """All values, findings and near duplicates as JSON."""
         content = dict(
             ok=self.ok,
             findings=[asdict(finding) for finding in self.findings],
+            near_duplicates=[self._pair(pair) for pair in self.near_duplicates],
             splits=[split.to_dict() for split in self.splits],
         )
         return json.dumps(content, ensure_ascii=False, indent=1)
+
+    def _pair(self, pair: NearPair) -> dict:
+        splits = [self.splits[i] for i in pair.splits]
+        return dict(
+            splits=[split.name for split in splits],
+            images=[split.images.path(i) for split, i in zip(splits, pair.images)],
+            correlation=round(pair.correlation, 4),
+            flipped=pair.flipped,
+            labels_differ=pair.labels_differ,
+        )
 
     def to_markdown(
         self, title: str, max_labels: int = 200, max_examples: int = 20

@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -66,6 +69,18 @@ def test_hash_of_one_colour_is_nothing():
     assert picture_hash(np.arange(256, dtype=np.uint8).reshape(16, 16)).shape == (63,)
 
 
+def titled(text):
+    """A white picture with a title at its top."""
+    image = np.full((400, 400, 3), 255, dtype=np.uint8)
+    return cv2.putText(image, text, (10, 40), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (0,) * 3)
+
+
+def test_empty_middles_are_not_found():
+    assert compare_pictures(titled('Annual report'), titled('Minutes 7')) == 0
+    for other in (scene(0), scene(1)):
+        assert compare_pictures(titled('Annual report'), other) < 0.4
+
+
 @pytest.mark.parametrize('flipped', [False, True])
 @pytest.mark.parametrize('tile', [3, 7, 2048])
 def test_similar_pairs(monkeypatch, tile, flipped):
@@ -88,6 +103,10 @@ def test_similar_pairs(monkeypatch, tile, flipped):
     np.testing.assert_allclose(values, [value for value, _, _ in expected], atol=1e-5)
     few, _, total = similar_pairs(hashes, 0.1, flipped, most=2)
     assert few.tolist() == pairs[:2].tolist() and total == len(expected)
+    contents = np.arange(12)
+    contents[pairs[0][1]] = contents[pairs[0][0]]
+    others, _, total = similar_pairs(hashes, 0.1, flipped, contents=contents)
+    assert others.tolist() == pairs[1:].tolist() and total == len(expected) - 1
 
 
 def write_split(folder, name, images, labels=None):
@@ -147,9 +166,34 @@ def test_planted(planted, tmp_path):
     # the same bytes are reported as such
     (same,) = (f for f in report.findings if f.kind == 'duplicates across splits')
     assert same.count == 1
+    written = json.loads(report.to_json())['near_duplicates']
+    assert len(written) == 3
+    (pair,) = (pair for pair in written if pair['splits'] == ['train', 'train'])
+    assert [Path(image).name for image in pair['images']] == ['0.png', '6.png']
+    assert pair['labels_differ'] and not pair['flipped']
     files = save_near_duplicates(report.splits, report.near_duplicates, tmp_path)
     assert cv2.imread(str(tmp_path / files[0])).shape[1] > 500
+    # the picture of an earlier call does not stay
     assert save_near_duplicates(report.splits, [], tmp_path) == []
+    assert not (tmp_path / files[0]).exists()
+
+
+@pytest.mark.parametrize(
+    ('labels', 'differ'), [('1,', False), (',', False), ('0,', True), ('1,1', True)]
+)
+def test_unknown_labels_do_not_differ(tmp_path, labels, differ):
+    images = [scene(0), resized(scene(0))]
+    split = write_split(tmp_path, 'train', images, {1: labels})
+    (pair,) = check_datasets(config(train=split)).near_duplicates
+    assert pair.labels_differ == differ
+
+
+def test_too_many_images(planted, monkeypatch):
+    monkeypatch.setattr('mlcl_plugin.data_check.near_duplicates.MAX_IMAGES', 11)
+    report = check_datasets(planted)
+    assert report.near_duplicates == []
+    (finding,) = near(report)
+    assert 'were not looked for: there are 12 different images' in finding.message
 
 
 def test_mirrored(planted):
@@ -173,7 +217,9 @@ def test_too_many_candidates(planted, monkeypatch):
     function = similar_pairs
     monkeypatch.setattr(
         'mlcl_plugin.data_check.near_duplicates.similar_pairs',
-        lambda hashes, flipped: function(hashes, flipped=flipped, most=1),
+        lambda hashes, **options: function(hashes, most=1, **options),
     )
     message = near(check_datasets(planted))[-1].message
+    # the file of the same bytes in train and val takes no place
+    assert message.startswith('3 pairs of images look alike')
     assert 'only the most similar 1 were compared' in message

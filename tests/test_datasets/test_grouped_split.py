@@ -81,7 +81,7 @@ def test_near_the_best_of_all():
     assert np.mean(np.array(costs) < ours) < 0.1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 7), min_size=3, max_size=40), st.integers(0, 3))
 def test_always_whole_and_never_empty(groups, seed):
     targets = np.random.default_rng(seed).integers(-1, 2, (len(groups), 2))

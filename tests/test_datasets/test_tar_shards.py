@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
 import json
+import socket
 import tarfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +12,8 @@ from mmengine.dataset import DefaultSampler
 
 from mlcl_plugin.datasets.tar_shards import TarMemberBackend, TarShards
 from mlcl_plugin.datasets.transforms.load_image import LoadImage
+from tests.child_process import CONTEXT, exit_code_of, run_as_rank
+from tests.test_datasets.shard_processes import live
 
 CLASSES = ('cat', 'dog', 'owl')
 
@@ -45,7 +49,7 @@ def write_shards(folder, shards=3, each=4, form='json'):
 
 
 def make(folder, **kwargs):
-    options = dict(ann_file='train-*.tar', classes=CLASSES)
+    options = dict(ann_file='train-*.tar', classes=CLASSES, serialize_data=False)
     return TarShards(data_root=str(folder), **(options | kwargs))
 
 
@@ -79,6 +83,80 @@ def test_each_image_once_an_epoch(tmp_path, monkeypatch):
         assert sorted(drawn[0] + drawn[1]) == list(range(12))
         orders.append(drawn)
     assert orders[0] != orders[1]
+
+
+def run(processes, *args):
+    """Train in one process, or in several of a group; whether all came to the end."""
+    if processes == 1:
+        return exit_code_of(live, *args) == 0
+    script = str(Path(__file__).with_name('shard_processes.py'))
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        port = server.getsockname()[1]
+    started = [
+        CONTEXT.Process(target=run_as_rank, args=(script, rank, processes, port, *args))
+        for rank in range(processes)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(300)
+        # a process that waits for one that was killed
+        process.kill()
+        process.join()
+    return all(process.exitcode == 0 for process in started)
+
+
+def drawn_images(path, processes):
+    """The images of each batch by epoch and process."""
+    drawn = {}
+    for rank in range(processes):
+        for line in Path(f'{path}.{rank}').read_text().splitlines():
+            epoch, *images = line.split()
+            drawn.setdefault(int(epoch), [[] for _ in range(processes)])
+            drawn[int(epoch)][rank].append(images)
+    return drawn
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('processes', [1, 2])
+def test_killed_and_resumed(tmp_path, write_config, processes):
+    """Each image once an epoch, also in an epoch in which the processes were killed."""
+    write_shards(tmp_path)
+    data = dict(
+        type='TarShards',
+        data_root=str(tmp_path),
+        ann_file='train-*.tar',
+        classes=CLASSES,
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(type='LabelsToTargets', num_classes=3),
+            dict(type='PackInputs'),
+        ],
+    )
+    changes = {
+        f'{x}_dataloader.dataset': dict(_delete_=True, **data)
+        for x in ('train', 'val', 'test')
+    }
+    changes['train_dataloader.batch_size'] = 2
+    changes['steps'] = dict(_delete_=True, step1=dict())
+    changes['custom_hooks'] = [dict(type='DrawnImagesHook')]
+    config, work_dir = write_config(changes), tmp_path / 'work'
+    first, second = tmp_path / 'first', tmp_path / 'second'
+
+    assert not run(processes, config, work_dir, first, 'yes')
+    assert [p.name for p in (work_dir / 'step1').glob('*.pth')] == ['epoch_1.pth']
+    assert run(processes, config, work_dir, second, '')
+    assert (work_dir / 'step1/epoch_2.pth').is_file()
+
+    before, after = drawn_images(first, processes), drawn_images(second, processes)
+    assert list(before) == [0, 1] and list(after) == [1]
+    paths = sorted(make(tmp_path).get_data_info(i)['img_path'] for i in range(12))
+    for whole in (before[0], after[1]):
+        assert sorted(sum(sum(whole, []), [])) == paths
+    # one batch was drawn before they were killed, and is drawn again
+    assert before[1] == [batches[:1] for batches in after[1]]
+    assert before[0] != after[1]
 
 
 def hostile(path, fill):

@@ -32,7 +32,7 @@ class Line(msgspec.Struct):
 
 
 class AnswersForm(Form):
-    """Answers of ``mlcl infer``. Only they can be read; nothing is written so."""
+    """Answers of ``mlcl infer``. This form can be read but not written."""
 
     name = 'answers'
     looks = 'answers of mlcl infer (a name that ends with .jsonl)'

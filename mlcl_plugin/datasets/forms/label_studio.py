@@ -215,7 +215,11 @@ def _names(names: object, where: str) -> list[str]:
 
 
 def _read_flat(row: dict, where: str, options: ReadOptions) -> Answer:
-    """An annotation of JSON-MIN or of a row of CSV."""
+    """An annotation of JSON-MIN or of a row of CSV.
+
+    Answers stand beside the data of the task. Numbers and objects without choices can
+    only be data.
+    """
     image = _image_of(row, where, options)
     choices = {}
     for key, cell in row.items():
@@ -225,9 +229,21 @@ def _read_flat(row: dict, where: str, options: ReadOptions) -> Answer:
         if isinstance(cell, str) and cell.startswith('{"choices"'):
             value = decode_json(cell.encode(), f"{where}, '{key}'")
         if isinstance(value, dict) and 'choices' in value:
-            choices[key] = _names(value['choices'], where)
-        elif options.control == key or (options.control is None and value is not None):
-            choices[key] = _names(value, where)
+            value = value['choices']
+        elif not isinstance(value, (str, list)) and options.control != key:
+            continue
+        if value is None:
+            continue
+        try:
+            choices[key] = _names(value, f"{where}, '{key}'")
+        except ValueError as error:
+            if options.control is None:
+                raise ValueError(
+                    f"{error} If '{key}' does not hold the labels, name what does: "
+                    "control='NAME'."
+                ) from None
+            if options.control == key:
+                raise
     who = str(_person(row.get('annotator', '')))
     # Without an annotation, the row is a task that nobody answered.
     if row.get('annotation_id') is None:

@@ -83,6 +83,24 @@ def test_json_min_and_csv(tmp_path):
     assert cells.targets.toarray().tolist() == [*expected, [-1, -1]]
 
 
+def test_data_beside_answers(tmp_path):
+    """Numbers are data; text may be either, and control= tells."""
+    row = dict(image='a.png', year=2020, new=True, place=dict(x=1), choice='cat')
+    path = write(tmp_path, [row | dict(annotation_id=4)])
+    labels = read_labels(path)
+    assert labels.classes == ('cat',) and labels.targets.toarray().tolist() == [[1]]
+    with pytest.raises(ValueError, match="'year': the choices are 2020, expected"):
+        read_labels(path, control='year')
+    path = write(tmp_path, [row | dict(annotation_id=4, boxes=[dict(x=1)])])
+    message = "'boxes': the choices are .* what does: control='NAME'"
+    with pytest.raises(ValueError, match=message):
+        read_labels(path)
+    assert read_labels(path, control='choice').classes == ('cat',)
+    path = write(tmp_path, [row | dict(annotation_id=4, title='x')])
+    with pytest.raises(ValueError, match=r"2 controls .*'choice', 'title'.*control="):
+        read_labels(path)
+
+
 @pytest.mark.parametrize(
     ('rule', 'expected'),
     [('any', [1, 1]), ('all', [1, 0]), ('majority', [1, 0]), ('unknown', [1, -1])],
