@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..datasets.forms import write_files
-from ..datasets.stratified_split import stratified_folds
+from ..datasets.stratified_folds import stratified_folds
 from ..fit.backbone import find_backbone
 from ..fit.console import Console, duration, log_to_file
 from ..fit.options import FitOptions
