@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..datasets.forms import ImageLabels, guess_form, write_files
-from ..datasets.table import DELIMITERS, TextTable, open_table
+from ..datasets.table import DELIMITERS, PARQUET, TextTable, open_table
 from ..datasets.tabular_multi_label import find_label_column
 from ..fit.read_data import Photographs
 from ..plain_text import brief, list_some, neutral
@@ -187,7 +187,8 @@ def check_corrected(data: Photographs) -> None:
 
 def _is_table(data: Photographs) -> bool:
     source = Path(data.source)
-    return source.is_file() and guess_form(source) == 'table'
+    may_be = source.is_file() and source.suffix.lower() in (*DELIMITERS, *PARQUET)
+    return may_be and guess_form(source) == 'table'
 
 
 def _copy_table(
