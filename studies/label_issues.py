@@ -25,7 +25,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from mlcl_plugin.command_line import number, one_line_errors
 from mlcl_plugin.datasets.forms import ImageLabels
-from mlcl_plugin.datasets.stratified_split import stratified_folds
+from mlcl_plugin.datasets.stratified_folds import stratified_folds
 from mlcl_plugin.engine import keep_memory, load_config
 from mlcl_plugin.evaluation import average_precision
 from mlcl_plugin.fit.backbone import find_backbone

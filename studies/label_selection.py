@@ -20,7 +20,7 @@ from label_issues import read_features
 from mmengine.registry import init_default_scope
 
 from mlcl_plugin.command_line import number, one_line_errors
-from mlcl_plugin.datasets.stratified_split import stratified_folds
+from mlcl_plugin.datasets.stratified_folds import stratified_folds
 from mlcl_plugin.engine import keep_memory, load_config
 from mlcl_plugin.evaluation import average_precision
 from mlcl_plugin.fit.make_config import BASES

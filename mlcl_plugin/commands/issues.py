@@ -114,10 +114,9 @@ def add_features(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the features that photographs are judged by."""
     parser.add_argument(
         '--backbone',
-        default='efflite0',
         metavar='NAME',
-        help='efflite0 (default), timm/NAME for a model of timm, or a name of '
-        'mmpretrain.list_models()',
+        help='efflite0 (default; a config has its own), timm/NAME for a model of '
+        'timm, or a name of mmpretrain.list_models()',
     )
     parser.add_argument(
         '--image-size',
@@ -152,7 +151,12 @@ def run(args: argparse.Namespace) -> int:
     classes = read_classes(args.classes)
     if args.confirmed is not None:
         path, changed = apply_changes(
-            args.source, args.confirmed, args.out, images=args.images, classes=classes
+            args.source,
+            args.confirmed,
+            args.out,
+            images=args.images,
+            classes=classes,
+            group=args.group,
         )
         print(f'{changed:,} labels changed: {path}')
         return 0

@@ -166,55 +166,6 @@ def stratified_split(
     return StratifiedSplit(parts, dict(shares), present, tuple(classes))
 
 
-def stratified_folds(
-    targets: csr_array,
-    num_folds: int,
-    seed: int = 0,
-    groups: np.ndarray | None = None,
-) -> np.ndarray:
-    """Divide images into folds by iterative stratification.
-
-    As :func:`stratified_split`, for cross-validation.
-
-    Args:
-        targets (csr_array): ``(N, L)`` in {1, 0, -1}.
-        num_folds (int): Number of folds.
-        seed (int): Seed of the random order and of ties. Defaults to 0.
-        groups (np.ndarray, optional): ``(N,)`` images of the same value are in one
-            fold. Defaults to None.
-
-    Returns:
-        np.ndarray: ``(N,)`` the number of each image's fold, from 0.
-
-    Raises:
-        ImportError: If iterative-stratification is missing.
-        ValueError: If there are fewer than two folds, or fewer images or groups than
-            folds.
-    """
-    try:
-        from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
-    except ImportError as error:
-        raise ImportError(MISSING) from error
-
-    columns = columns_to_balance(targets)
-    members = np.arange(len(columns))
-    if groups is not None:
-        names, members = np.unique(groups, return_inverse=True)
-        joined = np.zeros((len(names), columns.shape[1]), bool)
-        np.logical_or.at(joined, members, columns)
-        columns = joined
-    if not 2 <= num_folds <= len(columns):
-        raise ValueError(
-            f'Expected from 2 to {len(columns):,} folds, the number of images or of '
-            f'groups, got num_folds={num_folds}.'
-        )
-    splitter = MultilabelStratifiedKFold(num_folds, shuffle=True, random_state=seed)
-    fold = np.full(len(columns), -1)
-    for number, (_, held) in enumerate(splitter.split(columns, columns)):
-        fold[held] = number
-    return fold[members]
-
-
 def check_shares(shares: Mapping[str, float]) -> None:
     """Check the shares of the parts.
 

@@ -68,9 +68,21 @@ class TextTable:
             tuple[int, list[str]]: The number of the row (the header is row 1) and its
             cells.
         """
-        width = len(self.columns)
         places = {column: index for index, column in enumerate(self.columns)}
         indices = [places[column] for column in columns]
+        for number, row in self.whole_rows():
+            yield number, [row[index] for index in indices]
+
+    def whole_rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Give all cells of the rows below the header, once.
+
+        Several columns may have no name.
+
+        Yields:
+            tuple[int, list[str]]: The number of the row (the header is row 1) and its
+            cells.
+        """
+        width = len(self.columns)
         for number, row in self._rows:
             if len(row) != width:
                 raise ValueError(
@@ -78,7 +90,7 @@ class TextTable:
                     f'{width} as in the header. Is the file incomplete, or a field '
                     'with a separator not in quotes?'
                 )
-            yield number, [row[index] for index in indices]
+            yield number, row
 
 
 class ParquetTable:

@@ -206,9 +206,10 @@ def run_fit(options: FitOptions, console: Console) -> Fitted:
         console.field('results', str(out))
         _check(cfg, console, out)
         torch.manual_seed(options.seed)
-        features = FrozenFeatures(cfg, options.seed)
+        features = FrozenFeatures(cfg, options.seed, options.device)
         features.compute(console)
-        train(cfg, console, options.resume and Path(cfg.work_dir).exists())
+        resume = options.resume and Path(cfg.work_dir).exists()
+        train(cfg, console, resume, options.device)
         checkpoint = out / 'model.pth'
         take_model(cfg, checkpoint)
         return _judge(options, console, parts, recipe, cfg, features, checkpoint)

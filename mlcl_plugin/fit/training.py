@@ -21,6 +21,7 @@ from ..engine import (
     step_names,
 )
 from ..engine.last_checkpoint import find_last_checkpoint
+from ..engine.runner.feature_training import FeatureTraining
 from ..errors import FinishedError
 from ..reports.training_log import read_scalars
 from .console import Console, EpochLines, duration
@@ -36,11 +37,17 @@ class FitRunner(StepwiseRunner):
     Args:
         cfg (Config): The config.
         console (Console): Where to.
+        device (str, optional): Where features are computed, if they are.
     """
 
-    def __init__(self, cfg: Config, console: Console):
+    def __init__(self, cfg: Config, console: Console, device: str | None = None):
         super().__init__(cfg)
         self.console = console
+        self.device = device
+
+    def feature_training(self) -> FeatureTraining:
+        """A training whose features are those of this device."""
+        return FeatureTraining(self.cfg, device=self.device)
 
     def step_hooks(self, name: str) -> list[Hook]:
         """The hook that writes the lines."""
@@ -57,9 +64,10 @@ class FrozenFeatures:
         cfg (Config): The config. Without ``cached_features``, as where the whole
             network is trained, there is one random view of each image.
         seed (int): Seed of that view.
+        device (str, optional): Where to compute. Defaults to None: what MMEngine finds.
     """
 
-    def __init__(self, cfg: Config, seed: int):
+    def __init__(self, cfg: Config, seed: int, device: str | None = None):
         if cfg.get('cached_features') is None:
             folder = str(Path(cfg.work_dir).parent / 'features')
             declared = CachedFeatures(num_views=1, dir=folder, seed=seed)
@@ -70,6 +78,7 @@ class FrozenFeatures:
             declared.num_views,
             seed=declared.seed,
             engine=declared.engine,
+            device=device,
         )
         # As the training does, which would compute them again otherwise.
         folder_of = partial(declared.folder, cfg.work_dir)
@@ -115,12 +124,14 @@ class FrozenFeatures:
         )
 
 
-def train(cfg: Config, console: Console, resume: bool) -> None:
+def train(
+    cfg: Config, console: Console, resume: bool, device: str | None = None
+) -> None:
     """Train the steps of a config that are not finished."""
     cfg.resume = resume
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         try:
-            FitRunner(cfg, console).train()
+            FitRunner(cfg, console, device).train()
         except FinishedError:
             # A resumed fit whose training is complete.
             console.line('  both steps are finished')

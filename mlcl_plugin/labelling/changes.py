@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..datasets.forms import ImageLabels, guess_form, write_files, write_labels
-from ..datasets.table import DELIMITERS, open_table
+from ..datasets.forms import ImageLabels, guess_form, write_files
+from ..datasets.table import DELIMITERS, PARQUET, TextTable, open_table
 from ..datasets.tabular_multi_label import find_label_column
 from ..fit.read_data import Photographs
 from ..plain_text import brief, list_some, neutral
 from ..targets import PRESENT
+from .hand_work import RECORD, record_written
 from .suspicion import change
+from .tables import check_names, write_parts
 
 COLUMNS = ('image', 'label', 'given', 'proposed', 'suspicion', 'confirmed')
 WORDS = ('absent', 'present')
@@ -26,6 +28,7 @@ WRITTEN = (
     'issues.csv',
     'select.csv',
     'to_label.csv',
+    RECORD,
 )
 """Names of the files that are written."""
 YES = ('yes', 'y', '1', 'true', 'x')
@@ -69,6 +72,7 @@ def write_changes(changes: Sequence[Change], path: Path) -> None:
     for item in changes:
         writer.writerow([*map(neutral, item[:4]), f'{item.suspicion:.4f}', ''])
     write_files([lambda: [(path, text.getvalue().encode())]], overwrite=True)
+    record_written(path)
 
 
 def read_confirmed(path: Path, labels: ImageLabels) -> np.ndarray:
@@ -80,7 +84,7 @@ def read_confirmed(path: Path, labels: ImageLabels) -> np.ndarray:
         labels (ImageLabels): The labels to be changed.
 
     Returns:
-        np.ndarray: ``(K, 2)`` rows and columns of the confirmed changes.
+        np.ndarray: ``(K, 2)`` rows and columns of the confirmed changes, ascending.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -130,14 +134,16 @@ def read_confirmed(path: Path, labels: ImageLabels) -> np.ndarray:
                     'command again without confirmed.'
                 )
             places.append(place)
-    return np.array(places, np.int64).reshape(-1, 2)
+    # A change that is confirmed twice is one.
+    return np.unique(np.array(places, np.int64).reshape(-1, 2), axis=0)
 
 
 def write_corrected(data: Photographs, places: np.ndarray, out: Path) -> Path:
     """Write a copy of the labels with changes.
 
-    A CSV or TSV table keeps its rows and its other columns. Other forms become a table
-    with a column per label.
+    A table keeps its rows and its other columns, such as those of groups; Parquet
+    becomes CSV. Other forms become a table with a column per label, and a column
+    ``split`` if not all images are for training.
 
     Args:
         data (Photographs): The photographs.
@@ -146,30 +152,56 @@ def write_corrected(data: Photographs, places: np.ndarray, out: Path) -> Path:
 
     Returns:
         Path: The table, ``corrected.csv`` or ``corrected.tsv``.
+
+    Raises:
+        ValueError: If a label's name cannot be written.
     """
     changed = change(data.labels.targets.toarray(), places)
-    source = Path(data.source)
-    is_text = (
-        source.is_file()
-        and source.suffix.lower() in DELIMITERS
-        and guess_form(source) == 'table'
-    )
-    if not is_text:
-        path = out / 'corrected.csv'
+    path = out / corrected_name(data)
+    if not _is_table(data):
         labels = ImageLabels(
             data.labels.classes, data.labels.images, type(data.labels.targets)(changed)
         )
-        write_labels(labels, path, overwrite=True)
-        return path
-    suffix = source.suffix.lower()
-    path = out / f'corrected{suffix}'
+        write_parts(labels, data.parts, path)
+    else:
+        _copy_table(data, places, changed, path)
+    record_written(path)
+    return path
+
+
+def corrected_name(data: Photographs) -> str:
+    """The file name of a copy of labels."""
+    is_tsv = _is_table(data) and Path(data.source).suffix.lower() == '.tsv'
+    return 'corrected.tsv' if is_tsv else 'corrected.csv'
+
+
+def check_corrected(data: Photographs) -> None:
+    """Check, before long work, that :func:`write_corrected` can write the labels.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if not _is_table(data):
+        check_names(data.labels.classes)
+
+
+def _is_table(data: Photographs) -> bool:
+    source = Path(data.source)
+    may_be = source.is_file() and source.suffix.lower() in (*DELIMITERS, *PARQUET)
+    return may_be and guess_form(source) == 'table'
+
+
+def _copy_table(
+    data: Photographs, places: np.ndarray, changed: np.ndarray, path: Path
+) -> None:
+    """Write the cells of a table as text, those of changed labels anew."""
     text = io.StringIO()
-    writer = csv.writer(text, delimiter=DELIMITERS[suffix], lineterminator='\n')
-    with open_table(str(source)) as table:
-        header = list(table.columns)
-        rows = [list(cells) for _, cells in table.rows(header)]
-    names = find_label_column(header)
-    for row, column in places.tolist():
+    delimiter = DELIMITERS[path.suffix]
+    writer = csv.writer(text, delimiter=delimiter, lineterminator='\n')
+    header, rows = _read_cells(data.source)
+    own = data.labels.classes if set(data.labels.classes) <= set(header) else None
+    names = find_label_column(header, classes=own)
+    for row, column in np.unique(places, axis=0).tolist():
         label = data.labels.classes[column]
         present = int(changed[row, column]) == PRESENT
         cells = rows[row]
@@ -181,12 +213,47 @@ def write_corrected(data: Photographs, places: np.ndarray, out: Path) -> Path:
     writer.writerow(header)
     writer.writerows(rows)
     write_files([lambda: [(path, text.getvalue().encode())]], overwrite=True)
-    return path
+
+
+def _read_cells(source: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table. Columns of text may have no name."""
+    with open_table(source) as table:
+        header = list(table.columns)
+        if isinstance(table, TextTable):
+            return header, [list(cells) for _, cells in table.whole_rows()]
+        rows = [cells for _, cells in table.rows(header)]
+    return header, [[_as_text(cell, source) for cell in cells] for cells in rows]
+
+
+def _as_text(cell: object, source: str) -> str:
+    """A cell of Parquet as it is in CSV.
+
+    Raises:
+        ValueError: If a name in a list holds the separator.
+    """
+    if cell is None or cell != cell:
+        return ''
+    if isinstance(cell, bool):
+        return str(int(cell))
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, list):
+        bad = [name for name in cell if SEPARATOR in str(name)]
+        if bad:
+            raise ValueError(
+                f'{source} has the name {brief(bad[0])}, which holds '
+                f"'{SEPARATOR}', so the CSV copy of the labels cannot hold it. Rename "
+                'it.'
+            )
+        return SEPARATOR.join(map(str, cell))
+    return str(cell)
 
 
 def _change_name(cell: str, label: str, present: bool) -> str:
     """A cell of names with a name more or less."""
     names = [name.strip() for name in cell.split(SEPARATOR) if name.strip()]
-    if present:
-        return SEPARATOR.join([*names, label])
-    return SEPARATOR.join(name for name in names if name != label)
+    if not present:
+        names = [name for name in names if name != label]
+    elif label not in names:
+        names.append(label)
+    return SEPARATOR.join(names)

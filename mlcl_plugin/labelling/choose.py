@@ -13,19 +13,35 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, vstack
 
-from ..datasets.forms import ImageLabels, write_files, write_labels
+from ..datasets.forms import ImageLabels, write_files
 from ..fit.console import Console, duration, log_to_file
 from ..fit.read_data import Photographs
+from ..fit.recipe import find_device
 from ..fit.split_data import below
 from ..inference.sources import find_files
 from ..plain_text import neutral
 from ..reports.sheet import Card, Line, Sheet, write_sheet
 from ..targets import PRESENT, UNKNOWN, is_known, is_unknown
 from .changes import keep_source
-from .features import Featured, compute_features, read_source
+from .features import (
+    Featured,
+    compute_features,
+    is_config,
+    read_source,
+    refuse_with_config,
+)
+from .hand_work import check_untouched, record_written
 from .out_of_fold import score_by
-from .selection import RULES, by_uncertainty, entry_values, order_images
+from .selection import (
+    RULES,
+    by_uncertainty,
+    entry_values,
+    import_k_means,
+    order_images,
+)
+from .tables import check_names, write_parts
 
+TO_LABEL = 'to_label.csv'
 GUESSES = 3
 """Labels that a photograph on the sheet is guessed to have, at most."""
 
@@ -62,7 +78,7 @@ def select_images(
     images: str | os.PathLike | None = None,
     classes: Sequence[str] | None = None,
     pictures: int = 60,
-    backbone: str = 'efflite0',
+    backbone: str | None = None,
     image_size: int | None = None,
     device: str | None = None,
     seed: int = 0,
@@ -79,7 +95,7 @@ def select_images(
             a config. Unknown labels are empty cells of a table.
         out (str | PathLike): The folder of the results.
         pool (str | PathLike, optional): A folder of photographs without labels; those
-            that ``source`` has are left out.
+            that ``source`` has are left out. Not with a config.
         number (int): How many images, or single labels, to choose. Defaults to 100.
         rule (str, optional): ``'uncertainty'``, ``'rare'``, ``'diversity'``,
             ``'mixed'``, ``'clusters'`` or ``'random'``. Defaults to ``'clusters'``,
@@ -89,8 +105,10 @@ def select_images(
         images (str | PathLike, optional): The folder of the images of ``source``.
         classes (Sequence[str], optional): The labels to look at. Defaults to all.
         pictures (int): The most photographs on the sheet. Defaults to 60.
-        backbone (str): See :func:`mlcl_plugin.fit.fit`.
-        image_size (int, optional): See :func:`mlcl_plugin.fit.fit`.
+        backbone (str, optional): See :func:`mlcl_plugin.fit.fit`. Defaults to
+            ``'efflite0'``; a config has its own.
+        image_size (int, optional): See :func:`mlcl_plugin.fit.fit`. A config has its
+            own.
         device (str, optional): Where to compute. Defaults to a GPU, if there is one.
         seed (int): Seed of chance. Defaults to 0.
         stream (TextIO, optional): Where progress is written. Defaults to stdout.
@@ -99,7 +117,10 @@ def select_images(
         Choice: What was chosen.
 
     Raises:
+        FileExistsError: If ``to_label.csv`` of an earlier call in ``out`` was changed
+            since.
         FileNotFoundError: If a file or an image is missing.
+        ImportError: If the rule needs scikit-learn, which is missing.
         ValueError: If an option or the data is wrong, or nothing is unknown.
     """
     for name, value, least in (('number', number, 1), ('pictures', pictures, 0)):
@@ -113,17 +134,27 @@ def select_images(
             f'rule must be one of {allowed}{" with single=True" if single else ""}, '
             f'got rule={rule!r}.'
         )
+    if rule == 'clusters':
+        import_k_means()
+    refuse_with_config(str(source), 'data', pool=pool)
+    refuse_with_config(
+        str(source), 'backbone and images', backbone=backbone, image_size=image_size
+    )
+    if device is not None:
+        find_device(device)
     folder = Path(out)
     keep_source(str(source), folder)
+    check_untouched(folder, (TO_LABEL,))
     data = read_source(str(source), None if images is None else str(images), classes)
+    check_names(data.labels.classes)
     if pool is not None:
         data = add_pool(data, str(pool))
     targets = data.labels.targets.toarray()
     if not (targets == UNKNOWN).any():
-        raise ValueError(
-            f'{source} has no unknown label to ask for. Name a folder of photographs '
-            'without labels: pool=DIR.'
-        )
+        how = 'Name a folder of photographs without labels: pool=DIR.'
+        if is_config(str(source)):
+            how = 'Name a table or folder of its images, and a pool, instead.'
+        raise ValueError(f'{source} has no unknown label to ask for. {how}')
     if not is_known(targets).any():
         raise ValueError(f'{source} has no known label to learn from.')
     folder.mkdir(parents=True, exist_ok=True)
@@ -260,11 +291,12 @@ def _write(
         if rank <= pictures:
             cards.append(Card(data.root / name, title, [*lines, Line(name, True)]))
     table, to_label, sheet = (
-        out / name for name in ('select.csv', 'to_label.csv', 'select.html')
+        out / name for name in ('select.csv', TO_LABEL, 'select.html')
     )
     write_files([lambda: [(table, text.getvalue().encode())]], overwrite=True)
     rows = list(dict.fromkeys(places[:, 0].tolist()))
-    write_labels(labels.take(rows), to_label, overwrite=True)
+    write_parts(labels.take(rows), data.parts[rows], to_label)
+    record_written(to_label)
     number = int(is_unknown(labels.targets.toarray()).any(1).sum())
     what = 'labels' if single else 'photographs'
     notes = [f'{len(places):,} {what} of {number:,} photographs with unknown labels.']

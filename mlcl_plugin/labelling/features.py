@@ -20,7 +20,7 @@ from ..fit.console import Console
 from ..fit.make_config import BASES, make_config, write_tables
 from ..fit.options import FitOptions
 from ..fit.read_data import Photographs, read_photographs
-from ..fit.recipe import choose_recipe
+from ..fit.recipe import choose_recipe, find_device
 from ..fit.split_data import Parts
 from ..fit.training import FrozenFeatures
 from ..models.neighbours import PooledLogistic
@@ -30,6 +30,8 @@ from .out_of_fold import image_vectors, make_logistic, pool_features
 
 WORK = 'work'
 """The folder of features and tables in that of the results."""
+BACKBONE = 'efflite0'
+"""The backbone where none is asked for."""
 NUM_VIEWS = 1
 """Random views of an image. Only what is trained by gradient steps looks at them."""
 
@@ -72,6 +74,25 @@ def is_config(source: str) -> bool:
     return path.suffix == '.py' or (not path.exists() and is_recipe(path))
 
 
+def refuse_with_config(source: str, what: str, **given: object) -> None:
+    """Refuse options that a config has instead of its user.
+
+    Args:
+        source (str): What may be a config.
+        what (str): What the config names itself, for the message.
+        **given: The options, None where they are not given.
+
+    Raises:
+        ValueError: If ``source`` is a config, and one is given.
+    """
+    for name, value in given.items():
+        if value is not None and is_config(source):
+            raise ValueError(
+                f'{name}={value} is about tables and folders, but {source} is a '
+                f'config, which names its {what} itself. Leave it out.'
+            )
+
+
 def read_source(
     source: str,
     images: str | None = None,
@@ -85,13 +106,7 @@ def read_source(
     """
     if not is_config(source):
         return read_photographs(source, images, classes, group)
-    given = dict(images=images, classes=classes, group=group)
-    for name, value in given.items():
-        if value is not None:
-            raise ValueError(
-                f'{name}={value} is about tables and folders, but {source} is a '
-                'config, which names its data itself. Leave it out.'
-            )
+    refuse_with_config(source, 'data', images=images, classes=classes, group=group)
     cfg = base_config(load_config(find_config(source)))
     # Features are those of all images.
     innermost_dataset(cfg.train_dataloader.dataset).pop('indices', None)
@@ -107,7 +122,7 @@ def compute_features(
     out: Path,
     console: Console,
     *,
-    backbone: str = 'efflite0',
+    backbone: str | None = None,
     image_size: int | None = None,
     num_views: int = NUM_VIEWS,
     device: str | None = None,
@@ -120,7 +135,7 @@ def compute_features(
         out (Path): The folder of the results. Features of a config are where its
             training has them.
         console (Console): Where progress is written.
-        backbone (str): See ``mlcl fit``. A config has its own.
+        backbone (str, optional): See ``mlcl fit``. A config has its own.
         image_size (int, optional): See ``mlcl fit``. A config has its own.
         num_views (int): Random views of each image. Defaults to :data:`NUM_VIEWS`.
         device (str, optional): Where to compute. Defaults to a GPU, if there is one.
@@ -128,7 +143,16 @@ def compute_features(
 
     Returns:
         Featured: The photographs with their features.
+
+    Raises:
+        ValueError: If a config is given with an option of its own, or there is no such
+            device.
     """
+    refuse_with_config(
+        data.source, 'backbone and images', backbone=backbone, image_size=image_size
+    )
+    if device is not None:
+        find_device(device)
     if is_config(data.source):
         cfg = load_config(find_config(data.source))
         set_work_dir(cfg, data.source)
@@ -140,7 +164,7 @@ def compute_features(
             data.source,
             out / WORK,
             recipe='frozen',
-            backbone=backbone,
+            backbone=backbone or BACKBONE,
             image_size=image_size,
             device=device,
             seed=seed,
@@ -152,7 +176,7 @@ def compute_features(
         for field in VALIDATION:
             cfg[field] = None
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        features = FrozenFeatures(cfg, seed)
+        features = FrozenFeatures(cfg, seed, device)
         features.compute(console)
         logistic = make_logistic(_logistic_config(cfg))
     names = read_image_names(features.folder)

@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from ..datasets.forms import write_files
-from ..datasets.stratified_split import stratified_folds
+from ..datasets.stratified_folds import stratified_folds
 from ..fit.backbone import find_backbone
 from ..fit.console import Console, duration, log_to_file
 from ..fit.options import FitOptions
 from ..fit.read_data import Photographs
-from ..fit.recipe import VIEWS
+from ..fit.recipe import VIEWS, find_device
 from ..models.neighbours import ImageNeighbours
 from ..plain_text import neutral
 from ..reports.sheet import Card, Line, Sheet, write_sheet
@@ -28,24 +28,30 @@ from ..text_table import table_of_rows
 from .changes import (
     WORDS,
     Change,
+    check_corrected,
+    corrected_name,
     keep_source,
     read_confirmed,
     write_changes,
     write_corrected,
 )
 from .features import (
+    BACKBONE,
     NUM_VIEWS,
     WORK,
     Featured,
     compute_features,
     is_config,
     read_source,
+    refuse_with_config,
 )
+from .hand_work import check_untouched
 from .label_wise import LABEL, Stored, rows_of_folds, train_fold
 from .out_of_fold import out_of_fold
 from .suspicion import KINDS, mean_probability, rank_entries, suspicion
 
 LOGISTIC, NEIGHBOURS, LABEL_WISE = 'logistic', 'neighbours', 'label_wise'
+CHANGES = 'changes.csv'
 PRINTED = 10
 """Issues that are printed."""
 
@@ -115,7 +121,7 @@ def find_issues(
     number: int = 1000,
     pictures: int = 60,
     label_wise: bool = False,
-    backbone: str = 'efflite0',
+    backbone: str | None = None,
     image_size: int | None = None,
     device: str | None = None,
     seed: int = 0,
@@ -145,8 +151,10 @@ def find_issues(
         label_wise (bool): Whether neighbours of label-wise embeddings vote,
             too, for which the recipe of ``mlcl fit`` is trained in every fold. Defaults
             to False.
-        backbone (str): See :func:`mlcl_plugin.fit.fit`.
-        image_size (int, optional): See :func:`mlcl_plugin.fit.fit`.
+        backbone (str, optional): See :func:`mlcl_plugin.fit.fit`. Defaults to
+            ``'efflite0'``; a config has its own.
+        image_size (int, optional): See :func:`mlcl_plugin.fit.fit`. A config has its
+            own.
         device (str, optional): Where to compute. Defaults to a GPU, if there is one.
         seed (int): Seed of the folds. Defaults to 0.
         stream (TextIO, optional): Where progress is written. Defaults to stdout.
@@ -155,6 +163,7 @@ def find_issues(
         Issues: What was found.
 
     Raises:
+        FileExistsError: If a table of an earlier call in ``out`` was changed since.
         FileNotFoundError: If a file or an image is missing.
         ImportError: If a package is missing.
         ValueError: If an option or the data is wrong.
@@ -166,8 +175,22 @@ def find_issues(
             'label_wise=True trains the recipe of mlcl fit, which takes a table or a '
             f'folder, but {source} is a config. Leave it out, or name the table.'
         )
+    refuse_with_config(
+        source, 'backbone and images', backbone=backbone, image_size=image_size
+    )
+    fit_options = FitOptions(
+        'issues',
+        folder / WORK,
+        recipe='frozen',
+        backbone=backbone or BACKBONE,
+        image_size=image_size,
+        seed=seed,
+        device=None if device is None else find_device(device),
+    )
     keep_source(source, folder)
     data = read_source(source, None if images is None else str(images), classes, group)
+    check_untouched(folder, (CHANGES, corrected_name(data)))
+    check_corrected(data)
     fold = stratified_folds(data.labels.targets, folds, seed, data.groups)
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(stream)
@@ -183,7 +206,7 @@ def find_issues(
             device=device,
             seed=seed,
         )
-        members = _score(featured, fold, options, folder, console, backbone, seed)
+        members = _score(featured, fold, options, fit_options, console)
         return _write(data, members, options, folder, console)
 
 
@@ -191,10 +214,8 @@ def _score(
     featured: Featured,
     fold: np.ndarray,
     options: IssueOptions,
-    out: Path,
+    fit_options: FitOptions,
     console: Console,
-    backbone: str,
-    seed: int,
 ) -> dict[str, np.ndarray]:
     """Probabilities ``(N, L)`` of presence by all models, out of fold."""
     labels = featured.labels
@@ -210,11 +231,12 @@ def _score(
     found[LABEL_WISE] = np.full(targets.shape, np.nan)
     for index, rows in enumerate(rows_of_folds(fold)):
         console.line(f'training without fold {index + 1} of {options.folds}')
-        work = out / WORK / f'fold_{index}'
+        work = fit_options.out / f'fold_{index}'
         # That of an earlier call may have seen other labels.
         shutil.rmtree(work, ignore_errors=True)
-        own = FitOptions('issues', work, recipe='frozen', backbone=backbone, seed=seed)
-        votes = train_fold(stored, labels, rows, own, find_backbone(backbone), console)
+        own = replace(fit_options, out=work)
+        backbone = find_backbone(own.backbone)
+        votes = train_fold(stored, labels, rows, own, backbone, console)
         found[LABEL_WISE][rows['val']] = votes[LABEL]
     return found
 
@@ -236,7 +258,7 @@ def _write(
     _write_table(data, members, probability, doubts, listed, out / 'issues.csv')
     write_changes(
         [_change(data, doubts, place) for place in proposed.tolist()],
-        out / 'changes.csv',
+        out / CHANGES,
     )
     corrected = write_corrected(data, proposed, out)
     sheet = out / 'issues.html'
@@ -262,7 +284,7 @@ def _write(
         doubts,
         probability,
         out / 'issues.csv',
-        out / 'changes.csv',
+        out / CHANGES,
         corrected,
         sheet,
     )
@@ -357,6 +379,7 @@ def apply_changes(
     *,
     images: str | os.PathLike | None = None,
     classes: Sequence[str] | None = None,
+    group: str | None = None,
 ) -> tuple[Path, int]:
     """Write a copy of labels with the changes that a person has confirmed.
 
@@ -367,15 +390,20 @@ def apply_changes(
         out (str | PathLike): The folder of the copy.
         images (str | PathLike, optional): The folder of the images.
         classes (Sequence[str], optional): The labels, as they were named before.
+        group (str, optional): The column of groups, as it was named before.
 
     Returns:
         tuple[Path, int]: The table, and the number of labels that it has changed.
 
     Raises:
+        FileExistsError: If the copy of an earlier call was changed since.
         FileNotFoundError: If a file is missing.
         ValueError: If a file is wrong, or the labels are not those of the changes.
     """
     keep_source(str(source), Path(out))
-    data = read_source(str(source), None if images is None else str(images), classes)
+    data = read_source(
+        str(source), None if images is None else str(images), classes, group
+    )
+    check_untouched(Path(out), (corrected_name(data),))
     places = read_confirmed(Path(confirmed), data.labels)
     return write_corrected(data, places, Path(out)), len(places)

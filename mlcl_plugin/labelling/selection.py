@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Orders in which photographs, or single labels of them, are worth a label."""
 
+from typing import Any
+
 import numpy as np
 
 RULES = ('uncertainty', 'rare', 'diversity', 'mixed', 'clusters', 'random')
@@ -131,6 +133,22 @@ def order_by_distance(
     return np.array(chosen[:number], np.int64)
 
 
+def import_k_means() -> Any:
+    """The class ``MiniBatchKMeans`` of scikit-learn.
+
+    Raises:
+        ImportError: If scikit-learn is not installed.
+    """
+    try:
+        from sklearn.cluster import MiniBatchKMeans
+    except ImportError as error:
+        raise ImportError(
+            "rule='clusters' needs scikit-learn: run `pip install scikit-learn`, or "
+            'choose another rule.'
+        ) from error
+    return MiniBatchKMeans
+
+
 def order_by_clusters(
     vectors: np.ndarray, values: np.ndarray, number: int, seed: int = 0
 ) -> np.ndarray:
@@ -152,14 +170,7 @@ def order_by_clusters(
     number = min(number, len(vectors))
     if number < 1:
         return np.zeros(0, np.int64)
-    try:
-        from sklearn.cluster import MiniBatchKMeans
-    except ImportError as error:
-        raise ImportError(
-            "rule='clusters' needs scikit-learn: run `pip install scikit-learn`."
-        ) from error
-
-    means = MiniBatchKMeans(number, random_state=seed, n_init=1)
+    means = import_k_means()(number, random_state=seed, n_init=1)
     cluster = means.fit_predict(_unit(vectors))
     order = np.argsort(-values, kind='stable')
     # The first of each cluster, then the others if clusters are empty.

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from mlcl_plugin.datasets.stratified_split import stratified_folds, stratified_split
+from mlcl_plugin.datasets.stratified_split import stratified_split
 
 
 def make(number=300, labels=8, seed=0, unknown=0.0):
@@ -112,38 +112,3 @@ def test_any_labels(number, labels, seed, unknown, present):
 def test_shares_of_no_use(shares, message):
     with pytest.raises(ValueError, match=message):
         split(make(number=20), shares)
-
-
-@pytest.mark.parametrize('unknown', [0.0, 0.3])
-def test_folds_have_their_share_of_every_label(unknown):
-    targets = make(unknown=unknown)
-    fold = stratified_folds(csr_array(targets), 5, seed=1)
-    sizes = np.bincount(fold, minlength=5)
-    assert sizes.sum() == 300 and abs(sizes - 60).max() <= 6
-    for label in range(targets.shape[1]):
-        for value in (1, -1):
-            counts = np.bincount(fold[targets[:, label] == value], minlength=5)
-            assert counts.max() - counts.min() <= 10
-    np.testing.assert_array_equal(stratified_folds(csr_array(targets), 5, 1), fold)
-    assert (stratified_folds(csr_array(targets), 5, 2) != fold).any()
-
-
-def test_folds_keep_groups_together():
-    groups = np.arange(300) // 7
-    fold = stratified_folds(csr_array(make()), 3, groups=groups)
-    assert set(fold) == {0, 1, 2}
-    for group in range(groups[-1] + 1):
-        assert len(set(fold[groups == group])) == 1
-
-
-@pytest.mark.parametrize(
-    ('folds', 'groups', 'message'),
-    [
-        (1, None, 'from 2 to 20 folds'),
-        (21, None, 'got num_folds=21'),
-        (3, np.arange(20) // 10, 'from 2 to 2 folds'),
-    ],
-)
-def test_folds_of_no_use(folds, groups, message):
-    with pytest.raises(ValueError, match=message):
-        stratified_folds(csr_array(make(number=20)), folds, groups=groups)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from mlcl_plugin.apis import apply_changes, find_issues
 from mlcl_plugin.commands import main
-from tests.test_fit.test_read_data import make_many
+from mlcl_plugin.labelling.label_wise import LABEL
+from tests.test_fit.test_read_data import make_many, picture
 
 WRONG = ('04.png', 'dark')
 
@@ -35,7 +37,7 @@ def colours(folder, number=24):
     return table
 
 
-def test_a_wrong_label_comes_first(tmp_path, tiny_backbone, capsys):
+def test_a_wrong_label_comes_first(tmp_path, tiny_backbone, capsys, monkeypatch):
     table = colours(tmp_path / 'photos')
     before = table.read_text()
     out = tmp_path / 'out'
@@ -71,14 +73,23 @@ def test_a_wrong_label_comes_first(tmp_path, tiny_backbone, capsys):
     found.changes.write_text('\n'.join([lines[0], f'{lines[1]}yes', *lines[2:]]))
     path, number = apply_changes(table, found.changes, tmp_path / 'done')
     assert number == 1
+    with monkeypatch.context() as patch:
+        patch.setattr('mlcl_plugin.labelling.find.compute_features', _not_reached)
+        with pytest.raises(FileExistsError, match='changes.csv.* was changed'):
+            find_issues(table, out, image_size=32, device='cpu')
     changed = set(_lines(path)) - set(before.splitlines())
     assert changed == {'04.png,0,1'}
+
+
+def _not_reached(*args, **kwargs):
+    pytest.fail('Features were computed.')
 
 
 def _lines(path):
     return path.read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_absent_labels_alone(tmp_path, tiny_backbone):
     table = make_many(tmp_path / 'photos', 12)
     found = find_issues(
@@ -103,6 +114,9 @@ def test_the_training_images_of_a_config(tmp_path, write_config):
     assert (tmp_path / 'out/work/features').is_dir()
     with pytest.raises(ValueError, match='group=event is about tables'):
         find_issues(path, tmp_path / 'out', group='event')
+    for given in (dict(backbone='efflite0'), dict(image_size=32)):
+        with pytest.raises(ValueError, match='which names its backbone and images'):
+            find_issues(path, tmp_path / 'out', **given)
     with pytest.raises(ValueError, match='label_wise=True'):
         find_issues(path, tmp_path / 'out', label_wise=True)
 
@@ -139,3 +153,46 @@ def test_errors_name_flags(tmp_path, tiny_backbone, capsys, options, match):
         main(['issues', str(table), *own, *options])
     assert end.value.code == 2
     assert match in capsys.readouterr().err
+
+
+def test_groups_of_an_earlier_call(tmp_path):
+    picture(tmp_path / 'a.png')
+    table = tmp_path / 'labels.csv'
+    table.write_text('image,cat,event\na.png,1,party\n')
+    confirmed = tmp_path / 'changes.csv'
+    confirmed.write_text('image,label,given,confirmed\na.png,cat,present,yes\n')
+    path, number = apply_changes(table, confirmed, tmp_path / 'out', group='event')
+    assert number == 1
+    assert path.read_text() == 'image,cat,event\na.png,0,party\n'
+
+
+def test_folds_are_trained_on_the_device_that_is_named(tmp_path, monkeypatch):
+    asked = []
+
+    def train(stored, labels, rows, options, backbone, console):
+        asked.append((options.device, options.image_size, options.out.name))
+        return {LABEL: np.zeros((len(rows['val']), 2))}
+
+    def compute(data, out, console, **kwargs):
+        features = SimpleNamespace(folder=out, backbone=None)
+        return SimpleNamespace(
+            labels=data.labels, features=features, logistic=None, pooled=lambda: None
+        )
+
+    table = colours(tmp_path / 'photos', 12)
+    for name, value in dict(
+        train_fold=train,
+        compute_features=compute,
+        out_of_fold=lambda *_: np.full((12, 2), 0.5),
+    ).items():
+        monkeypatch.setattr(f'mlcl_plugin.labelling.find.{name}', value)
+    find_issues(
+        table,
+        tmp_path / 'out',
+        folds=2,
+        label_wise=True,
+        image_size=64,
+        device='cpu',
+        pictures=0,
+    )
+    assert asked == [('cpu', 64, 'fold_0'), ('cpu', 64, 'fold_1')]

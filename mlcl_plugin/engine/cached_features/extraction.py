@@ -73,6 +73,8 @@ class FeatureExtraction:
             as torch on a CPU. ``'auto'`` takes it there for :data:`FOLD_FROM` images
             and more, if it is installed and gives what torch gives; features of either
             that exist are used. Defaults to ``'auto'``.
+        device (str, optional): Where to compute. Defaults to None: what MMEngine
+            finds.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -89,6 +91,7 @@ class FeatureExtraction:
         checkpoint: str | None = None,
         seed: int = 0,
         engine: str = 'auto',
+        device: str | None = None,
     ):
         check_engine(engine)
         if num_views < 1:
@@ -100,6 +103,7 @@ class FeatureExtraction:
             check_checkpoint(checkpoint)
         self.cfg = cfg
         self.seed = seed
+        self.device = torch.device(device or get_device())
         with kept_random_state():
             set_random_seed(seed)
             self.backbone = MODELS.build(deepcopy(cfg.model.backbone))
@@ -130,7 +134,7 @@ class FeatureExtraction:
             return [engine]
         if (
             missing_packages()
-            or get_device() != 'cpu'
+            or self.device.type != 'cpu'
             or self._number_of_images < FOLD_FROM
         ):
             return ['torch']
@@ -224,7 +228,7 @@ class FeatureExtraction:
                 engine,
                 self._number_of_images >= FOLD_FROM,
             )
-            model.to(get_device()).eval()
+            model.to(self.device).eval()
             if engine != 'torch':
                 dataset = self._datasets[0]
                 items = [dataset[i] for i in range(min(BATCH_SIZE, len(dataset)))]

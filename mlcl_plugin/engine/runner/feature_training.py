@@ -31,15 +31,23 @@ class FeatureTraining:
         cfg (Config): A config with ``cached_features``, with steps or without.
         stored (tuple[str, nn.Module], optional): A folder of features and the backbone
             that made them. Defaults to None: they are computed.
+        device (str, optional): Where to compute them. Defaults to None: what MMEngine
+            finds.
 
     Raises:
         ValueError: See :meth:`CachedFeatures.from_config`.
     """
 
-    def __init__(self, cfg: Config, stored: tuple[str, torch.nn.Module] | None = None):
+    def __init__(
+        self,
+        cfg: Config,
+        stored: tuple[str, torch.nn.Module] | None = None,
+        device: str | None = None,
+    ):
         self.cfg = cfg
         self.declared = CachedFeatures.from_config(cfg)
         self._stored = stored
+        self.device = device
 
     def make_runner(self, cfg: Config) -> CheckedRunner:
         """Make the runner that trains a plain config on features.
@@ -73,6 +81,7 @@ class FeatureTraining:
             checkpoint,
             self.declared.seed,
             self.declared.engine,
+            self.device,
         )
         extraction.choose_engine(partial(self.declared.folder, self.cfg.work_dir))
         folder = self.declared.folder(self.cfg.work_dir, extraction.fingerprint)

@@ -68,6 +68,17 @@ def test_few_images(load_config):
     assert FeatureExtraction(load_config(), 2).engine == 'torch'
 
 
+def test_the_device_that_is_named(load_config, tmp_path, many, monkeypatch):
+    # A GPU would be found, but is not asked for.
+    monkeypatch.setattr(extraction, 'get_device', lambda: 'cuda')
+    cfg = load_config()
+    assert FeatureExtraction(cfg, 1).engine == 'torch'
+    named = FeatureExtraction(cfg, 1, engine='torch', device='cpu')
+    named.run(tmp_path)
+    assert engine_of(tmp_path) == 'torch'
+    assert FeatureExtraction(cfg, 1, device='cpu').engine == 'onnxruntime'
+
+
 def test_not_installed(load_config, monkeypatch):
     monkeypatch.setattr(extraction, 'missing_packages', lambda: ['onnxruntime'])
     monkeypatch.setattr(extraction, 'FOLD_FROM', 1)
