@@ -332,3 +332,22 @@ def load_config(write_config, tmp_path):
         return cfg
 
     return load
+
+
+@pytest.fixture
+def small_backbone():
+    """A backbone of `mlcl fit` that takes milliseconds."""
+    from mlcl_plugin.fit.backbone import Backbone
+
+    config = dict(
+        type='ResNet',
+        depth=18,
+        stem_channels=8,
+        base_channels=8,
+        num_stages=2,
+        strides=(1, 2),
+        dilations=(1, 1),
+        out_indices=(1,),
+        norm_eval=True,
+    )
+    return Backbone('tiny', config, (127.0,) * 3, (64.0,) * 3)

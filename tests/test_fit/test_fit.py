@@ -8,7 +8,6 @@ import torch
 from mmengine.config import Config
 
 from mlcl_plugin.apis import MultiLabelInferencer, fit, write_report
-from mlcl_plugin.fit.backbone import Backbone
 from mlcl_plugin.fit.options import FitOptions, read_time, read_val
 from mlcl_plugin.fit.recipe import Recipe, choose_recipe, find_device
 from mlcl_plugin.fit.speed import Speed, fit_time
@@ -17,22 +16,12 @@ from tests.test_fit.test_read_data import make_many, picture
 
 
 @pytest.fixture
-def tiny_backbone(monkeypatch):
-    """A backbone that takes milliseconds, under the default's name."""
+def tiny_backbone(monkeypatch, small_backbone):
+    """The small backbone under the default's name."""
     monkeypatch.setattr(*UNFORMATTED)
-    config = dict(
-        type='ResNet',
-        depth=18,
-        stem_channels=8,
-        base_channels=8,
-        num_stages=2,
-        strides=(1, 2),
-        dilations=(1, 1),
-        out_indices=(1,),
-        norm_eval=True,
+    monkeypatch.setattr(
+        'mlcl_plugin.fit.run.find_backbone', lambda name: small_backbone
     )
-    found = Backbone('tiny', config, (127.0,) * 3, (64.0,) * 3)
-    monkeypatch.setattr('mlcl_plugin.fit.run.find_backbone', lambda name: found)
 
 
 def test_from_a_table_to_a_model(tmp_path, tiny_backbone, capsys):

@@ -111,7 +111,7 @@ def test_the_training_images_of_a_config(tmp_path, write_config):
     path = write_config({'train_dataloader.dataset.indices': 4})
     found = find_issues(path, tmp_path / 'out', folds=2, device='cpu')
     assert found.probability.shape == (7, 3)
-    assert (tmp_path / 'out/work/features').is_dir()
+    assert (tmp_path / 'out' / 'work' / 'features').is_dir()
     with pytest.raises(ValueError, match='group=event is about tables'):
         find_issues(path, tmp_path / 'out', group='event')
     for given in (dict(backbone='efflite0'), dict(image_size=32)):
