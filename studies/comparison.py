@@ -19,10 +19,12 @@ from runs import (
     is_trained,
     last_checkpoint,
     read_embeddings,
+    read_neighbours,
     read_records,
     train,
 )
 from suite import ROOT, load_suite, method_config
+from wrong_labels import with_wrong_labels
 
 from mlcl_plugin.apis import extract_features
 from mlcl_plugin.engine import has_begun, set_default_dataloader_cfg, step_names
@@ -106,6 +108,8 @@ class Comparison:
         extract_features(
             Config.fromfile(ROOT / frozen.config), frozen.folder, frozen.num_views
         )
+        if self.suite.get('wrong_labels'):
+            frozen.folder = with_wrong_labels(frozen.folder, **self.suite.wrong_labels)
         return features_made_of(frozen.folder)
 
     def key(self, name: str, seed: int) -> str:
@@ -138,7 +142,11 @@ class Comparison:
         """Whether the file of results has all of a run."""
         run = self.results.runs.get(self.key(name, seed))
         options = self.embeddings(name)
-        return run is not None and (not options or run.get('embeddings_by') == options)
+        return (
+            run is not None
+            and (not options or run.get('embeddings_by') == options)
+            and (not self.suite.get('neighbours') or 'neighbours' in run)
+        )
 
     def is_ready(self, name: str, seed: int) -> bool:
         """Whether the weights that a run starts from are there."""
@@ -155,7 +163,10 @@ class Comparison:
     def is_complete(self, name: str, seed: int) -> bool:
         """Whether a run only has to be added to the results."""
         return is_complete(
-            self.configs[name, seed], self.folder(name, seed), self.embeddings(name)
+            self.configs[name, seed],
+            self.folder(name, seed),
+            self.embeddings(name),
+            bool(self.suite.get('neighbours')),
         )
 
     def wanted(self) -> list[tuple[str, int]]:
@@ -193,7 +204,13 @@ class Comparison:
         set_default_dataloader_cfg(cfg)
         process = multiprocessing.get_context('fork').Process(
             target=train,
-            args=(cfg, self.threads, folder, self.embeddings(name)),
+            args=(
+                cfg,
+                self.threads,
+                folder,
+                self.embeddings(name),
+                bool(self.suite.get('neighbours')),
+            ),
             name=name,
         )
         process.start()
@@ -218,6 +235,8 @@ class Comparison:
             done.update(
                 embeddings=read_embeddings(folder, options), embeddings_by=options
             )
+        if self.suite.get('neighbours'):
+            done['neighbours'] = read_neighbours(folder)
         self.results.runs[self.key(name, seed)] = done
         self.write()
         print(

@@ -22,6 +22,7 @@ from mmpretrain.registry import MODELS
 from neighbour_gain import take_first_step
 from scipy.sparse import csr_array
 from torch.nn.functional import adaptive_avg_pool2d
+from wrong_labels import KINDS, flip, read_targets
 
 from mlcl_plugin.command_line import number, one_line_errors
 from mlcl_plugin.datasets.forms import ImageLabels
@@ -44,7 +45,6 @@ from mlcl_plugin.models.neighbours import ImageNeighbours
 from mlcl_plugin.recipes import find_config
 from mlcl_plugin.text_table import table_of_rows
 
-KINDS = ('symmetric', 'missing')
 RATES = (0.02, 0.05, 0.1)
 FOLDS = 2
 """Fewer than the 5 of the command, to save time."""
@@ -58,35 +58,8 @@ def read_features(folder: Path, name: str = 'tune') -> ImageLabels:
     """The images and labels of stored features; difficult ones are unknown."""
     content = json.loads((folder / f'{name}.json').read_text())
     classes = tuple(content['metainfo']['classes'])
-    records = content['data_list']
-    targets = np.zeros((len(records), len(classes)), np.int8)
-    for row, record in enumerate(records):
-        targets[row, record.get('gt_label_difficult', [])] = -1
-        targets[row, record['gt_label']] = 1
-    images = tuple(record['img_path'] for record in records)
-    return ImageLabels(classes, images, csr_array(targets))
-
-
-def flip(targets: np.ndarray, kind: str, rate: float, seed: int) -> np.ndarray:
-    """Flip a share of the labels.
-
-    Args:
-        targets (np.ndarray): ``(N, L)``.
-        kind (str): ``'symmetric'`` flips a share of all known entries, ``'missing'``
-            makes a share of the present ones absent.
-        rate (float): The share.
-        seed (int): Seed of the choice.
-
-    Returns:
-        np.ndarray: ``(N, L)``; unknown entries stay.
-    """
-    able = targets == 1 if kind == 'missing' else targets >= 0
-    places = np.flatnonzero(able)
-    rng = np.random.default_rng([seed, int(1000 * rate), KINDS.index(kind)])
-    chosen = rng.choice(places, round(rate * len(places)), replace=False)
-    flipped = targets.copy()
-    flipped.flat[chosen] = 1 - flipped.flat[chosen]
-    return flipped
+    images = tuple(record['img_path'] for record in content['data_list'])
+    return ImageLabels(classes, images, csr_array(read_targets(content)))
 
 
 def shrink_features(source: Path, folder: Path) -> Path:

@@ -15,6 +15,8 @@ from mlcl_plugin.text_table import table_of_rows
 # Colours that people with any colour vision can tell apart (Okabe and Ito).
 SEED_COLOUR, MEAN_COLOUR = '#0072b2', '#d55e00'
 
+CLASSIFIER = 'classifier'
+"""The blend that others are compared with."""
 METRICS = {
     'multi-label/mAP': 'mAP',
     'multi-label/CF1': 'CF1',
@@ -197,6 +199,28 @@ def embedding_table(result: dict) -> str:
     return table_of_rows(rows)
 
 
+def neighbour_table(result: dict) -> str:
+    """Write a row per method: mAP of each blend, and what it adds to the classifier."""
+    found = {
+        name: [run['neighbours'] for run in runs_of(result, name).values()]
+        for name in result['methods']
+        if any('neighbours' in run for run in runs_of(result, name).values())
+    }
+    blends = dict.fromkeys(blend for runs in found.values() for blend in runs[0])
+    rows = []
+    for name, runs in found.items():
+        row = {'': result['methods'][name]['label'], 'seeds': str(len(runs))}
+        for blend in blends:
+            row[blend] = None
+            if blend in runs[0]:
+                row[blend] = format_spread([run[blend] for run in runs])
+                gains = [run[blend] - run[CLASSIFIER] for run in runs]
+                if blend != CLASSIFIER:
+                    row[blend] += f'; {format_differences(gains)}'
+        rows.append(row)
+    return table_of_rows(rows)
+
+
 def format_methods(result: dict) -> str:
     """Write all about a suite except its plot.
 
@@ -226,11 +250,15 @@ def format_methods(result: dict) -> str:
     if result.get('embeddings'):
         shots = ' and '.join(map(str, result['embeddings']['shots']))
         embeddings = [f'Embeddings, {shots} shots:', embedding_table(result)]
+    neighbours = []
+    if any('neighbours' in run for run in runs):
+        neighbours = ['With neighbours, mAP:', neighbour_table(result)]
     return '\n\n'.join(
         [
             result['description'],
             method_table(result),
             *embeddings,
+            *neighbours,
             '; '.join(notes) + '.',
         ]
     )

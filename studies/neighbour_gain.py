@@ -14,17 +14,14 @@ from copy import deepcopy
 from pathlib import Path
 from statistics import mean, stdev
 
-import torch
-from mean_ap import mean_ap
-from method_report import interval
+from method_report import CLASSIFIER, interval
 from mmengine.config import Config
+from neighbour_scores import BOTH, IMAGE, LABEL, blend_scores
 
-from mlcl_plugin.apis import build_loader, build_model, freeze_backbone
+from mlcl_plugin.apis import freeze_backbone
 from mlcl_plugin.command_line import number, one_line_errors
 from mlcl_plugin.engine import build_runner, keep_memory
 from mlcl_plugin.engine.pointers import FINISHED
-from mlcl_plugin.models.neighbours import blend
-from mlcl_plugin.models.utils import collect_targets
 from mlcl_plugin.text_table import table_of_rows
 
 RECIPE = 'configs/mlcl/mlcl_efflite0_voc07_frozen.py'
@@ -50,10 +47,9 @@ ARMS: dict[str, dict] = {
 }
 """Changes of the head in step 2. The rates of ``whole images`` are those of its recipe,
 those of ``votes`` were not tuned."""
-LABEL, IMAGE, BOTH = 'label-wise', 'image-level', 'both'
 LOGISTIC, ALL = 'logistic', 'all'
 BLENDS: dict[str, tuple[float, float, float, float]] = {
-    'classifier': (1, 0, 0, 0),
+    CLASSIFIER: (1, 0, 0, 0),
     LABEL: (0.3, 0.7, 0, 0),
     IMAGE: (0.5, 0, 0.5, 0),
     BOTH: (0.2, 0.5, 0.3, 0),
@@ -118,25 +114,11 @@ def train(cfg: Config, first: Path) -> None:
     build_runner(cfg).train()
 
 
-@torch.no_grad()
 def score(folder: Path, features: Path) -> dict[str, float]:
     """Compute the mAP in percent of each blend on the validation images."""
     step = folder / 'step2'
     cfg = freeze_backbone(Config.fromfile(step / 'neighbours.py'), features)
-    model = build_model(cfg, str(step / 'neighbours.pth'))
-    loader, _ = build_loader(cfg, 'val', num_images=10**6)
-    logits, votes, targets = [], [], []
-    for batch in loader:
-        data = model.data_preprocessor(batch, False)
-        own, members = model.members(data['inputs'])
-        logits.append(own)
-        votes.append(members)
-        targets.append(collect_targets(data['data_samples'], own.shape[1]))
-    joined = [type(v[0])(*(torch.cat(x) for x in zip(*v))) for v in zip(*votes)]
-    return {
-        name: mean_ap(blend(torch.cat(logits), joined, weights), torch.cat(targets))
-        for name, weights in BLENDS.items()
-    }
+    return blend_scores(cfg, str(step / 'neighbours.pth'), BLENDS)
 
 
 def tables(results: dict[str, dict[str, float]]) -> str:
@@ -172,7 +154,7 @@ def tables(results: dict[str, dict[str, float]]) -> str:
             gain[name] = None
             if len(pairs) > 1:
                 middle, low, high = interval(
-                    [run[name] - baseline['classifier'] for run, baseline in pairs]
+                    [run[name] - baseline[CLASSIFIER] for run, baseline in pairs]
                 )
                 gain[name] = f'{middle:+.2f} ({low:+.2f} to {high:+.2f})'
         rows.append(row)

@@ -3,7 +3,7 @@
 
 The folder of a run holds its checkpoints, ``records.jsonl`` with the cost of each epoch
 and the metrics of each validation, ``embeddings.json`` where embeddings are measured,
-and ``log.txt``.
+``neighbours.json`` where neighbours are, and ``log.txt``.
 """
 
 import json
@@ -17,6 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
+from neighbour_scores import measure_neighbours
 
 from mlcl_plugin.apis import build_loader, build_model, embed, measure_embeddings
 from mlcl_plugin.engine import (
@@ -31,6 +32,7 @@ from mlcl_plugin.engine.pointers import FINISHED, LAST, read_pointer
 
 RECORDS = 'records.jsonl'
 EMBEDDINGS = 'embeddings.json'
+NEIGHBOURS = 'neighbours.json'
 
 
 @HOOKS.register_module()
@@ -93,14 +95,21 @@ def add_record_hooks(cfg: Config, folder: Path) -> None:
         cfg.custom_hooks = hooks(cfg, 'train')
 
 
-def train(cfg: Config, threads: int, folder: Path, embeddings: dict | None) -> None:
+def train(
+    cfg: Config,
+    threads: int,
+    folder: Path,
+    embeddings: dict | None,
+    neighbours: bool = False,
+) -> None:
     """Complete a run in this process, which writes to the log of the run and then ends.
 
     Args:
         cfg (Config): The config of the run.
         threads (int): Number of threads.
         folder (Path): The folder of the run.
-        embeddings (dict, optional): Options of :func:`complete`.
+        embeddings (dict, optional): See :func:`complete`.
+        neighbours (bool): See :func:`complete`. Defaults to False.
     """
     with open(folder / 'log.txt', 'a') as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
@@ -108,22 +117,26 @@ def train(cfg: Config, threads: int, folder: Path, embeddings: dict | None) -> N
     try:
         torch.set_num_threads(threads)
         keep_memory()
-        complete(cfg, folder, embeddings)
+        complete(cfg, folder, embeddings, neighbours)
     except BaseException:
         traceback.print_exc()
         raise
 
 
-def complete(cfg: Config, folder: Path, embeddings: dict | None) -> None:
+def complete(
+    cfg: Config, folder: Path, embeddings: dict | None, neighbours: bool = False
+) -> None:
     """Do what is left of a run.
 
-    That is training, validation of the last state, and the measures of the embeddings.
+    That is training, validation of the last state, the measures of the embeddings, and
+    what neighbours add.
 
     Args:
         cfg (Config): The config of the run, with steps or without.
         folder (Path): The folder of the run.
         embeddings (dict, optional): Options of ``measure_embeddings``. None does not
             measure embeddings.
+        neighbours (bool): Whether to measure what neighbours add. Defaults to False.
     """
     if not is_trained(cfg, folder):
         build_runner(cfg).train()
@@ -142,14 +155,22 @@ def complete(cfg: Config, folder: Path, embeddings: dict | None) -> None:
         part = folder / f'{EMBEDDINGS}.part'
         part.write_text(json.dumps(dict(options=embeddings, values=values)))
         os.replace(part, folder / EMBEDDINGS)
+    if neighbours and read_neighbours(folder) is None:
+        scores = measure_neighbours(cfg, last_checkpoint(folder))
+        part = folder / f'{NEIGHBOURS}.part'
+        part.write_text(json.dumps(scores))
+        os.replace(part, folder / NEIGHBOURS)
 
 
-def is_complete(cfg: Config, folder: Path, embeddings: dict | None) -> bool:
+def is_complete(
+    cfg: Config, folder: Path, embeddings: dict | None, neighbours: bool = False
+) -> bool:
     """Whether :func:`complete` would find nothing to do."""
     return (
         is_trained(cfg, folder)
         and read_records(folder) is not None
         and (not embeddings or read_embeddings(folder, embeddings) is not None)
+        and (not neighbours or read_neighbours(folder) is not None)
     )
 
 
@@ -186,6 +207,12 @@ def read_embeddings(folder: Path, options: dict) -> dict | None:
         return None
     content = json.loads((folder / EMBEDDINGS).read_text())
     return content.get('values') if content['options'] == options else None
+
+
+def read_neighbours(folder: Path) -> dict[str, float] | None:
+    """Read the mAP of each blend with neighbours; None if it was not measured."""
+    path = folder / NEIGHBOURS
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def read_records(folder: Path) -> dict | None:

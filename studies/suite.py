@@ -23,7 +23,15 @@ from mlcl_plugin.engine import (
 ROOT = Path(__file__).resolve().parents[1]
 
 NEEDED_FIELDS = {'title', 'description', 'seeds', 'methods', 'reference'}
-FIELDS = NEEDED_FIELDS | {'options', 'frozen', 'num_tuning', 'amp', 'embeddings'}
+FIELDS = NEEDED_FIELDS | {
+    'options',
+    'frozen',
+    'num_tuning',
+    'amp',
+    'embeddings',
+    'neighbours',
+    'wrong_labels',
+}
 METHOD_FIELDS = {
     'config',
     'options',

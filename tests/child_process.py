@@ -17,8 +17,7 @@ import torch
 from torch import distributed
 
 CONTEXT = multiprocessing.get_context('forkserver')
-# What most of them import. That takes longer than what they do.
-CONTEXT.set_forkserver_preload(['mlcl_plugin.apis', 'yapf.yapflib.yapf_api'])
+CONTEXT.set_forkserver_preload(['tests.preload'])
 
 
 def exit_code_of(function: Callable[..., Any], *args: Any, seconds: float = 300) -> int:

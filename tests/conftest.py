@@ -2,6 +2,7 @@
 """A tiny data set and a tiny model that is trained, for tests of whole runs."""
 
 import contextlib
+import gc
 import itertools
 import json
 import re
@@ -74,6 +75,15 @@ class RecordHook(Hook):
 
 
 HOOKS.register_module(module=RecordHook, force=True)
+
+
+def pytest_collection_finish():
+    """Keep what was imported from being searched for garbage.
+
+    MMEngine searches all objects with every dataset that it builds, which took half of
+    the time of the tests.
+    """
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')

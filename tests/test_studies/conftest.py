@@ -82,11 +82,11 @@ def run(load, compare, suite, tmp_path, monkeypatch):
 
     numbers = itertools.count()
 
-    def train(cfg, threads, folder, embeddings):
+    def train(cfg, threads, folder, embeddings, neighbours):
         # MMEngine keeps visualizers by the name of the config and the second, within a
         # process; outside of tests each run has a process.
         cfg.__dict__['_filename'] = f'tiny_{next(numbers)}.py'
-        load('runs').complete(cfg, folder, embeddings)
+        load('runs').complete(cfg, folder, embeddings, neighbours)
 
     monkeypatch.setattr(compare, 'train', train)
     monkeypatch.setattr(compare.multiprocessing, 'get_context', lambda kind: context)
