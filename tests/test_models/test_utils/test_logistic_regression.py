@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from mlcl_plugin.models.utils import logistic_regression
 from mlcl_plugin.models.utils.logistic_regression import (
     choose_strength,
     fit_logistic,
@@ -140,3 +141,17 @@ def test_wrong_input():
         fit_logistic(torch.zeros(2, 3), torch.zeros(3, 1), 1.0)
     with pytest.raises(ValueError, match='strengths must be positive'):
         fit_logistic(torch.zeros(2, 3), torch.zeros(2, 1), 0.0)
+
+
+@pytest.mark.parametrize(('number', 'dims'), [(400, 12), (20, 60)])
+def test_many_vectors_are_solved_in_single_precision(number, dims, monkeypatch):
+    vectors, targets = make(number, dims, 3)
+    exact = fit_logistic(vectors, targets, 0.3)
+    monkeypatch.setattr(logistic_regression, 'LARGE', 0)
+    # in double precision where the vectors are
+    assert torch.equal(fit_logistic(vectors, targets, 0.3).weight, exact.weight)
+    rough = fit_logistic(vectors.float(), targets, 0.3)
+    assert rough.weight.dtype == torch.float32
+    assert not torch.equal(rough.weight, exact.weight.float())
+    expected = exact(vectors).sigmoid()
+    assert (rough(vectors.float()).sigmoid() - expected).abs().max() < 1e-3
