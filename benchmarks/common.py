@@ -27,6 +27,7 @@ RESULTS = ROOT / 'benchmarks/results'
 GENERATED = ('benchmarks/results', 'studies/results', 'docs')
 PACKAGES = (
     'torch',
+    'faiss-cpu',
     'numpy',
     'opencv-python',
     'opencv-python-headless',
