@@ -114,7 +114,7 @@ def main(args: Sequence[str] | None = None) -> None:
     comparisons = []
     for queries in (1, 100):
         comparison = measure(
-            f'{photographs:,} photographs, {queries} quer{"ies" if queries > 1 else "y"}',
+            f'{photographs:,} photographs, queries: {queries}',
             make,
             {
                 rival: dict(rival=rival, photographs=photographs, queries=queries)

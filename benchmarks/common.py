@@ -32,6 +32,8 @@ PACKAGES = (
     'opencv-python',
     'opencv-python-headless',
     'msgspec',
+    'onnxruntime',
+    'openvino',
     'onedl-mmpretrain',
     'onedl-mmengine',
     'onedl-mmcv',
