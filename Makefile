@@ -63,7 +63,7 @@ demo: setup ## train and show a small model
 	@"$(BIN)/python" tools/demo.py
 
 BENCHMARKS ?= contrastive_loss label_axis train_step metric annotations pipeline scaling \
-	neighbours checked_runner \
+	neighbours search checked_runner \
 	$(if $(wildcard data/VOCdevkit/VOC2007/ImageSets),training_loop)
 
 bench: setup ## measure speed, and write the tables in docs

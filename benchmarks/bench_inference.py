@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time the inference of EfficientNet-Lite0 and ResNet-101 by torch and ONNX Runtime."""
+"""Time the inference of EfficientNet-Lite0 and ResNet-101 by torch and ONNX Runtime.
+
+OpenVINO is a rival where it is installed.
+"""
 
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -72,6 +76,19 @@ def write_graph(name: str, small: bool, int8: bool) -> str:
 
 
 @cache
+def compile_openvino(path: str) -> Callable:
+    """Compile an ONNX file by OpenVINO, for the threads of torch and in float32."""
+    import openvino
+
+    settings = {
+        'INFERENCE_NUM_THREADS': torch.get_num_threads(),
+        'INFERENCE_PRECISION_HINT': 'f32',
+        'PERFORMANCE_HINT': 'LATENCY',
+    }
+    return openvino.Core().compile_model(path, 'CPU', settings)
+
+
+@cache
 def _folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory()
 
@@ -98,6 +115,11 @@ def make(rival: str, name: str, batch: int, small: bool = False) -> Call:
 
         def run() -> Tensor:
             return torch.from_numpy(session.run(None, {'images': images.numpy()})[0])
+    elif rival == 'OpenVINO':
+        compiled = compile_openvino(write_graph(name, small, int8=False))
+
+        def run() -> Tensor:
+            return torch.from_numpy(compiled(images.numpy())[0])
     else:
         if rival != 'eager':
             images = images.contiguous(memory_format=torch.channels_last)
@@ -123,6 +145,8 @@ def rivals(name: str, small: bool) -> list[str]:
     found = ['eager', 'channels-last', 'bfloat16, channels-last', 'torch.compile']
     if not missing_packages():
         found += ['ONNX Runtime', 'int8']
+        if find_spec('openvino'):
+            found.append('OpenVINO')
     runs = []
     for rival in found:
         try:

@@ -27,10 +27,13 @@ RESULTS = ROOT / 'benchmarks/results'
 GENERATED = ('benchmarks/results', 'studies/results', 'docs')
 PACKAGES = (
     'torch',
+    'faiss-cpu',
     'numpy',
     'opencv-python',
     'opencv-python-headless',
     'msgspec',
+    'onnxruntime',
+    'openvino',
     'onedl-mmpretrain',
     'onedl-mmengine',
     'onedl-mmcv',

@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
+from tests.browser import axe_faults, launched, looks, needs
+
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / 'docs/site'
 PAGES = sorted(
@@ -107,16 +109,43 @@ def test_what_the_check_sees(tmp_path):
     ]
 
 
+def build(folder, *options):
+    """Build the site as `make docs` does."""
+    command = [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-c', SITE]
+    done = subprocess.run(
+        [*command, *options, ROOT, folder], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not find_spec('myst_nb'), reason='needs the extra docs')
 def test_built_site(tmp_path):
-    # As `make docs`.
-    command = [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-c', SITE]
-    done = subprocess.run(
-        [*command, ROOT, tmp_path], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    build(tmp_path)
     assert faults(tmp_path) == []
     assert {f'{page}.html' for page in PAGES} <= {
         path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('*.html')
     }
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    """The site, whose notebook has not run."""
+    folder = tmp_path_factory.mktemp('site')
+    build(folder, '-D', 'nb_execution_mode=off')
+    return folder
+
+
+@pytest.mark.slow
+@needs('myst_nb', axe=True)
+def test_accessible(site):
+    """axe-core finds no serious fault, wide and narrow, light and dark."""
+    found = {}
+    with launched() as browser:
+        page = browser.new_page()
+        for path in sorted(site.rglob('*.html')):
+            page.goto(path.as_uri())
+            for look in looks(page):
+                found[f'{path.relative_to(site)}, {look}'] = axe_faults(page)
+    assert len(found) >= 4 * len(PAGES)
+    assert not any(found.values()), {key: x for key, x in found.items() if x}

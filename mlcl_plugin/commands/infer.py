@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from collections.abc import Container
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 FLAGS = TRUST_FLAGS | {
     name: f'--{name}'
-    for name in ('engine', 'overwrite', 'precision', 'recursive', 'resume')
+    for name in ('engine', 'launcher', 'overwrite', 'precision', 'recursive', 'resume')
 }
 # That of LoadImage.
 MAX_PIXELS = 178_956_970
@@ -171,6 +172,13 @@ def add_arguments(parser: CommandParser) -> None:
         action='store_true',
         help='exit with 1 if any image cannot be read, not only if none can',
     )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch'],
+        default='none',
+        help='share the images among the processes that torchrun has started; needs '
+        '--out (tools/dist_infer.sh)',
+    )
     add_cfg_options(parser)
     add_trust_options(parser)
 
@@ -179,6 +187,8 @@ def check(args: argparse.Namespace) -> None:
     """Check --resume and --out, and find out which words name the model."""
     if args.resume and args.out is None:
         raise ValueError('--resume needs --out FILE')
+    if args.launcher != 'none' and args.out is None:
+        raise ValueError('--launcher needs --out FILE')
     if args.out is not None and args.out.suffix.lower() in TABLES:
         raise ValueError(
             f'--out is written as JSON Lines, got {args.out}: name it '
@@ -246,18 +256,25 @@ def is_image(word: str) -> bool:
 
 def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
     """Write what is asked for, and say on stderr what was done."""
-    from ..engine import merge_options
+    from ..engine import end_with_launcher, merge_options
     from ..inference import MultiLabelInferencer, load_model_config
     from ..inference.made_with import made_with
     from ..inference.result_lines import ResultFile, write_results
+    from ..inference.shared_results import SharedResultFile, join_processes
     from ..names_file import read_names
     from ..weights import SHIPPED_MODEL
 
-    file = None
-    if args.out is not None:
+    device, file, shared = args.device, None, None
+    if args.launcher == 'pytorch':
+        gpu = join_processes()
+        device = gpu if device in (None, 'cuda') else device
+        shared = SharedResultFile(args.out, args.overwrite, args.resume)
+    elif args.out is not None:
         file = ResultFile(args.out, args.overwrite, args.resume)
     cfg, weights = load_model_config(args.config or SHIPPED_MODEL)
     merge_options(cfg, args.cfg_options, used_steps=())
+    cfg.launcher = args.launcher
+    end_with_launcher(cfg)
     checkpoint = args.checkpoint or cfg.get('load_from') or weights
     if checkpoint is None:
         raise ValueError(
@@ -270,7 +287,7 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
     inferencer = MultiLabelInferencer(
         cfg,
         checkpoint,
-        args.device,
+        device,
         precision=args.precision,
         engine=args.engine,
         thr=args.thr,
@@ -280,11 +297,19 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
         max_pixels=args.max_pixels,
         allow_other_labels=args.allow_other_labels,
     )
-    done, made = set(), None
-    if file is not None:
-        made = made_with(inferencer, checkpoint, args.all_scores, args.attention)
+    made = made_with(inferencer, checkpoint, args.all_scores, args.attention)
+    done: set[str] = set()
+    skip: Container[str] = done
+    if shared is not None:
+        done, skip = shared.share(made, args.inputs, args.recursive)
+    elif file is not None:
         file.check(made)
-        done = file.done_images()
+        skip = done = file.done_images()
+    # Of several processes the first one looks whether the folder of pictures is empty.
+    follows = False
+    if shared is not None and not shared.leads:
+        follows = True
+        shared.wait()
     results = inferencer.stream(
         args.inputs,
         batch_size=args.batch_size,
@@ -293,14 +318,23 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
         return_scores=args.all_scores,
         return_attention=args.attention,
         out_dir=args.out_dir,
-        overwrite=args.overwrite or args.resume,
-        skip=done,
+        overwrite=args.overwrite or args.resume or follows,
+        skip=skip,
         # A log file should have no progress bar.
-        show_progress=sys.stderr.isatty(),
+        show_progress=sys.stderr.isatty() and not follows,
     )
-    # The file is opened last, so that wrong options do not empty it.
-    with nullcontext(stdout) if file is None else file.open(made) as out:
-        summary = write_results(results, out)
+    if shared is not None:
+        if not follows:
+            shared.wait()
+        with shared.open(made) as out:
+            summary = write_results(results, out)
+        summary = shared.finish(made, summary)
+        if follows:
+            return summary
+    else:
+        # The file is opened last, so that wrong options do not empty it.
+        with nullcontext(stdout) if file is None else file.open(made) as out:
+            summary = write_results(results, out)
     outputs = [path for path in (args.out, args.out_dir) if path is not None]
     print(summary.text(len(done), outputs), file=sys.stderr)
     return summary

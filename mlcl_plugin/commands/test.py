@@ -24,7 +24,7 @@ SUFFIXES = ('.pkl', '.csv', '.parquet')
 def add_arguments(parser: CommandParser) -> None:
     """Add the arguments of this command."""
     parser.description = 'Test (and evaluate) a model'
-    parser.flags = TRUST_FLAGS
+    parser.flags = TRUST_FLAGS | {'engine': '--engine'}
     parser.examples = (
         'mlcl_efflite0_voc07 model.pth --out scores.parquet',
         'mlcl_efflite0_voc07 model.pth --decisions decisions.json',
@@ -55,6 +55,13 @@ def add_arguments(parser: CommandParser) -> None:
         action='store_true',
         help='test with automatic mixed precision; on a CPU in bfloat16',
     )
+    parser.add_argument(
+        '--engine',
+        choices=['torch', 'onnxruntime'],
+        default='torch',
+        help='what computes the scores (default: torch); ONNX Runtime is faster on a '
+        'CPU, after some seconds',
+    )
     parser.add_argument('--show-dir', help='the folder to save annotated images in')
     parser.add_argument(
         '--show', action='store_true', help='show predictions in a window'
@@ -79,7 +86,9 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check --out and --out-item together."""
+    """Check options together."""
+    if args.engine == 'onnxruntime' and args.amp:
+        raise ValueError('--engine onnxruntime computes in float32: leave --amp out')
     if args.out is None and args.out_item is not None:
         raise ValueError('--out-item needs --out FILE')
     if args.out and args.out_item != 'metrics' and not args.out.endswith(SUFFIXES):
@@ -143,7 +152,11 @@ def run(args: argparse.Namespace) -> int:
         load_config,
         setup_cpu_distributed,
     )
+    from ..engine.onnx_graph import require_packages
 
+    if args.engine == 'onnxruntime':
+        # Before the data is read.
+        require_packages()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     keep_memory()
     allow_unsafe_checkpoints(args.allow_unsafe_checkpoint)
@@ -152,6 +165,10 @@ def run(args: argparse.Namespace) -> int:
     setup_cpu_distributed(cfg)
     runner = build_runner(cfg)
     runner.register_hook(CheckpointCheckHook())
+    if args.engine == 'onnxruntime':
+        from ..inference.onnx_test_hook import OnnxTestHook
+
+        runner.register_hook(OnnxTestHook())
     if args.decisions:
         print_log(f'Labels are predicted by {args.decisions}.', logger='current')
     metrics = runner.test()

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compute the scores of a model by ONNX Runtime."""
 
+import torch
 from mmpretrain.models.classifiers import BaseClassifier
+from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ..engine.onnx_graph import require_packages
 from ..engine.onnx_module import OnnxModule
 from ..errors import EngineError
+from .model_setup import multi_label_head
 from .score_module import ScoreModule
 
 ENGINES = ('torch', 'onnxruntime')
@@ -59,6 +62,27 @@ class OnnxEngine:
             except EngineError as error:
                 raise EngineError(f"{error}. Set engine='torch'.") from error
         return self._modules[key](images)
+
+    @torch.no_grad()
+    def test_step(self, data: dict) -> list[DataSample]:
+        """Predict as the ``test_step`` of the model does.
+
+        Args:
+            data (dict): ``inputs`` and ``data_samples`` of a batch, as a dataloader
+                gives them.
+
+        Returns:
+            list[DataSample]: Samples with ``pred_score`` and ``pred_label``.
+
+        Raises:
+            EngineError: As in a call.
+        """
+        data = self._model.data_preprocessor(data, False)
+        (scores,) = self(data['inputs'])
+        # The head's contract for predictions from logits.
+        return multi_label_head(self._model)._get_predictions(
+            torch.logit(scores), data.get('data_samples')
+        )
 
 
 def check_engine(engine: str, device: str, precision: str) -> None:

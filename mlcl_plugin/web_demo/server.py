@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,12 +22,20 @@ PATIENCE = 2
 """Seconds that open connections are waited for at the end."""
 
 
-def make_app(writer: PanelWriter, example: Path | None = None) -> Guard:
+def make_app(
+    writer: PanelWriter,
+    example: Path | None = None,
+    hosts: Sequence[str] = ('*',),
+) -> Guard:
     """Make the web application.
+
+    Pages of other sites, which a browser has open beside it, cannot read its answers.
 
     Args:
         writer (PanelWriter): Writes what changes.
         example (Path, optional): A photograph to try. Defaults to None.
+        hosts (Sequence[str]): Names by which browsers may call it; a request with
+            another ``Host`` is answered with 400. Defaults to all names.
 
     Returns:
         Guard: An ASGI application.
@@ -38,10 +46,16 @@ def make_app(writer: PanelWriter, example: Path | None = None) -> Guard:
     import_gradio()
     import gradio as gr
     from fastapi import FastAPI
+    from fastapi.middleware.cors import CORSMiddleware
+    from fastapi.middleware.trustedhost import TrustedHostMiddleware
 
     fonts = ['system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif']
     limits = writer.viewer.limits
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    # Without origins. gradio's own lets all sites read the answers, unless it is called
+    # by one of three names of this machine.
+    app.add_middleware(CORSMiddleware)
     gr.mount_gradio_app(
         app,
         make_page(writer, example),
@@ -111,6 +125,27 @@ def is_private(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
+def hosts_of(listener: socket.socket, host: str) -> tuple[str, ...]:
+    """The names by which browsers may call the page.
+
+    A site elsewhere can let its own name lead to this machine (DNS rebinding), and then
+    read the page. Where only this machine can reach the page, its own names are
+    enough; else the page is for everybody, by whatever name.
+
+    Args:
+        listener (socket.socket): Where the page listens.
+        host (str): The name or number that was asked for.
+
+    Returns:
+        tuple[str, ...]: Names without a port, or ``*``.
+    """
+    if not is_private(listener):
+        return ('*',)
+    number = listener.getsockname()[0]
+    named = [f'[{name}]' if ':' in name else name for name in (host, number)]
+    return tuple(dict.fromkeys(['localhost', '127.0.0.1', '[::1]', *named]))
+
+
 def serve(
     make_writer: Callable[[], PanelWriter],
     host: str = '127.0.0.1',
@@ -141,7 +176,7 @@ def serve(
         import_gradio()
         import uvicorn
 
-        app = make_app(make_writer(), example)
+        app = make_app(make_writer(), example, hosts_of(listener, host))
 
         class Server(uvicorn.Server):
             async def shutdown(

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -290,8 +291,8 @@ def test_command(name, tmp_path):
     assert result['environment']['command'] == (
         f'python benchmarks/{name}.py --quick --out there'
     )
-    without_memory = ('bench_pipeline', 'bench_checked_runner')
-    if not Path('/proc/self/clear_refs').exists() or name in without_memory:
+    without_memory = ('pipeline', 'checked_runner', 'neighbours', 'search', 'inference')
+    if not Path('/proc/self/clear_refs').exists() or name[6:] in without_memory:
         return
     peaks = re.findall(r'"peak": (\d+)', json.dumps(result))
     assert peaks and min(map(int, peaks)) > 100e6
@@ -308,6 +309,16 @@ def test_profile_table(load):
         {'': 'other', 'before': '100 ms (25 %)', 'after': '50 ms (25 %)'},
         {'': 'all operators', 'before': '400 ms', 'after': '200 ms'},
     ]
+
+
+def test_search(run, tmp_path, capsys):
+    result = run('bench_search')
+    check(result, tmp_path, capsys.readouterr().out)
+    names = ['ours', *(['faiss'] if find_spec('faiss') else [])]
+    assert list(rivals(result)) == [names, names]
+    for comparison in result['comparisons']:
+        for rival in comparison['rivals'].values():
+            assert rival['deviation']['photographs'] == 0
 
 
 @pytest.mark.slow

@@ -203,8 +203,15 @@ def test_scripts_resume(write_config, tmp_path):
     assert f'The last checkpoint is {work_dir}/step2/epoch_2.pth.' in line
 
 
-@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])
-def test_usage(script):
+@pytest.mark.parametrize(
+    ('script', 'words'),
+    [
+        ('dist_train.sh', 'CONFIG'),
+        ('dist_test.sh', 'CONFIG'),
+        ('dist_infer.sh', 'PROCESSES IMAGES'),
+    ],
+)
+def test_usage(script, words):
     result = run(script, 'config.py')
     assert result.returncode == 2
-    assert f'{script} CONFIG' in result.stderr
+    assert f'{script} {words}' in result.stderr

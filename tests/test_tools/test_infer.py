@@ -3,13 +3,17 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
 from mmpretrain import get_model
+from torch import distributed
 
 from mlcl_plugin.commands import make_parser
 from mlcl_plugin.evaluation.decisions import Decisions
@@ -322,3 +326,143 @@ def test_names_that_notepad_saved(infer, photos, tmp_path):
     names.write_bytes('\ufeffcat\r\ndog\r\nowl\r\n'.encode())
     _, lines, _ = infer(photos / '000.png', '--all-scores', '--classes', names)
     assert list(lines[0]['scores']) == ['cat', 'dog', 'owl']
+
+
+@pytest.fixture
+def launched(infer, monkeypatch):
+    """Function that calls the tool as torchrun does, in this process alone."""
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
+    # It would end this process with its parent.
+    monkeypatch.setattr('mlcl_plugin.engine.end_with_launcher', lambda cfg: None)
+
+    def call(*args):
+        with socket.socket() as server:
+            server.bind(('127.0.0.1', 0))
+            port = server.getsockname()[1]
+        monkeypatch.setenv('MASTER_PORT', str(port))
+        try:
+            return infer(*args, '--launcher', 'pytorch')
+        finally:
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
+
+    return call
+
+
+def test_several_processes_that_were_killed(infer, launched, photos, tmp_path):
+    """Each image once, whatever the processes before have left."""
+    whole, out = tmp_path / 'whole.jsonl', tmp_path / 'labels.jsonl'
+    infer(photos, '--out', whole)
+    lines = whole.read_text().splitlines(keepends=True)
+    record = whole.with_name('whole.jsonl.made_with.json')
+
+    def leave(**parts):
+        """What was there when they were killed."""
+        for name, text in parts.items():
+            path = out if name == 'out' else tmp_path / f'labels.jsonl.{name}'
+            path.write_text(text)
+            shutil.copy(record, f'{path}.made_with.json')
+
+    failed = json.dumps(dict(image=f'{photos}/006.png', error='no such file')) + '\n'
+    broken = lines[4][:-9]
+    leave(
+        # In the joining, with a line that is still in a part.
+        out=lines[0] + lines[1],
+        rank0=lines[0] + lines[2] + failed,
+        rank1=lines[1] + lines[3] + broken,
+        rank11=lines[5],
+    )
+    code, _, err = launched(photos, '--out', out)
+    assert code == 2 and 'labels.jsonl exists' in err
+    code, _, err = launched(photos, '--out', out, '--resume')
+    assert code == 0 and '2 of 2 images read, 5 had a line before' in err
+    # Those that were done come first.
+    assert sorted(out.read_text().splitlines(keepends=True)) == lines
+    assert {path.name for path in tmp_path.glob('labels*')} == {
+        'labels.jsonl',
+        'labels.jsonl.made_with.json',
+    }
+    code, _, err = launched(photos, '--out', out, '--resume')
+    assert code == 0 and '0 of 0 images read, 7 had a line before' in err
+
+    leave(rank3=lines[5])
+    out.unlink()
+    code, _, err = launched(photos, '--out', out)
+    assert code == 2 and 'of a call that did not end. Add --resume' in err
+    code, _, err = launched(photos, '--out', out, '--resume', '--thr', '0.1')
+    assert code == 2 and 'rank3 was made with other thresholds' in err
+    code, _, err = launched(photos, '--out', out, '--overwrite')
+    assert code == 0 and out.read_text() == whole.read_text()
+    assert not list(tmp_path.glob('*rank*'))
+
+
+def test_launcher_without_torchrun(infer, photos, tmp_path, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    code, _, err = infer(photos, '--launcher', 'pytorch')
+    assert code == 2 and '--launcher needs --out FILE' in err
+    out = tmp_path / 'labels.jsonl'
+    code, _, err = infer(photos, '--launcher', 'pytorch', '--out', out)
+    assert code == 2 and '--launcher pytorch needs a start by torchrun' in err
+
+
+@pytest.mark.slow
+def test_two_processes(config, checkpoint, infer, photos, tmp_path):
+    """The lines are those of one process, in its order, also after a kill."""
+    whole, out = tmp_path / 'whole.jsonl', tmp_path / 'labels.jsonl'
+    # An image that is named twice has two lines.
+    inputs = [photos, photos / '003.png']
+    infer(*inputs, '--out', whole, '--all-scores')
+
+    def lines(path):
+        """Without pictures; other batches round otherwise."""
+        return [
+            dict(
+                image=line['image'],
+                labels=[label['label'] for label in line['labels']],
+                scores=pytest.approx(line['scores'], abs=1e-5),
+            )
+            for line in read(path)
+        ]
+
+    def start(*options):
+        with socket.socket() as server:
+            server.bind(('127.0.0.1', 0))
+            port = server.getsockname()[1]
+        script = PATH.parent / 'dist_infer.sh'
+        words = [script, 2, *inputs, config, checkpoint, '--out', out, '--all-scores']
+        environment = dict(PORT=str(port), PYTHON=sys.executable, OMP_NUM_THREADS='1')
+        return subprocess.Popen(
+            [*map(str, words), '--out-dir', str(tmp_path / 'pictures'), *options],
+            env=os.environ | environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    process = start()
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    by_name = dict(key=lambda line: line['image'])
+    expected = sorted(lines(whole), **by_name)
+    assert sorted(lines(out), **by_name) == expected
+    names = [Path(line['image']).name for line in lines(out)]
+    assert list(dict.fromkeys(names)) == [f'{number:03}.png' for number in range(7)]
+    assert err.count('8 of 8 images read') == 1
+    assert len(list((tmp_path / 'pictures').iterdir())) == 8
+    process = start('--overwrite')
+    part = tmp_path / 'labels.jsonl.rank1'
+    for _ in range(3000):
+        if part.exists() and part.stat().st_size:
+            break
+        time.sleep(0.1)
+    process.kill()
+    process.communicate(timeout=60)
+    process = start('--resume')
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    # Of the image that is named twice, only the first line may have been written.
+    found = {line['image']: line for line in lines(out)}
+    assert found == {line['image']: line for line in expected}
+    assert len(lines(out)) in (7, 8)
+    assert not list(tmp_path.glob('*rank*'))

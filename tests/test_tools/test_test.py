@@ -189,6 +189,74 @@ def test_tta_metrics(evaluate, trained, tmp_path):
     assert json.loads(out.read_text()).keys() == last_validation(trained).keys()
 
 
+@pytest.fixture
+def compare_engines(evaluate, trained, tmp_path):
+    """Function that tests by both engines; gives metrics and predictions of each."""
+
+    def compare(*options):
+        results = []
+        for engine in ('torch', 'onnxruntime'):
+            scores, metrics = (tmp_path / f'{engine}{x}' for x in ('.pkl', '.json'))
+            checkpoint, own = trained / 'epoch_1.pth', ('--engine', engine)
+            evaluate(checkpoint, *own, '--out', scores, *options)
+            own = (*own, '--out', metrics, '--out-item', 'metrics')
+            evaluate(checkpoint, *own, *options)
+            predictions = pickle.loads(scores.read_bytes())
+            results.append((json.loads(metrics.read_text()), predictions))
+        (metrics, torch_samples), (onnx_metrics, onnx_samples) = results
+        assert onnx_metrics.keys() == metrics.keys()
+        for key, value in metrics.items():
+            if 'time' not in key:
+                assert onnx_metrics[key] == pytest.approx(value, abs=1e-3), key
+        for one, two in zip(torch_samples, onnx_samples, strict=True):
+            assert one.keys() == two.keys() and one['img_path'] == two['img_path']
+            torch.testing.assert_close(
+                one['pred_score'], two['pred_score'], rtol=0, atol=1e-4
+            )
+            assert one['pred_label'].tolist() == two['pred_label'].tolist()
+
+    return compare
+
+
+@pytest.mark.parametrize('tta', [(), ('--tta',)], ids=['plain', 'tta'])
+def test_engine(compare_engines, monkeypatch, tta):
+    """Another engine gets the images, with the averaged weights, and computes all."""
+    computed = []
+
+    class Copy:
+        def __init__(self, module, images, outputs):
+            self.module = module
+
+        def __call__(self, images):
+            computed.append(len(images))
+            return self.module(images)
+
+    monkeypatch.setattr('mlcl_plugin.inference.onnx_engine.OnnxModule', Copy)
+    for module in ('engine.onnx_graph', 'inference.onnx_engine'):
+        monkeypatch.setattr(f'mlcl_plugin.{module}.require_packages', lambda: None)
+    compare_engines(*tta)
+    # 7 images twice: scores, and metrics.
+    assert sum(computed) == 14 * (1 + bool(tta))
+
+
+@pytest.mark.slow
+def test_onnxruntime(compare_engines):
+    pytest.importorskip('onnxscript')
+    pytest.importorskip('onnxruntime')
+    compare_engines()
+
+
+def test_engine_that_cannot(evaluate, trained, monkeypatch, ends_with_line):
+    checkpoint, engine = trained / 'epoch_1.pth', ('--engine', 'onnxruntime')
+    with ends_with_line('^test.py: error: --engine onnxruntime computes in float32'):
+        evaluate(checkpoint, *engine, '--amp')
+    monkeypatch.setattr(
+        'mlcl_plugin.engine.onnx_graph.missing_packages', lambda: ['onnxruntime']
+    )
+    with ends_with_line(r'^test: ONNX needs .* onnxruntime.*mlcl_plugin\[export\]'):
+        evaluate(checkpoint, *engine)
+
+
 def test_tta_of_the_config(write_config, trained):
     own = [dict(type='PackInputs')]
     config = write_config({'tta_pipeline': own, 'tta_model': dict(type='Own')})

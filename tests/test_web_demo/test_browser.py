@@ -4,11 +4,9 @@
 It needs gradio, playwright and a Chromium.
 """
 
-import importlib.util
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,19 +17,12 @@ from pathlib import Path
 import pytest
 
 from mlcl_plugin.digits_demo.parts import photograph
+from tests.browser import axe_faults, launched, looks, needs
 
 from .test_uploads import write_png
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser'))), None)
-MISSING = [
-    *(name for name in ('gradio', 'playwright') if not importlib.util.find_spec(name)),
-    *([] if CHROMIUM else ['a Chromium']),
-]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(MISSING), reason=f'missing: {", ".join(MISSING)}'),
-]
+pytestmark = [pytest.mark.slow, needs('gradio')]
 
 
 @contextmanager
@@ -69,20 +60,8 @@ def served():
 
 @pytest.fixture(scope='module')
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            # No name of another machine is found.
-            args=[
-                '--no-sandbox',
-                '--disable-gpu',
-                '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-            ],
-        )
+    with launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -141,6 +120,23 @@ def test_example(page):
     page.click('#example')
     page.wait_for_selector('#labels button[data-label]')
     assert page.inner_text('#labels button.found .name').startswith('person')
+
+
+@needs(axe=True)
+def test_accessible(page):
+    """axe-core finds no serious fault: empty, with labels, with one of them."""
+
+    def faults():
+        return [f'{look}: {line}' for look in looks(page) for line in axe_faults(page)]
+
+    found = {'empty': faults()}
+    page.click('#example')
+    page.wait_for_selector('#labels button[data-label]')
+    found['labels'] = faults()
+    page.click('#labels button.found')
+    page.wait_for_selector('#neighbours li')
+    found['one label'] = faults()
+    assert not any(found.values()), found
 
 
 @pytest.mark.parametrize(

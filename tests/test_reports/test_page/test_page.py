@@ -18,6 +18,7 @@ from mlcl_plugin.reports.page import (
 )
 from mlcl_plugin.reports.page.content import make_content
 from mlcl_plugin.reports.page.thumbnails import SIDE, data_uri, read_thumbnail
+from tests.browser import axe_faults, launched, looks, needs
 
 FAST = PageOptions(num_resamples=20)
 VOID = {'meta', 'img', 'br', 'path', 'use', 'rect', 'defs'}
@@ -147,6 +148,25 @@ def test_attention(make_work):
             'ant' in names
         )
         assert set(example.even) == names - {'ant'}
+
+
+@pytest.mark.slow
+@needs(axe=True)
+def test_accessible(make_work, tmp_path):
+    """axe-core finds no serious fault, and the page does not scroll sideways."""
+    path = tmp_path / 'page.html'
+    options = PageOptions(num_images=3, num_resamples=20, attend=attend)
+    write(make_work(), path, options)
+    found = {}
+    with launched() as browser:
+        page = browser.new_page()
+        page.goto(path.as_uri())
+        page.click('th button')
+        for look in looks(page):
+            found[look] = axe_faults(page)
+            beyond = page.evaluate('document.documentElement.scrollWidth - innerWidth')
+            assert beyond <= 0, look
+    assert not any(found.values()), found
 
 
 def test_values_are_those_of_the_evaluation(make_work):
