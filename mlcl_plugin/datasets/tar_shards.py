@@ -22,14 +22,19 @@ MAX_LABEL_BYTES = 1_000_000
 SCHEME = 'tar'
 
 
+def slice_of_file(offset: int, size: int, path: str) -> str:
+    """Name bytes of a file for :class:`TarMemberBackend`; the path is absolute."""
+    return f'{SCHEME}://{offset}+{size}{path}'
+
+
 class TarMemberBackend(BaseStorageBackend):
-    """Reads ``tar://OFFSET+SIZE/PATH``: bytes of an uncompressed tar file."""
+    """Reads ``tar://OFFSET+SIZE/PATH``: bytes of an uncompressed tar or Arrow file."""
 
     def get(self, filepath: str) -> bytes:
         """Read the bytes of a member.
 
         Raises:
-            FileNotFoundError: If there is no such tar file.
+            FileNotFoundError: If there is no such file.
             ValueError: If the path is malformed or the file is shorter now.
         """
         place, slash, path = str(filepath).removeprefix(f'{SCHEME}://').partition('/')
@@ -133,7 +138,7 @@ def _index(path: str, classes: Sequence[str]) -> Iterator[dict]:
                 )
             seen.add(key)
         if content is None:
-            image = f'{SCHEME}://{member.offset_data}+{member.size}{path}'
+            image = slice_of_file(member.offset_data, member.size, path)
         else:
             labels = _labels(content, kind.lower(), f'{path}, {member.name}', index)
     if not key:
