@@ -119,7 +119,7 @@ def _read_labels(
     for key, value in labels.items():
         if key not in files:
             raise ValueError(
-                f"{path} has labels of {brief(key)}, but there is no such image in "
+                f'{path} has labels of {brief(key)}, but there is no such image in '
                 f"'{path.parent / 'data'}' or data.json beside it, which must say how "
                 'the names of the files end. Put the images there, or name them in '
                 '{"NAME": "PATH"} in data.json.'
