@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
@@ -184,7 +185,7 @@ class ArrowImages(LabelledImages):
                 f'{files[0]} does not name its classes. Name them all, in their order: '
                 'classes=[...] or the path of a file with one name per line.'
             )
-        classes = tuple(names or given if given is None else given)
+        classes = tuple(given or names or ())
         index = {name: label for label, name in enumerate(classes)}
         stored = names or classes
         data_list = []
@@ -278,6 +279,10 @@ class ArrowImages(LabelledImages):
                 )
 
 
+class _DataFile(msgspec.Struct):
+    filename: str
+
+
 def _files(ann_file: str) -> list[str]:
     """The files of a folder of ``save_to_disk``, or of a pattern."""
     try:
@@ -311,8 +316,13 @@ def _files(ann_file: str) -> list[str]:
     with open(state, 'rb') as file:
         content = decode_json(file.read(), state)
     listed = content.get('_data_files') if isinstance(content, dict) else None
-    names = [x.get('filename') if isinstance(x, dict) else None for x in listed or ()]
-    if not names or not all(isinstance(name, str) and name for name in names):
+    try:
+        names = [x.filename for x in msgspec.convert(listed or [], list[_DataFile])]
+    except msgspec.ValidationError as error:
+        raise ValueError(
+            f"{state} does not name files under '_data_files': {error}"
+        ) from error
+    if not names:
         raise ValueError(f"{state} names no files under '_data_files'.")
     if content.get('_indices_data_files'):
         raise ValueError(

@@ -52,10 +52,10 @@ def test_shard_that_is_cut_off(tmp_path, store):
     store.pipe_file('/bucket/train-0.tar', whole[:1024])
     with pytest.raises(ValueError, match="'memory:/*bucket/train-0.tar' ends before"):
         LoadImage().transform(dataset.get_data_info(3))
-    with pytest.raises(ValueError, match='train-0.tar.* declares|ends before|damaged'):
+    with pytest.raises(ValueError, match="train-0.tar: the sample 'a/000000' has no"):
         make('memory://bucket')
     store.rm('/bucket/train-0.tar')
-    with pytest.raises(FileNotFoundError, match="'memory:/*bucket/train-0.tar'"):
+    with pytest.raises(FileNotFoundError, match='memory.*bucket/train-0.tar'):
         LoadImage().transform(dataset.get_data_info(3))
     with pytest.raises(FileNotFoundError, match='There is no tar file'):
         make('memory://bucket', ann_file='other-*.tar')
