@@ -8,6 +8,7 @@ work folder; a second call goes on.
 """
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -93,7 +94,6 @@ class Study:
     def __init__(self, features: Path, work_dir: Path):
         self.features = features
         self.work_dir = work_dir
-        self.small = shrink_features(features, work_dir / 'features')
         self.labels = read_features(features)
         self.targets = self.labels.targets.toarray()
         config = load_config(find_config(BASES['frozen']))
@@ -102,6 +102,11 @@ class Study:
         self.backbone.init_weights()
         self.logistic = make_logistic(config.model.neighbours[2])
         self._vectors: dict[str, torch.Tensor] = {}
+
+    @functools.cached_property
+    def small(self) -> Path:
+        """A folder of smaller features, which only the recipe needs."""
+        return shrink_features(self.features, self.work_dir / 'features')
 
     def vectors(self, name: str) -> torch.Tensor:
         """Vectors of all images for a model of pooled features."""

@@ -10,7 +10,7 @@ from ..command_line import CommandParser, number
 if TYPE_CHECKING:
     from ..datasets.forms import ImageLabels
 
-FORMS = ('table', 'mmpretrain', 'coco', 'voc', 'label-studio', 'answers')
+FORMS = ('table', 'mmpretrain', 'coco', 'voc', 'label-studio', 'fiftyone', 'answers')
 # The flags of the library's arguments.
 FLAGS = {
     'form': '--to',
@@ -34,9 +34,10 @@ def add_arguments(parser: CommandParser) -> None:
     parser.description = (
         'Convert image-level labels between the forms of COCO (instances_*.json), VOC '
         "(a folder), tables (CSV, TSV, Parquet) and MMPretrain's MultiLabelDataset "
-        '(JSON), read exports of Label Studio and write tasks for it, and divide '
-        'images into parts by iterative stratification. Images stay where they are, '
-        'named relative to one folder.'
+        '(JSON), read exports of Label Studio and write tasks for it, read and write '
+        "FiftyOne's JSON of image classification, and divide images into parts by "
+        'iterative stratification. Images stay where they are, named relative to one '
+        'folder.'
     )
     parser.flags = FLAGS
     parser.examples = (
@@ -47,6 +48,7 @@ def add_arguments(parser: CommandParser) -> None:
         'scans.csv scans.csv --val 0.2 --group patient',
         'answers.jsonl tasks.json --to label-studio',
         'export.json photos.csv --annotators majority',
+        'photos.csv labels.json --to fiftyone --image-root photos',
     )
     parser.add_check(check)
     parser.add_argument('source', help='the annotation: a file, or the folder of VOC')
@@ -84,12 +86,14 @@ def add_arguments(parser: CommandParser) -> None:
         choices=['error', 'negative', 'drop'],
         default='error',
         help='unknown labels where the target cannot hold them (COCO, a column of '
-        'names): stop, take them as absent, or leave their images out (default: error)',
+        'names, label tools): stop, take them as absent, or leave their images out '
+        '(default: error)',
     )
     parser.add_argument(
         '--image-root',
         help="the image folder: COCO's and VOC's files get the images' sizes, and each "
-        'label a box around its image (default: neither)',
+        'label a box around its image (default: neither). FiftyOne gets the paths of '
+        'the images (default: they are in a folder data beside the file)',
     )
     table = parser.add_argument_group('tables')
     table.add_argument(
@@ -117,7 +121,8 @@ def add_arguments(parser: CommandParser) -> None:
         type=int,
         choices=[-1, 0],
         help='what an empty cell or a name that is not listed means: -1 (unknown) or 0 '
-        '(absent) (default: -1 for cells, 0 for names)',
+        '(absent) (default: -1 for cells, 0 for names); for FiftyOne the same of null '
+        '(default: -1)',
     )
     studio = parser.add_argument_group('Label Studio')
     studio.add_argument(
@@ -138,7 +143,9 @@ def add_arguments(parser: CommandParser) -> None:
         help='take predictions for tasks that nobody answered (default: unlabelled)',
     )
     studio.add_argument(
-        '--control', help='the choices that are the labels, if there are several'
+        '--control',
+        help='the choices that are the labels, if there are several; for samples of '
+        'FiftyOne their field',
     )
     parts = parser.add_argument_group('division into parts')
     parts.add_argument(
@@ -272,5 +279,5 @@ def run(args: argparse.Namespace) -> int:
         images = '' if args.image_root else ', IMAGES being the image folder'
         print(f'To read it{images}:', *map(config_text, found), sep='\n')
     else:
-        print('To import into Label Studio; the labelling config is beside it (.xml).')
+        print(form.after_writing)
     return 0

@@ -18,16 +18,22 @@ def add_arguments(parser: CommandParser) -> None:
         'validation images, and write a file for mlcl test --decisions. The metrics '
         'shown are cross-fitted: every image is judged by thresholds that were found '
         'without it; the file is made from all images. A plot of scores against '
-        'frequencies is written beside it'
+        'frequencies is written beside it. With --priors, thresholds follow from how '
+        'frequent labels are among the training images, and no dump is needed'
     )
     parser.flags = FLAGS
     parser.examples = (
         'val_scores.parquet --out decisions.json',
         'val_scores.parquet --out decisions.json --target precision=0.9 --calibrate '
         'per-label',
+        '--priors labels_train.csv --out decisions.json',
     )
     parser.add_check(check)
-    parser.add_argument('dump', help='a score dump: .pkl, .csv or .parquet')
+    parser.add_argument(
+        'dump',
+        nargs='?',
+        help='a score dump: .pkl, .csv or .parquet; not with --priors',
+    )
     parser.add_argument(
         '--out', required=True, type=Path, help='the decision file to write, .json'
     )
@@ -88,6 +94,23 @@ def add_arguments(parser: CommandParser) -> None:
         default=1000,
         help='resamples of the images that intervals are made from (default: 1000)',
     )
+    priors = parser.add_argument_group('without validation images')
+    priors.add_argument(
+        '--priors',
+        metavar='LABELS',
+        help='adjust logits by the priors of the labels in these training labels: a '
+        'table, or another file that mlcl convert reads',
+    )
+    priors.add_argument(
+        '--split', help='with --priors: the split of the labels, as in mlcl convert'
+    )
+    priors.add_argument(
+        '--strength',
+        type=number(float, least=0),
+        default=0.5,
+        help='with --priors: how much, from 0 (all thresholds are 0.5) to 1 (a '
+        "threshold is its label's share of the images) or more (default: 0.5)",
+    )
     add_dump_classes(parser)
     parser.add_argument(
         '--seed',
@@ -98,13 +121,52 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check the name in --out."""
+    """Check the name in --out, and that there is a dump or --priors."""
+    if (args.dump is None) == (args.priors is None):
+        raise ValueError('give either a score dump, or --priors LABELS')
+    if args.split is not None and args.priors is None:
+        raise ValueError('--split is about the labels of --priors')
     if args.out.suffix != '.json':
         raise ValueError(f'--out must end with .json, got {args.out}')
 
 
+def decide_by_priors(args: argparse.Namespace) -> None:
+    """Write and print the decisions that --priors asks for."""
+    from ..datasets.forms import read_labels
+    from ..evaluation.prior_decisions import prior_decisions
+    from ..targets import PRESENT, UNKNOWN
+    from ..text_table import table_of_rows
+
+    labels = read_labels(args.priors, classes=args.classes, split=args.split)
+    present, unknown = (
+        (labels.targets == value).sum(axis=0) for value in (PRESENT, UNKNOWN)
+    )
+    absent = len(labels.images) - present - unknown
+    decisions = prior_decisions(
+        labels.classes, present.tolist(), absent.tolist(), args.strength
+    )
+    decisions.info.update(priors=args.priors, strength=args.strength)
+    decisions.save(args.out)
+    rows = [
+        {
+            'label': name,
+            'present': f'{has:,}',
+            'absent': f'{lacks:,}',
+            'threshold': f'{threshold:.3f}',
+        }
+        for name, has, lacks, threshold in zip(
+            labels.classes, present, absent, decisions.thresholds
+        )
+    ]
+    print(table_of_rows(rows))
+    print(args.out)
+
+
 def run(args: argparse.Namespace) -> int:
     """Find, write and print the decisions that the command line asks for."""
+    if args.priors is not None:
+        decide_by_priors(args)
+        return 0
     from ..evaluation.cross_fitting import DecisionRecipe
     from ..evaluation.score_dump import ScoreDump
     from ..evaluation.thresholds import ThresholdTarget

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from .arrow_images import ArrowImages
 from .coco_multi_label import CocoMultiLabel
 from .feature_vectors import FeatureVectors
 from .hide_labels import HideLabels
@@ -23,6 +24,7 @@ from .vg500 import VG500
 from .voc_multi_label import VOCMultiLabel
 
 __all__ = [
+    'ArrowImages',
     'CocoMultiLabel',
     'FastAutoContrast',
     'FastBrightness',

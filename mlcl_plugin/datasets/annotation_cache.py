@@ -17,6 +17,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.logging import print_log
 
 from ..version import __version__
+from .object_store import ObjectStoreBackend, state_of
 
 Annotation = tuple[list[dict], Sequence[int | str]]
 """One dict per image, of strings, integers and lists of them; and class names."""
@@ -48,8 +49,9 @@ class AnnotationCache:
     Files are JSON Lines with a checksum; they contain no code. They are written under
     another name and then renamed, so that several processes may share the folder.
     Annotation files that changed less than two seconds ago, the resolution of some file
-    systems, are not cached. For files that are not on a local disk, a digest of the
-    content replaces size and time.
+    systems, are not cached. For files of an object store, what it tells of their state
+    replaces size and time; for other files that are not on a local disk, a digest of
+    the content.
 
     If the folder cannot be written, a warning is logged and the annotation is read each
     time.
@@ -137,6 +139,8 @@ def _save(path: Path, state: str, annotation: Annotation) -> None:
 def _stamp(path: str) -> list | None:
     """What changes when a file's content does; None if that is not certain."""
     backend = fileio.get_file_backend(path, enable_singleton=True)
+    if isinstance(backend, ObjectStoreBackend):
+        return [state_of(path)]
     if not isinstance(backend, LocalBackend):
         return [hashlib.blake2b(backend.get(path), digest_size=16).hexdigest()]
     status = os.stat(path)

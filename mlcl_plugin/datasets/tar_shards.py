@@ -14,36 +14,57 @@ from mmpretrain.registry import DATASETS
 from ..image_suffixes import IMAGE_SUFFIXES
 from ..local_files import check_regular
 from ..plain_text import brief, list_some
+from . import object_store
 from .annotation_files import check_classes, decode_json
 from .labelled_images import LabelledImages
 
 MAX_LABEL_BYTES = 1_000_000
 """Largest size of the file of labels of one image."""
 SCHEME = 'tar'
+_URL = '%3A//'
+
+
+def slice_of_file(offset: int, size: int, path: str) -> str:
+    """Name bytes of a file, of an absolute path or URL, for :class:`TarMemberBackend`.
+
+    Examples:
+        >>> slice_of_file(512, 9, '/data/a.tar')
+        'tar://512+9/data/a.tar'
+        >>> slice_of_file(512, 9, 's3://bucket/a.tar')
+        'tar://512+9/s3%3A//bucket/a.tar'
+    """
+    # MMEngine takes no path with '://' twice.
+    path = path if path.startswith('/') else '/' + path.replace('://', _URL, 1)
+    return f'{SCHEME}://{offset}+{size}{path}'
 
 
 class TarMemberBackend(BaseStorageBackend):
-    """Reads ``tar://OFFSET+SIZE/PATH``: bytes of an uncompressed tar file."""
+    """Reads ``tar://OFFSET+SIZE/PATH``: bytes of an uncompressed tar or Arrow file."""
 
     def get(self, filepath: str) -> bytes:
         """Read the bytes of a member.
 
         Raises:
-            FileNotFoundError: If there is no such tar file.
+            FileNotFoundError: If there is no such file.
             ValueError: If the path is malformed or the file is shorter now.
         """
         place, slash, path = str(filepath).removeprefix(f'{SCHEME}://').partition('/')
         offset, plus, size = place.partition('+')
         if not (slash and plus and offset.isdigit() and size.isdigit()):
             raise ValueError(f'Expected tar://OFFSET+SIZE/PATH, got {filepath!r}.')
-        path = '/' + path
-        with open(path, 'rb') as file:
-            file.seek(int(offset))
-            left = osp.getsize(path) - int(offset)
-            content = file.read(int(size)) if int(size) <= left else b''
+        start, end = int(offset), int(offset) + int(size)
+        if _URL in path:
+            path = path.replace(_URL, '://', 1)
+            content = object_store.read_range(path, start, end)
+        else:
+            path = '/' + path
+            with open(path, 'rb') as file:
+                file.seek(start)
+                left = osp.getsize(path) - start
+                content = file.read(int(size)) if int(size) <= left else b''
         if len(content) != int(size):
             raise ValueError(
-                f"'{path}' ends before byte {int(offset) + int(size):,}. It was cut "
+                f"'{path}' ends before byte {end:,}. It was cut "
                 'off or replaced since it was indexed.'
             )
         return content
@@ -73,7 +94,8 @@ class TarShards(LabelledImages):
 
     Args:
         ann_file (str): The tar files: a path or a pattern such as ``train-*.tar``,
-            relative to ``data_root`` or absolute. They are ordered by name.
+            relative to ``data_root`` or absolute. They are ordered by name. In an
+            object store a URL such as ``s3://bucket/train-*.tar``, read by fsspec.
         classes (str | Sequence[str], optional): The names of the labels, or the path of
             a file with one per line. Defaults to None, for which
             ``metainfo['classes']`` must be given.
@@ -99,7 +121,10 @@ class TarShards(LabelledImages):
                 'path of a file with one name per line.'
             )
         classes = self._metainfo['classes'] = check_classes(classes)
-        paths = sorted(map(osp.abspath, glob.glob(self.ann_file)))
+        if '://' in self.ann_file:
+            paths = object_store.find_all(self.ann_file)
+        else:
+            paths = sorted(map(osp.abspath, glob.glob(self.ann_file)))
         if not paths:
             raise FileNotFoundError(
                 f"There is no tar file '{self.ann_file}'. Check ann_file and data_root."
@@ -133,7 +158,7 @@ def _index(path: str, classes: Sequence[str]) -> Iterator[dict]:
                 )
             seen.add(key)
         if content is None:
-            image = f'{SCHEME}://{member.offset_data}+{member.size}{path}'
+            image = slice_of_file(member.offset_data, member.size, path)
         else:
             labels = _labels(content, kind.lower(), f'{path}, {member.name}', index)
     if not key:
@@ -148,10 +173,14 @@ _KINDS = {*_LABELS, *(suffix.lstrip('.') for suffix in IMAGE_SUFFIXES)}
 def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
     """The regular members of a tar file; the content of those that hold labels."""
     check_regular(path)
-    total = osp.getsize(path)
+    remote = '://' in path
+    total = object_store.size_of(path) if remote else osp.getsize(path)
     try:
         # No compression: there is no way to an offset in a compressed file.
-        with tarfile.open(path, 'r:') as archive:
+        with (
+            object_store.open_file(path) if remote else open(path, 'rb') as raw,
+            tarfile.open(fileobj=raw, mode='r:') as archive,
+        ):
             for member in archive:
                 where = f'{path}, {brief(member.name)}'
                 if member.isdir():
@@ -183,18 +212,18 @@ def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
                 yield member, content
                 # tarfile keeps all members otherwise.
                 archive.members = []  # type: ignore[attr-defined]
+            # tarfile takes a damaged header for the end.
             end = archive.offset
+            raw.seek(end)
+            damaged = any(raw.read(tarfile.BLOCKSIZE))
     except (tarfile.TarError, EOFError, RecursionError, OverflowError) as error:
         raise ValueError(
             f'{path} is no uncompressed tar file, or is damaged: {error}'
         ) from error
-    # tarfile takes a damaged header for the end.
-    with open(path, 'rb') as raw:
-        raw.seek(end)
-        if any(raw.read(tarfile.BLOCKSIZE)):
-            raise ValueError(
-                f'{path} is damaged: what stands at byte {end:,} is no header of tar.'
-            )
+    if damaged:
+        raise ValueError(
+            f'{path} is damaged: what stands at byte {end:,} is no header of tar.'
+        )
 
 
 def _labels(content: bytes, kind: str, where: str, index: dict[str, int]) -> list[int]:

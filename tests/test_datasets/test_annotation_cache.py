@@ -280,10 +280,10 @@ def test_remote_files_go_by_content(fetch):
         def get_text(self, filepath):
             raise NotImplementedError
 
-    register_backend('memory', Memory, prefixes='memory', force=True)
+    register_backend('ram', Memory, prefixes='ram', force=True)
     for content in (b'one', b'one', b'two'):
         Memory.content = content
-        fetch(files=['memory://labels.txt'])
+        fetch(files=['ram://labels.txt'])
     assert fetch.reads == 2
 
 

@@ -151,3 +151,38 @@ def test_missing_dump(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith(f'thresholds: There is no score dump {args[0]}')
     assert error.count('\n') == 1
+
+
+def test_priors(tmp_path, capsys):
+    """Thresholds by hand, of a table with an unknown label and a split."""
+    table, out = tmp_path / 'labels.csv', tmp_path / 'x.json'
+    table.write_text(
+        'image,cat,dog,split\n1.jpg,1,0,train\n2.jpg,0,,train\n3.jpg,0,1,train\n'
+        '4.jpg,0,0,train\n5.jpg,1,1,val\n'
+    )
+    args = ['--priors', str(table), '--split', 'train', '--out', str(out)]
+    tool.main([*args, '--strength', '1'])
+    decisions = Decisions.load(out)
+    assert decisions.classes == ('cat', 'dog')
+    # (1 + 1) / (1 + 3 + 2) and (1 + 1) / (1 + 2 + 2)
+    np.testing.assert_allclose(decisions.thresholds, [2 / 6, 2 / 5])
+    assert '| cat   |       1 |      3 |     0.333 |' in capsys.readouterr().out
+    tool.main(args)
+    odds = np.sqrt([1 / 2, 2 / 3])
+    np.testing.assert_allclose(Decisions.load(out).thresholds, odds / (1 + odds))
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        ([], 'give either a score dump, or --priors'),
+        (['x.csv', '--priors', 'y.csv'], 'give either a score dump, or --priors'),
+        (['x.csv', '--split', 'train'], '--split is about the labels of --priors'),
+        (['--priors', 'gone.csv'], "no annotation file 'gone.csv'"),
+    ],
+)
+def test_bad_priors(capsys, args, message):
+    with pytest.raises(SystemExit) as exit_:
+        tool.main([*args, '--out', 'x.json'])
+    assert exit_.value.code == 2
+    assert message in ' '.join(capsys.readouterr().err.split())

@@ -11,6 +11,7 @@ from ...local_files import check_regular
 from ..annotation_files import decode_json, read_classes
 from .answers import AnswersForm
 from .coco import CocoForm
+from .fiftyone import FiftyOneForm
 from .files import write_files
 from .form import Files, Form, ReadOptions, WriteOptions
 from .image_labels import ImageLabels
@@ -26,6 +27,7 @@ FORMS: dict[str, Form] = {
         TableForm(),
         MMPretrainForm(),
         CocoForm(),
+        FiftyOneForm(),
         AnswersForm(),
         VocForm(),
     )

@@ -33,8 +33,8 @@ class ReadOptions:
         delimiter (str, optional): For CSV files: what separates fields. Defaults to
             None, see :class:`TabularMultiLabel`.
         unstated_as (int, optional): For tables: what an empty cell or a name that is
-            not listed means, -1 (unknown) or 0 (absent). Defaults to None, see
-            :class:`TabularMultiLabel`.
+            not listed means, -1 (unknown) or 0 (absent). For FiftyOne: what null means.
+            Defaults to None, see :class:`TabularMultiLabel`; for FiftyOne unknown.
         group (str, optional): For tables: a column that is no label, but says which
             images belong together. Defaults to None.
         image_url (str, optional): For Label Studio: how all its names of images begin,
@@ -46,7 +46,8 @@ class ReadOptions:
         predictions (bool): For Label Studio: whether predictions count for tasks that
             nobody answered. Defaults to False.
         control (str, optional): For Label Studio: the name of the choices in the
-            labelling config that are the labels. Defaults to None: the only ones.
+            labelling config that are the labels. For samples of FiftyOne: the field.
+            Defaults to None: the only ones.
     """
 
     split: str | None = None
@@ -77,7 +78,7 @@ class WriteOptions:
         separator (str): For tables: what separates names. Defaults to ';'.
         image_root (str | Path, optional): The image folder. COCO and VOC take the
             images' sizes from it; without it, neither sizes nor boxes are written.
-            Defaults to None.
+            FiftyOne gets the paths of the images. Defaults to None.
         image_url (str, optional): For Label Studio: what to write before the paths of
             images. Defaults to None: that of local files.
 
@@ -117,6 +118,8 @@ class Form(abc.ABC):
         is_folder (bool): Whether it is a folder rather than one file.
         has_splits (bool): Whether one path holds several splits.
         has_groups (bool): Whether a column may say which images belong together.
+        after_writing (str): What to do with files that no dataset reads, for the
+            command line.
     """
 
     name: ClassVar[str]
@@ -125,6 +128,7 @@ class Form(abc.ABC):
     is_folder: ClassVar[bool] = False
     has_splits: ClassVar[bool] = False
     has_groups: ClassVar[bool] = False
+    after_writing: ClassVar[str] = ''
 
     @abc.abstractmethod
     def claims(self, path: Path, keys: set[str] | None) -> bool:

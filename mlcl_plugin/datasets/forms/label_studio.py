@@ -54,6 +54,9 @@ class LabelStudioForm(Form):
     name = 'label-studio'
     looks = "Label Studio's JSON (a list of tasks) or CSV (with annotation_id)"
     suffix = '.json'
+    after_writing = (
+        'To import into Label Studio; the labelling config is beside it (.xml).'
+    )
 
     def claims(self, path: Path, keys: set[str] | None) -> bool:
         """Whether a file is a JSON list, or a CSV with Label Studio's columns."""
@@ -123,7 +126,8 @@ def _label_config(classes: Sequence[str]) -> str:
     choices = '\n'.join(f'    <Choice value={quoteattr(name)}/>' for name in classes)
     return (
         f'<View>\n  <Image name="{IMAGE}" value="${IMAGE}"/>\n'
-        f'  <Choices name="{CONTROL}" toName="{IMAGE}" choice="multiple">\n'
+        f'  <Choices name="{CONTROL}" toName="{IMAGE}" choice="multiple"'
+        ' showInline="true">\n'
         f'{choices}\n  </Choices>\n</View>\n'
     )
 
