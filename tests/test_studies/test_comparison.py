@@ -217,6 +217,15 @@ def test_embeddings(run, suite, tmp_path, capsys):
     assert '1-shot/mAP' not in other['runs']['plain/0']['embeddings']
     assert other['runs']['contrast/0'] == result['runs']['contrast/0']
 
+    # so is what neighbours add
+    suite.write_text(content + 'neighbours = True\n')
+    plain = run('--seeds', '0', '--methods', 'plain')[1]['runs']['plain/0']
+    scores = plain['neighbours']
+    assert list(scores) == ['classifier', 'label-wise', 'image-level', 'both']
+    own = plain['metrics']['multi-label/mAP']
+    assert scores['classifier'] == pytest.approx(own, abs=1e-3)
+    assert 'With neighbours, mAP:' in capsys.readouterr().out
+
 
 def test_a_start_that_leaves_no_checkpoint(compare, run, monkeypatch, capsys):
     monkeypatch.setattr(compare, 'last_checkpoint', lambda folder: None)

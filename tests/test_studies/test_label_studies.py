@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ TARGETS = np.array([[1, 0, -1, 0], [0, 1, 1, 0]] * 25, np.int8)
     ('kind', 'rate', 'number'), [('symmetric', 0.1, 18), ('missing', 0.2, 15)]
 )
 def test_flips(load, kind, rate, number):
-    flip = load('label_issues').flip
+    flip = load('wrong_labels').flip
     flipped = flip(TARGETS, kind, rate, 0)
     places = flipped != TARGETS
     # 175 entries are known, 75 present.
@@ -19,6 +21,41 @@ def test_flips(load, kind, rate, number):
     if kind == 'missing':
         assert (flipped[places] == 0).all()
     assert (flip(TARGETS, kind, rate, 1) != flipped).any()
+
+
+def test_features_with_wrong_labels(load, tmp_path):
+    """Labels of the training images change, and nothing else."""
+    wrong = load('wrong_labels')
+    features = tmp_path / 'features'
+    features.mkdir()
+    (features / 'train.npy').write_bytes(b'numbers')
+    content = dict(
+        metainfo=dict(classes=['a', 'b', 'c', 'd']),
+        settings=dict(seed=0),
+        data_list=[
+            dict(
+                img_path=f'{row}.jpg',
+                gt_label=np.flatnonzero(target == 1).tolist(),
+                gt_label_difficult=np.flatnonzero(target == -1).tolist(),
+            )
+            for row, target in enumerate(TARGETS)
+        ],
+    )
+    for name in ('train', 'val'):
+        (features / f'{name}.json').write_text(json.dumps(content))
+    folder = wrong.with_wrong_labels(features, 'symmetric', 0.1, 0)
+    # A second call finds the same.
+    assert wrong.with_wrong_labels(features, 'symmetric', 0.1, 0) == folder
+    assert (folder / 'train.npy').read_bytes() == b'numbers'
+    assert json.loads((folder / 'val.json').read_text()) == content
+    made = json.loads((folder / 'train.json').read_text())
+    np.testing.assert_array_equal(
+        wrong.read_targets(made), wrong.flip(TARGETS, 'symmetric', 0.1, 0)
+    )
+    assert made['settings'] != content['settings']
+    assert [r['img_path'] for r in made['data_list']] == [
+        r['img_path'] for r in content['data_list']
+    ]
 
 
 def test_measures_of_a_ranking(load):

@@ -44,6 +44,21 @@ def test_paired_differences(load):
     assert '1,000' in row and '1.0' in row
 
 
+def test_neighbours(load):
+    """The mean of each blend, and what it adds to the classifier of the same run."""
+    report = load('method_report')
+    result = result_of(dict(a={0: 50.0, 1: 60.0}, b={0: 61.0}))
+    assert 'With neighbours' not in report.format_methods(result)
+    for seed, (own, label) in enumerate([(50.0, 51.0), (60.0, 63.0)]):
+        result['runs'][f'a/{seed}']['neighbours'] = {'classifier': own, 'both': label}
+    table = report.neighbour_table(result).splitlines()
+    assert len(table) == 3
+    # gains of 1 and 3; t of one degree of freedom at 97.5 %: 12.706
+    assert '57.00 ± 8.49; +2.00 (-10.71 to +14.71)' in table[2]
+    assert '55.00 ± 7.07' in table[2]
+    assert report.neighbour_table(result) in report.format_methods(result)
+
+
 def test_own_reference(load):
     report = load('method_report')
     result = result_of(dict(a={0: 50.0}, b={0: 61.0}, c={0: 63.0}))
