@@ -2,8 +2,10 @@
 """Train a model on your photographs, find thresholds, and say how good it is."""
 
 import argparse
+from pathlib import Path
 
 from ..command_line import CommandParser, add_cfg_options
+from ..fit_folder import check_fit_folder
 
 # The flags of the library's arguments.
 FLAGS = {
@@ -104,6 +106,12 @@ def add_arguments(parser: CommandParser) -> None:
         '--resume', action='store_true', help='go on with the fit in --out'
     )
     add_cfg_options(parser)
+    parser.add_check(check)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check that --out has no other fit, before the imports, which take seconds."""
+    check_fit_folder(Path(args.out), args.resume)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,8 +120,6 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         int: 0.
     """
-    from pathlib import Path
-
     from ..apis import fit
     from ..engine import keep_memory
     from ..fit.options import read_time

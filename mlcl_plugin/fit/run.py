@@ -17,6 +17,7 @@ from torch import nn
 from ..data_check import check_datasets
 from ..engine import base_config, freeze_backbone
 from ..evaluation.decisions import Decisions
+from ..fit_folder import STATE, check_fit_folder
 from ..inference import MultiLabelInferencer, build_model
 from ..visualization.training_curves import read_training, training_figure
 from .backbone import find_backbone
@@ -50,7 +51,6 @@ from .split_data import Parts, split_photographs
 from .training import FrozenFeatures, read_curves, take_model, train
 
 NUM_EXAMPLES = 8
-STATE = 'fit.json'
 
 
 @dataclass(frozen=True)
@@ -226,12 +226,7 @@ def _claim(options: FitOptions) -> None:
     own = asdict(options)
     own.pop('resume')
     own = json.loads(json.dumps(own, default=str))
-    if state.is_file():
-        if not options.resume:
-            raise FileExistsError(
-                f"'{options.out}' has a fit already. Continue it with resume=True, or "
-                'choose another folder: out=DIR.'
-            )
+    if check_fit_folder(options.out, options.resume):
         before = json.loads(state.read_text())
         other = [key for key in own if before.get(key) != own[key]]
         if other:
@@ -241,11 +236,6 @@ def _claim(options: FitOptions) -> None:
                 + '. resume=True needs the same options.'
             )
         return
-    if options.out.is_dir() and any(options.out.iterdir()):
-        raise FileExistsError(
-            f"'{options.out}' is not empty and has no fit. Choose another folder: "
-            'out=DIR.'
-        )
     options.out.mkdir(parents=True, exist_ok=True)
     state.write_text(json.dumps(own, indent=1) + '\n')
 

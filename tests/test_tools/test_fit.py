@@ -29,6 +29,28 @@ def test_wrong_input_ends_with_one_line(args, message, tmp_path, ends_with_line)
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('fit.json', 'has a fit already. Continue it with --resume, or choose another'),
+        ('other.txt', 'is not empty and has no fit. Choose another folder: --out DIR'),
+    ],
+)
+def test_folder_in_use_is_told_before_the_imports(
+    name, message, tmp_path, ends_with_line, monkeypatch
+):
+    (tmp_path / name).write_text('{}')
+
+    def no_import():
+        raise AssertionError('the stack was imported')
+
+    monkeypatch.setattr('mlcl_plugin.register', no_import)
+    with ends_with_line(message):
+        tool.main(['.', '--out', str(tmp_path)])
+    with ends_with_line('is a file. Choose a folder: --out DIR'):
+        tool.main(['.', '--out', str(tmp_path / name)])
+
+
 def test_two_lengths_of_training(tmp_path, ends_with_line):
     with ends_with_line('not allowed with argument'):
         tool.main(['.', '--out', str(tmp_path), '--time', '1m', '--epochs', '2'])
