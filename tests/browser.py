@@ -2,7 +2,7 @@
 """A headless browser for tests, and axe-core in it.
 
 Tests with it need playwright and a Chromium, those with axe-core also its file
-``axe.min.js``: ``npm install axe-core`` in the checkout, or ``AXE_CORE=FILE``.
+``axe.min.js``: CONTRIBUTING.md says where from.
 """
 
 import os

@@ -160,6 +160,12 @@ def read_checkpoint(
         ImportError: If it is of safetensors, which is not installed.
     """
     path = check_checkpoint(Path(path).expanduser())
+    if path.suffix.lower() in ('.onnx', '.pt2'):
+        raise CheckpointError(
+            f'{path} cannot be used as a checkpoint: it is an exported model. Use the '
+            'checkpoint that it was made of, or run the file by mlcl_plugin.runtime '
+            '(ONNX) or torch.export.load (pt2).'
+        )
     try:
         with path.open('rb') as file:
             if is_safetensors(file):

@@ -119,6 +119,13 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize('name', ['model.onnx', 'model.PT2'])
+def test_exported_model(name, tmp_path):
+    (tmp_path / name).write_bytes(b'\x08\x0a')
+    with pytest.raises(ValueError, match='an exported model.*Use the checkpoint'):
+        read_checkpoint(tmp_path / name)
+
+
 @pytest.mark.parametrize('name', HOSTILE)
 def test_hostile_file(name, save, tmp_path):
     canary = tmp_path / 'canary'
