@@ -159,7 +159,7 @@ def test_corrected_in_a_browser(tmp_path, server, page):
         assert answer.value.status == 201
 
     page.goto(f'{server}/projects/{project}/data/export')
-    page.get_by_text('Export data').wait_for()
+    page.get_by_text('Export data', exact=True).wait_for()
     with page.expect_download() as download:
         page.get_by_role('button', name='Export').last.click()
     download.value.save_as(tmp_path / 'export.json')
