@@ -138,8 +138,8 @@ def table(results: dict[str, dict]) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    deviation = stdev(values) if len(values) > 1 else 0
-    return f'{mean(values):.2f} ± {deviation:.2f}'
+    deviation = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
+    return f'{mean(values):.2f}{deviation}'
 
 
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
