@@ -42,7 +42,13 @@ from PIL import Image
 from scipy.sparse import csr_array
 
 with contextlib.redirect_stdout(None):
-    from mlcl_plugin.datasets import NUSWIDE, VG500, FeatureVectors, TarShards
+    from mlcl_plugin.datasets import (
+        NUSWIDE,
+        VG500,
+        ArrowImages,
+        FeatureVectors,
+        TarShards,
+    )
     from mlcl_plugin.datasets.forms import ImageLabels, read_labels, write_labels
     from mlcl_plugin.datasets.nus_wide import CONCEPTS
     from mlcl_plugin.datasets.transforms import LoadFeatureMap
@@ -370,6 +376,54 @@ class LabelStudio(Reader):
         read_labels(path, 'label-studio', predictions=True, annotators='majority')
 
 
+class FiftyOne(Reader):
+    """Labels and samples of FiftyOne."""
+
+    def prepare(self) -> None:
+        (self.folder / 'data.json').write_text('{"0": "0.jpg", "1": "x/1.png"}')
+        found = [dict(_cls='Classification', label='cat')]
+        sample = dict(filepath='/x/0.jpg', labels=dict(found[0]))
+        several = dict(_cls='Classifications', classifications=found)
+        self.sounds = [
+            dict(classes=['cat', '猫'], labels={'0': [0, 1], '1': None}),
+            dict(classes=None, labels={'0': 'cat', '1': [dict(label='猫')]}),
+            dict(samples=[sample, dict(filepath='/x/y/1.jpg', labels=several)]),
+        ]
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / 'labels.json'
+        path.write_bytes(odd_json(rng.choice(self.sounds), rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        read_labels(path, 'fiftyone')
+
+
+class ArrowFiles(Reader):
+    """Arrow files with images inside."""
+
+    def prepare(self) -> None:
+        import pyarrow
+
+        kind = pyarrow.struct([('bytes', pyarrow.binary()), ('path', pyarrow.string())])
+        images = [dict(bytes=b'x' * 9, path='0.jpg'), dict(bytes=b'y', path=None)]
+        table = pyarrow.table(
+            dict(image=pyarrow.array(images, kind), labels=[[0, 2], []])
+        )
+        sink = pyarrow.BufferOutputStream()
+        with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        self.sounds = [sink.getvalue().to_pybytes()]
+
+    def make(self, rng: random.Random) -> Path:
+        path = self.folder / 'x.arrow'
+        path.write_bytes(damage(self.sounds[0], rng))
+        return path
+
+    def read(self, path: Path) -> None:
+        ArrowImages(ann_file=str(path), classes=CLASSES, serialize_data=False)
+
+
 class Shards(Reader):
     """Tar files of images and labels."""
 
@@ -587,6 +641,8 @@ READERS: dict[str, type[Reader]] = {
     'parquet': Parquet,
     'voc': Voc,
     'label_studio': LabelStudio,
+    'fiftyone': FiftyOne,
+    'arrow': ArrowFiles,
     'shards': Shards,
     'names': Names,
     'nus_wide': NusWide,
