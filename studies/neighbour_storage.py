@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare forms of the memory of LabelNeighbours: bytes and mAP.
 
-Takes neck and head trained on stored features (``tools/extract_features.py``) of a part
-of the training images. The memory holds the same images by the test view. The last
-training images, left out of both, are the split to choose on.
+Neck and head are trained on stored features (``mlcl features``) of a part of the
+training images. The memory holds the same images by the test view. The last training
+images, left out of both, are the split to choose on.
 """
 
 import argparse
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 
 import torch
 from mean_ap import mean_ap
 from mmengine.config import Config
+from runs import last_checkpoint
 from torch import Tensor
 
 from mlcl_plugin.apis import build_loader, build_model, freeze_backbone
 from mlcl_plugin.command_line import number, one_line_errors
-from mlcl_plugin.engine import step_config
+from mlcl_plugin.engine import build_runner, end_after, step_config
+from mlcl_plugin.errors import FinishedError
 from mlcl_plugin.models import LabelNeighbours
 from mlcl_plugin.models.neighbours import Votes, blend
 from mlcl_plugin.models.utils import collect_targets
@@ -39,6 +43,30 @@ FORMS: dict[str, dict] = {
     f'centres on {DIMS} principal axes': dict(prototypes=PROTOTYPES, dims=DIMS),
     f'hardest {HARD:.0%} of absent entries': dict(hard=HARD),
 }
+
+
+def train_head(cfg: Config, features: Path, num_tuning: int, step: str) -> str:
+    """Train neck and head on features of all but the last training images.
+
+    Args:
+        cfg (Config): The recipe.
+        features (Path): The folder of the features.
+        num_tuning (int): How many images are left out.
+        step (str): The last step to train.
+
+    Returns:
+        str: The checkpoint.
+    """
+    name = Path(cfg.filename).stem
+    cfg = deepcopy(cfg)
+    end_after(cfg, step)
+    cfg = freeze_backbone(cfg, features, num_tuning)
+    cfg.randomness = dict(seed=0)
+    cfg.work_dir = f'work_dirs/neighbour_storage/{name}'
+    cfg.resume = Path(cfg.work_dir).exists()
+    with suppress(FinishedError):
+        build_runner(cfg).train()
+    return str(last_checkpoint(Path(cfg.work_dir)))
 
 
 @torch.no_grad()
@@ -101,9 +129,11 @@ def make_memory(
 
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='the recipe that was trained')
-    parser.add_argument('checkpoint', help='its checkpoint')
+    parser.add_argument('config', help='the recipe')
     parser.add_argument('features', type=Path, help='folder of the stored features')
+    parser.add_argument(
+        '--checkpoint', help='its checkpoint (default: it is trained in work_dirs)'
+    )
     parser.add_argument(
         '--num-tuning',
         type=number(int, least=1),
@@ -122,11 +152,14 @@ def main(args: Sequence[str] | None = None) -> None:
         images = len(
             json.loads((args.features / 'train.json').read_text())['data_list']
         )
+        checkpoint = args.checkpoint
+        if checkpoint is None:
+            checkpoint = train_head(cfg, args.features, args.num_tuning, args.step)
         # All training images, as the test pipeline shows them.
         stored = freeze_backbone(cfg, args.features, images)
-        train = outputs(step_config(stored, args.step), args.checkpoint)
+        train = outputs(step_config(stored, args.step), checkpoint)
         stored = freeze_backbone(cfg, args.features)
-        val = outputs(step_config(stored, args.step), args.checkpoint)
+        val = outputs(step_config(stored, args.step), checkpoint)
     own = [x[: -args.num_tuning] for x in train]
     parts = dict(split=[x[-args.num_tuning :] for x in train], val=val)
     rows = [dict(memory='none (classifier)', bytes=0)]

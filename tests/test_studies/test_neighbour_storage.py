@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 
@@ -91,6 +92,17 @@ def write_features(folder, numbers):
 
 
 @pytest.mark.slow
+def test_train(study, write_config, tmp_path, monkeypatch):
+    """On the images that are not left out; a second call trains nothing."""
+    monkeypatch.chdir(tmp_path)
+    write_features(tmp_path / 'features', dict(train=16, tune=16, val=8))
+    cfg = Config.fromfile(write_config())
+    first = study.train_head(cfg, tmp_path / 'features', 8, 'step1')
+    assert study.train_head(cfg, tmp_path / 'features', 8, 'step1') == first
+    assert torch.load(first, weights_only=False)['meta']['epoch'] == 2
+
+
+@pytest.mark.slow
 def test_main(study, write_config, load_config, tmp_path, monkeypatch, capsys):
     """From features to the table; the last training images are the split."""
     write_features(tmp_path / 'features', dict(train=16, tune=16, val=8))
@@ -103,8 +115,8 @@ def test_main(study, write_config, load_config, tmp_path, monkeypatch, capsys):
     study.main(
         [
             str(write_config()),
-            str(tmp_path / 'model.pth'),
             str(tmp_path / 'features'),
+            *('--checkpoint', str(tmp_path / 'model.pth')),
             *('--num-tuning', '8', '--out', str(tmp_path / 'out.json')),
         ]
     )
