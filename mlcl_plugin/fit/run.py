@@ -330,6 +330,8 @@ def _judge(
             # Their features are there already.
             own = freeze_backbone(base_config(cfg), features.folder)
         model = build_model(Config(own.to_dict()), str(checkpoint), recipe.device)
+        if recipe.kind == 'frozen' and name != 'val':
+            model.backbone = features.extraction.fast_backbone()
         backbone: nn.Module = model.get_submodule('backbone')
         if recipe.kind != 'frozen':
             backbone = features.backbone.to(recipe.device)

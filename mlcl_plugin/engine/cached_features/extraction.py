@@ -237,6 +237,19 @@ class FeatureExtraction:
             self._model = model
         return self._model
 
+    def fast_backbone(self) -> nn.Module:
+        """Make a backbone that is as fast as the features are computed.
+
+        It takes the place of that of a model, for images without stored features.
+
+        Returns:
+            nn.Module: Gives a tuple with the last features, without gradients.
+
+        Raises:
+            EngineError: If ONNX Runtime is asked for and cannot be used.
+        """
+        return _FastBackbone(self._prepare(self.engine))
+
     @torch.no_grad()
     def run(self, folder: str | Path, progress: Progress | None = None) -> None:
         """Compute what is missing in a folder.
@@ -427,7 +440,10 @@ class _Features(nn.Module):
     @torch.no_grad()
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         images = self.preprocessor(dict(inputs=inputs, data_samples=None), False)
-        images = images['inputs']
+        return self.maps(images['inputs'])
+
+    def maps(self, images: torch.Tensor) -> torch.Tensor:
+        """The last features of a batch that has passed the preprocessor."""
         if images.device.type != 'cpu' or images.ndim != 4:
             if self.engine != 'torch':
                 raise EngineError(
@@ -452,6 +468,17 @@ class _Features(nn.Module):
         # The faster layout.
         layout = torch.channels_last
         return lambda batch: backbone(batch.contiguous(memory_format=layout))[-1]
+
+
+class _FastBackbone(nn.Module):
+    """The backbone of a model, by what computes the features."""
+
+    def __init__(self, features: _Features):
+        super().__init__()
+        self.features = features
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.features.maps(images),)
 
 
 class _LastMap(nn.Module):

@@ -36,6 +36,20 @@ def test_features_are_those_of_torch(load_config, tmp_path, many):
         np.testing.assert_allclose(got, expected, rtol=2e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize('engine', ['torch', 'onnxruntime'])
+def test_fast_backbone(load_config, many, engine):
+    """It gives the last features of the backbone, for batches of any size."""
+    cfg = load_config()
+    made = FeatureExtraction(cfg, 1, engine=engine, device='cpu')
+    fast = made.fast_backbone()
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        expected = made.backbone(images)[-1]
+    for number in (3, 1):
+        (maps,) = fast(images[:number])
+        torch.testing.assert_close(maps, expected[:number], rtol=1e-4, atol=1e-5)
+
+
 def test_features_that_exist_are_used(load_config, tmp_path, many):
     cfg = load_config()
     of_torch = FeatureExtraction(cfg, 2, engine='torch')
