@@ -56,7 +56,7 @@ def launched():
         chromium.close()
 
 
-# Colours that still change have no contrast to measure. Endless animations are left out.
+# Colours that still change have no contrast to measure. Endless motion is left out.
 SETTLED = """async () => {
   for (const _ of [1, 2, 3]) await new Promise(requestAnimationFrame);
   const ends = document.getAnimations().filter(
