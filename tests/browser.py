@@ -56,12 +56,22 @@ def launched():
         chromium.close()
 
 
+# Colours that still change have no contrast to measure. Endless motion is left out.
+SETTLED = """async () => {
+  for (const _ of [1, 2, 3]) await new Promise(requestAnimationFrame);
+  const ends = document.getAnimations().filter(
+    (a) => a.effect.getComputedTiming().iterations !== Infinity);
+  await Promise.all(ends.map((a) => a.finished.catch(() => null)));
+}"""
+
+
 def looks(page):
     """Show a page wide and narrow, light and dark; gives a name for each."""
     for scheme in ('light', 'dark'):
         for width in (1440, 390):
             page.emulate_media(color_scheme=scheme, reduced_motion='reduce')
             page.set_viewport_size(dict(width=width, height=900))
+            page.evaluate(SETTLED)
             yield f'{width} px, {scheme}'
 
 
