@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a fit says on the console, and what goes to its log file alone."""
 
+import logging
 import math
 import sys
 import time
@@ -10,7 +11,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+import torch
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 
 from ..plain_text import printable
 
@@ -96,10 +99,21 @@ def log_to_file(console: Console, path: Path) -> Iterator[None]:
         console.log = log
         warnings.showwarning = write
         stream = cast(TextIO, _LogStream(log))
+        # A logger that exists writes to what stdout was when it was made.
+        handlers = [
+            handler
+            for handler in MMLogger.get_current_instance().handlers
+            if type(handler) is logging.StreamHandler
+        ]
+        before = [handler.stream for handler in handlers]
+        for handler in handlers:
+            handler.stream = stream
         try:
             with redirect_stdout(stream), redirect_stderr(stream):
                 yield
         finally:
+            for handler, old in zip(handlers, before):
+                handler.stream = old
             warnings.showwarning = show
             console.log = None
 
@@ -133,7 +147,8 @@ class EpochLines(Hook):
         self, runner, batch_idx, data_batch=None, outputs=None
     ) -> None:
         """Remember the loss."""
-        self._losses.append(float((outputs or {}).get('loss', float('nan'))))
+        loss = torch.as_tensor((outputs or {}).get('loss', math.nan))
+        self._losses.append(float(loss.detach()))
 
     def after_train_epoch(self, runner) -> None:
         """Count the epoch, and write its line if it is not validated."""

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.test_fit.test_read_data import make_many
 
 PATH = Path(__file__).parents[2] / 'tools/fit.py'
 spec = importlib.util.spec_from_file_location('tools_fit', PATH)
@@ -60,3 +65,19 @@ def test_help_has_examples(capsys):
     with pytest.raises(SystemExit, match='^0$'):
         tool.main(['--help'])
     assert capsys.readouterr().out.count('  mlcl fit ') == 2
+
+
+@pytest.mark.slow
+def test_the_console_has_two_screens(tmp_path):
+    """In a process of its own, as loggers are made by the command there."""
+    table = make_many(tmp_path / 'photos', 30)
+    options = '--out out --classes cat dog --image-size 32 --epochs 2'.split()
+    done = subprocess.run(
+        [sys.executable, '-m', 'mlcl_plugin', 'fit', str(table), *options],
+        cwd=tmp_path,
+        env=os.environ | {'PYTHONPATH': str(PATH.parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len((done.stdout + done.stderr).splitlines()) <= 60, done.stdout
