@@ -169,7 +169,7 @@ def _add_images(
         gather = RaggedGather(int(own.sum()), logits.device)
         targets, images = gather.all(targets[own]), gather.all(images[own])
         for member in members:
-            vectors = gather.all(member.vectors(outputs).float()[own])
+            vectors = gather.all(member.training_vectors(outputs).float()[own])
             member.add(vectors, targets, images)
     return views
 

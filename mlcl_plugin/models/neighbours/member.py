@@ -60,6 +60,10 @@ class Member(BaseModule):
         """Vectors ``(B, G, D)`` of a batch; G is the number of labels, or 1."""
         raise NotImplementedError
 
+    def training_vectors(self, outputs: Outputs) -> Tensor:
+        """What :meth:`add` takes of a batch: its vectors, unless it needs fewer."""
+        return self.vectors(outputs)
+
     def clear(self) -> None:
         """Empty it."""
         raise NotImplementedError
@@ -82,7 +86,7 @@ class Member(BaseModule):
         """Take in a batch of training images.
 
         Args:
-            vectors (Tensor): ``(B, G, D)``.
+            vectors (Tensor): ``(B, G, D)``, see :meth:`training_vectors`.
             targets (Tensor): ``(B, L)``, 1 present, 0 absent, -1 unknown.
             images (Tensor): ``(B,)`` the index of each image among the names.
         """

@@ -2,7 +2,7 @@
 """Score labels by logistic regression on pooled features of the backbone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -87,12 +87,22 @@ class PooledLogistic(Member):
         D is 2 C, and with ``source`` its classes in addition. Tokens have one vector
         ``(B, 1, D)``; vectors of C numbers stay such, beside the classes.
         """
+        return self._vectors(outputs, self._parts)
+
+    def training_vectors(self, outputs: Outputs) -> Tensor:
+        """Vectors ``(B, 1, D)`` of the whole map: corners are not learned from."""
+        return self._vectors(outputs, lambda maps: [maps])
+
+    def _vectors(
+        self, outputs: Outputs, parts_of: Callable[[Tensor], list[Tensor]]
+    ) -> Tensor:
+        """Vectors of chosen parts of the feature maps."""
         features = outputs.features
         last = features if isinstance(features, Tensor) else features[-1]
         last = last.float()
         if last.ndim == 4:
             return torch.stack(
-                [self._pool(part.flatten(2)) for part in self._parts(last)], 1
+                [self._pool(part.flatten(2)) for part in parts_of(last)], 1
             )
         if last.ndim == 3:
             return self._pool(last.transpose(1, 2))[:, None]

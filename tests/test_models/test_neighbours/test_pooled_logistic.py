@@ -115,6 +115,14 @@ def test_the_order_of_batches_changes_nothing():
     assert torch.equal(first.weight, second.weight)
 
 
+def test_corners_are_not_learned_from():
+    member = PooledLogistic(regions=0.7)
+    found = outputs(torch.rand(2, 3, 4, 4))
+    vectors = member.vectors(found)
+    assert vectors.shape[1] == 5
+    assert torch.equal(member.training_vectors(found), vectors[:, :1])
+
+
 def test_views_share_the_strength():
     """Three equal views of each image are as good as one."""
     member, maps, targets = filled(strength=2.0)
