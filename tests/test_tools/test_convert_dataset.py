@@ -156,7 +156,10 @@ def test_image_root(call, tiny_coco):
     ('args', 'message'),
     [
         (['nowhere.csv', 'x.csv'], "no annotation file 'nowhere.csv'"),
-        (['photos.csv', 'x.json'], '--to coco or --to label-studio or --to mmpretrain'),
+        (
+            ['photos.csv', 'x.json'],
+            '--to coco or --to fiftyone or --to label-studio or --to mmpretrain',
+        ),
         (['photos.csv', 'x.json', '--to', 'coco'], '--unknown negative'),
         (['photos.csv', 'x.csv', '--val', '1.5'], 'between 0 and 1, got --val 1.5'),
         (['photos.csv', 'x.csv', '--test', 'nan'], 'between 0 and 1, got --test nan'),
