@@ -7,16 +7,4 @@ description = (
     'As neighbours for the family, but each of the 20 labels of a training photograph '
     'is known with a probability of 30 %. Unknown labels neither train nor vote.'
 )
-methods = {
-    name: dict(hide_labels=dict(keep=0.3))
-    for name in (
-        'attention_step1',
-        'label_attention',
-        'mulcon',
-        'image_any',
-        'gap',
-        'gap_asl',
-        'csra',
-        'ml_decoder',
-    )
-}
+methods = {name: dict(hide_labels=dict(keep=0.3)) for name in _base_.methods}
