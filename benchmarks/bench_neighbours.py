@@ -85,7 +85,7 @@ def make_memory(
         LabelNeighbours: As a checkpoint gives it.
     """
     generator = torch.Generator().manual_seed(0)
-    memory = LabelNeighbours(dims=dims, storage=storage)
+    memory = LabelNeighbours(dims=dims, storage=storage, prototypes=None)
     entries = sum(PROTOTYPES) if prototypes else round(share * images)
     stored = dims or width
     keys = torch.empty(labels, entries, stored, dtype=memory.keys.dtype)

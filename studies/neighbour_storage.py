@@ -119,7 +119,7 @@ def make_memory(
         embeddings = embeddings @ axes
     if 'hard' in form:
         targets = hide_easy(targets, logits, form.pop('hard'))
-    memory = LabelNeighbours(**({'dims': None} | form))
+    memory = LabelNeighbours(**(dict(prototypes=None) | form))
     # Axes come from the first images that are added.
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(0))
     memory.add(embeddings[order], targets[order], order)

@@ -5,8 +5,6 @@
 _base_ = ['./mlcl_bce_r101_coco.py', '../_base_/methods/neighbour_vote.py']
 _base_.update(_base_.pop('method'))  # merges the method in
 
-# Embeddings of all images would take 13 GB.
-model = dict(neighbours=[dict(type='LabelNeighbours', temperature=0.05, dims=32)])
 steps = dict(
     step2=dict(
         # the hook writes step2/neighbours.pth

@@ -77,7 +77,8 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         '--num-neighbours',
         type=number(int, least=1),
-        help='entries that vote (default: 1000 of labels, 100 of images)',
+        help='entries that vote, where every entry is stored (default: 1000 of labels, '
+        '100 of images)',
     )
     parser.add_argument(
         '--dims',
@@ -89,13 +90,19 @@ def add_arguments(parser: CommandParser) -> None:
         choices=['float16', 'int8'],
         help='type of a stored number (default: float16)',
     )
-    parser.add_argument(
+    stored = parser.add_mutually_exclusive_group()
+    stored.add_argument(
         '--prototypes',
         type=number(int, least=1),
         nargs=2,
         metavar=('PRESENT', 'ABSENT'),
-        help='store so many centres of present and of absent entries per label, '
-        'e.g. 32 64 (default: store every entry)',
+        help='store so many centres of present and of absent entries per label '
+        '(default: 32 64 of labels, every image of images)',
+    )
+    stored.add_argument(
+        '--every-entry',
+        action='store_true',
+        help='store every entry, also of labels, which takes far more memory and time',
     )
     parser.add_argument(
         '--source',
@@ -123,7 +130,22 @@ def memory_options(args: argparse.Namespace) -> dict:
         'source',
     )
     found = {name: getattr(args, name) for name in names}
-    return {name: value for name, value in found.items() if value is not None}
+    options = {name: value for name, value in found.items() if value is not None}
+    return options | (dict(prototypes=None) if args.every_entry else {})
+
+
+def check_number(args: argparse.Namespace, neighbours: list[dict]) -> None:
+    """Refuse a number of neighbours where centres vote.
+
+    Raises:
+        ValueError: If they do.
+    """
+    centres = any(item['type'] == KINDS['label'] for item in neighbours)
+    if args.num_neighbours and not args.every_entry and (centres or args.prototypes):
+        raise ValueError(
+            f'--num-neighbours {args.num_neighbours} chooses among single entries, but '
+            'centres are stored, which all vote. Leave it out, or add --every-entry.'
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -139,6 +161,7 @@ def run(args: argparse.Namespace) -> int:
         neighbours = find_neighbours(cfg)
     else:
         neighbours = [dict(type=KINDS[kind]) for kind in args.neighbours]
+    check_number(args, neighbours)
     neighbours = [item | memory_options(args) for item in neighbours]
     fitted = fit_neighbours(
         cfg,

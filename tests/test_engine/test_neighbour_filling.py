@@ -20,7 +20,7 @@ SCRIPT = str(Path(__file__).with_name('neighbour_processes.py'))
 MODEL = {
     'model.type': 'NeighbourClassifier',
     'model.neighbours': [
-        dict(type='LabelNeighbours', dims=4),
+        dict(type='LabelNeighbours', dims=4, prototypes=None),
         dict(type='ImageNeighbours'),
     ],
 }

@@ -42,7 +42,7 @@ def test_memory_of_all(study):
     embeddings, logits, targets = make()
     memory, axes = study.make_memory({}, embeddings, logits, targets)
     assert axes is None
-    expected = type(memory)()
+    expected = type(memory)(prototypes=None)
     expected.fill(embeddings, targets)
     for name, value in expected.state_dict().items():
         assert torch.equal(memory.state_dict()[name], value), name
@@ -54,7 +54,7 @@ def test_random_directions(study):
     memory, axes = study.make_memory(dict(random=2), embeddings, logits, targets)
     assert axes.shape == (6, 2)
     assert memory.keys.shape[2] == 2
-    expected = type(memory)()
+    expected = type(memory)(prototypes=None)
     expected.fill(embeddings @ axes, targets)
     assert torch.equal(memory.keys, expected.keys)
 

@@ -69,13 +69,15 @@ def test_options(trained, tmp_path):
     args = [str(config), str(checkpoint), '--device', 'cpu']
     args += ['--neighbours', 'label', 'image', '--weights', '0.5', '0.25', '0.25']
     args += ['--temperature', '0.1', '--num-neighbours', '3', '--dims', '4']
-    tool.main([*args, '--storage', 'int8'])
+    tool.main([*args, '--storage', 'int8', '--every-entry'])
     cfg = Config.fromfile(checkpoint.with_name('epoch_1_neighbours.py'))
     assert [item.type for item in cfg.model.neighbours] == list(KINDS.values())
     for item in cfg.model.neighbours:
         item = dict(item)
         del item['type']
-        assert item == dict(temperature=0.1, num_neighbours=3, dims=4, storage='int8')
+        assert item == dict(
+            temperature=0.1, num_neighbours=3, dims=4, storage='int8', prototypes=None
+        )
     assert tuple(cfg.model.weights) == (0.5, 0.25, 0.25)
     assert not cfg.model.head.get('loss_contrastive')
 
@@ -112,6 +114,7 @@ def test_choose(trained, tmp_path, capsys):
         (['--dims', '17'], 'got --dims 17 for a width of 16'),
         (['--step', 'step3'], "no step 'step3'"),
         (['--device', 'nonsense'], 'device'),
+        (['--num-neighbours', '3'], 'centres are stored, which all vote. Leave it out'),
         (['--source', 'backbone'], "source must be one of ('embeddings'"),
     ],
 )

@@ -52,8 +52,8 @@ class Neighbours(Member):
 
     Args:
         temperature (float): The divisor :math:`\tau` of cosines. Defaults to 0.05.
-        num_neighbours (int, optional): Number of nearest entries that vote. None lets
-            all vote. Defaults to None.
+        num_neighbours (int, optional): Number of nearest entries that vote. Defaults to
+            None: :attr:`default_neighbours`. Centres all vote.
         source (str): Which vectors are compared, see the subclass.
         dims (int, optional): Project vectors to this number of principal axes. None
             stores them as they are. Defaults to None.
@@ -66,11 +66,15 @@ class Neighbours(Member):
         init_cfg (dict | list, optional): Initialization config. Defaults to None.
 
     Raises:
-        ValueError: If an option is out of range.
+        ValueError: If an option is out of range, or if ``num_neighbours`` is set for
+            centres.
     """
 
     sources: tuple[str, ...] = ()
     """The values that ``source`` may have."""
+
+    default_neighbours: int
+    """How many of the nearest entries vote, unless it is said."""
 
     keys: Tensor
     targets: Tensor
@@ -107,8 +111,14 @@ class Neighbours(Member):
                     'prototypes must be two positive numbers, those of present and of '
                     f'absent entries, or None, got {prototypes}.'
                 )
+            if num_neighbours is not None:
+                raise ValueError(
+                    f'num_neighbours={num_neighbours} has no effect with '
+                    f'prototypes={prototypes}: centres all vote. Leave it out, or '
+                    'store every entry with prototypes=None.'
+                )
         self.temperature = temperature
-        self.num_neighbours = num_neighbours
+        self.num_neighbours = num_neighbours or self.default_neighbours
         self.source = source
         self.dims = dims
         self.storage = storage
@@ -256,17 +266,17 @@ class Neighbours(Member):
         targets = torch.cat([batch.targets for batch in self._added])[order]
         self._added.clear()
         keys = keys.transpose(0, 1)[:, order]
-        content = _Content(keys, targets.T.contiguous(), images[None])
+        content = _Content(keys, targets.T, images[None])
         if self.prototypes is not None:
             content = self._centres(content)
         elif self.kind == 'label':
             content = _pack_known(content)
         device = self.keys.device
         self.keys = content.keys.contiguous().to(device)
-        self.targets = content.targets.to(device)
-        self.images = content.images.to(device)
+        self.targets = content.targets.contiguous().to(device)
+        self.images = content.images.contiguous().to(device)
         if content.counts is not None:
-            self.counts = content.counts.to(device)
+            self.counts = content.counts.contiguous().to(device)
         text = json.dumps(list(names)).encode()
         self.names = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device)
 
@@ -279,6 +289,7 @@ class Neighbours(Member):
         targets = torch.full((labels, width), UNKNOWN, dtype=torch.int8)
         images = torch.zeros(labels, width, dtype=torch.int32)
         counts = torch.zeros(labels, width, dtype=torch.int32)
+        used = 0
         for label in range(labels):
             own = content.keys[label if len(content.keys) > 1 else 0]
             place = 0
@@ -295,7 +306,11 @@ class Neighbours(Member):
                 typical = (centres @ vectors.T).argmax(dim=1)
                 images[label, part] = content.images[0, chosen[typical]]
                 place += len(centres)
-        return _Content(keys, targets, images, counts)
+            used = max(used, place)
+        # Few images have fewer centres than there is room for.
+        return _Content(
+            keys[:, :used], targets[:, :used], images[:, :used], counts[:, :used]
+        )
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         """Load a memory of any size."""

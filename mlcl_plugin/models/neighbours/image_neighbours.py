@@ -23,8 +23,8 @@ class ImageNeighbours(Neighbours):
 
     Args:
         temperature (float): The divisor of cosines. Defaults to 0.05.
-        num_neighbours (int, optional): Number of nearest images that vote. None lets
-            all vote. Defaults to 100.
+        num_neighbours (int, optional): Number of nearest images that vote. Defaults to
+            None: 100. Centres all vote.
         source (str): ``'backbone'`` compares the last features of the backbone,
             averaged over all places; ``'embeddings'`` what the head classifies, if that
             is one vector per image; ``'projections'`` what its projector makes of an
@@ -39,16 +39,18 @@ class ImageNeighbours(Neighbours):
         init_cfg (dict | list, optional): Initialization config. Defaults to None.
 
     Raises:
-        ValueError: If an option is out of range.
+        ValueError: If an option is out of range, or if ``num_neighbours`` is set for
+            centres.
     """
 
     kind = 'image'
+    default_neighbours = 100
     sources = ('backbone', 'embeddings', 'projections')
 
     def __init__(
         self,
         temperature: float = 0.05,
-        num_neighbours: int | None = 100,
+        num_neighbours: int | None = None,
         source: str = 'backbone',
         dims: int | None = None,
         storage: str = 'float16',

@@ -26,8 +26,11 @@ NECKS = {
 }
 MEMORIES = {
     'plain': (LabelNeighbours, {}),
-    'nearest': (LabelNeighbours, dict(num_neighbours=5)),
-    'projected': (LabelNeighbours, dict(num_neighbours=5, dims=4, storage='int8')),
+    'nearest': (LabelNeighbours, dict(num_neighbours=5, prototypes=None)),
+    'projected': (
+        LabelNeighbours,
+        dict(num_neighbours=5, prototypes=None, dims=4, storage='int8'),
+    ),
     'prototypes': (LabelNeighbours, dict(prototypes=(2, 3))),
     'images': (ImageNeighbours, dict(num_neighbours=5)),
     'image prototypes': (ImageNeighbours, dict(prototypes=(2, 3))),

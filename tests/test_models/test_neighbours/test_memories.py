@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import copy
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ spec = importlib.util.spec_from_file_location('neighbour_oracle', PATH)
 oracle = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(oracle)
 
-KINDS = {'label': LabelNeighbours, 'image': ImageNeighbours}
+EVERY = dict(prototypes=None)
+KINDS = {'label': partial(LabelNeighbours, **EVERY), 'image': ImageNeighbours}
 CONTRAST = dict(
     loss_contrastive=dict(type='LabelWiseContrastiveLoss'),
     projector=dict(hidden_channels=4, out_channels=5),
@@ -182,7 +184,7 @@ class TestProjection:
     def test_axes_of_the_first_images(self, monkeypatch):
         monkeypatch.setattr(base, 'AXES_SAMPLE', 10)
         vectors, targets, _ = random_case(unknown=0)
-        memory, first = LabelNeighbours(dims=2), LabelNeighbours(dims=2)
+        memory, first = (LabelNeighbours(dims=2, **EVERY) for _ in range(2))
         memory.fill(vectors, targets)
         first.fill(vectors[:10], targets[:10])
         assert torch.equal(memory.axes, first.axes) and memory.keys.shape[1] == 40
@@ -194,6 +196,24 @@ class TestProjection:
 
 
 class TestPrototypes:
+    def test_default(self):
+        """32 present and 64 absent ones of a label; fewer entries are all kept."""
+        vectors, targets, queries = random_case(number=400, unknown=0.1)
+        memory, few = LabelNeighbours(), LabelNeighbours()
+        memory.fill(vectors, targets)
+        assert memory.keys.shape == (3, 96, 6)
+        assert (memory.targets == 1).sum(dim=1).tolist() == [32] * 3
+        assert (memory.targets == 0).sum(dim=1).tolist() == [64] * 3
+        assert memory.counts.sum(dim=1).tolist() == (targets >= 0).sum(dim=0).tolist()
+        few.fill(vectors[:40], targets[:40])
+        assert few.counts.max() == 1
+        torch.testing.assert_close(
+            few(queries).present.exp(),
+            expected_votes(vectors[:40], targets[:40], queries),
+            rtol=0,
+            atol=2e-3,
+        )
+
     @pytest.mark.parametrize('kind', KINDS)
     def test_as_many_as_entries(self, kind):
         """Then nothing is lost."""
@@ -290,12 +310,12 @@ class TestCheckpoint:
 
 
 def test_bytes():
-    memory = LabelNeighbours(storage='int8')
+    memory = LabelNeighbours(storage='int8', **EVERY)
     vectors, targets, _ = random_case(unknown=0)
     memory.fill(vectors, targets, ['a'] * 40)
     names = len('["a"') + 39 * len(', "a"') + 1
     assert memory.num_bytes == 40 * 3 * (6 + 1) + 40 * 4 + names
-    half = LabelNeighbours()
+    half = LabelNeighbours(**EVERY)
     half.fill(vectors, targets, ['a'] * 40)
     assert half.num_bytes - memory.num_bytes == 40 * 3 * 6
 
@@ -385,6 +405,10 @@ class TestErrors:
             (dict(storage='int4'), r"storage must be one of \('float16', 'int8'\)"),
             (dict(prototypes=(3,)), 'prototypes must be two positive numbers'),
             (dict(prototypes=(3, 0)), 'prototypes must be two positive numbers'),
+            (
+                dict(num_neighbours=3),
+                r'num_neighbours=3 has no effect with .*\(32, 64\)',
+            ),
         ],
     )
     def test_options(self, options, message):
@@ -507,7 +531,7 @@ class TestVectors:
 
 
 def test_registered():
-    for kind, cls in KINDS.items():
+    for kind, cls in {'label': LabelNeighbours, 'image': ImageNeighbours}.items():
         memory = MODELS.build(dict(type=cls.__name__, dims=4))
         assert type(memory) is cls and memory.kind == kind
     assert 'dims=4' in repr(memory)
