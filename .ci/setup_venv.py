@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +29,8 @@ FAMILIES = ('onedl', 'openmmlab')
 TOOLS = ('importlinter', 'mypy', 'pytest', 'pytest_cov', 'ruff', 'xdist')
 NEWEST_TESTED = (3, 12)
 MADE_FROM = ('setup.cfg', 'setup.py', 'pyproject.toml')
+# torch for CUDA takes most of it; see docs/install.md.
+GIGABYTES = {'environment': 7, 'temporary files of pip': 3}
 
 
 def say(message: str) -> None:
@@ -123,8 +126,28 @@ def make(venv: Path) -> None:
         sys.exit(f'setup: {sys.executable} -m venv failed, see above.')
 
 
+def warn_of_small_disks(venv: Path) -> None:
+    """Say it before pip fails in the middle: torch for CPUs needs less."""
+    places = dict(zip(GIGABYTES, (venv, Path(tempfile.gettempdir()))))
+    needed: dict[int, int] = {}
+    for name, place in places.items():
+        disk = place.stat().st_dev
+        needed[disk] = needed.get(disk, 0) + GIGABYTES[name]
+    for place in places.values():
+        free = shutil.disk_usage(place).free / 1e9
+        most = needed.pop(place.stat().st_dev, 0)
+        if free < most:
+            say(
+                f'{free:.1f} GB are free on the disk of {place}, and up to {most} GB '
+                'are needed. If pip fails for want of space, free some, name another '
+                'folder (make setup VENV=...; TMPDIR for temporary files), or install '
+                'torch for CPUs (docs/install.md).'
+            )
+
+
 def install(venv: Path, content: dict) -> None:
     write_mark(venv, content, complete=False)
+    warn_of_small_disks(venv)
     target, constraints = content['target'], content['constraints']
     say(f'installing {target} (takes a few minutes if torch must be downloaded)')
     command = [python_of(venv), '-m', 'pip', 'install', '-qq']

@@ -114,13 +114,15 @@ class TestList:
         lines = capsys.readouterr().out.splitlines()
         names = [
             NAME,
+            f'{NAME}_finetuned',
             f'{NAME}_frozen',
             f'{NAME}_small',
             'cgmvae_yeast',
             'linear_yeast',
         ]
         assert [line.split()[0] for line in lines] == ['name', *sorted(names)]
-        assert 'mAP 1' in lines[3] and lines[3].endswith(f'{NAME}.py')
+        line = next(line for line in lines if line.split()[0] == NAME)
+        assert 'mAP 1' in line and line.endswith(f'{NAME}.py')
 
     def test_nothing(self, ends_with_line):
         with ends_with_line('^mlcl models: No recipe has crsa_efflite0_voc07 in its '):

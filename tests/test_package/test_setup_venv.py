@@ -259,3 +259,16 @@ def test_python_that_make_takes(tmp_path, found, chosen):
     )
     (line,) = (line for line in call.stdout.splitlines() if 'PYTHON=' in line)
     assert line.partition('makes')[0].strip() == f'PYTHON={chosen}'
+
+
+@pytest.mark.parametrize(('free', 'said'), [(50, []), (5.04, ['5.0'])])
+def test_small_disk(setup, tmp_path, monkeypatch, free, said):
+    """One line, before pip starts; the disk of both folders is the same."""
+    usage = SimpleNamespace(free=free * 1e9)
+    monkeypatch.setattr(tool.shutil, 'disk_usage', lambda place: usage)
+    monkeypatch.setattr(tool.tempfile, 'gettempdir', lambda: str(tmp_path))
+    done, out = setup(tmp_path / 'venv')
+    assert done == ['venv', 'pip']
+    lines = [line for line in out.splitlines() if 'are free' in line]
+    assert [line.split(': ')[1].split(' GB')[0] for line in lines] == said
+    assert all('up to 10 GB are needed' in line for line in lines)

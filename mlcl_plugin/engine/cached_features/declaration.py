@@ -19,6 +19,9 @@ FROZEN = (
 class CachedFeatures:
     """The config field ``cached_features``: train on features computed once.
 
+    Steps that set ``cached_features=None`` train on images instead, also the backbone.
+    They come after those on features.
+
     Attributes:
         num_views (int): Number of random views of each training image. Defaults to 5.
         dir (str, optional): The folder of the cache, also for several runs. Features of
@@ -39,8 +42,8 @@ class CachedFeatures:
         """Read the field of a config.
 
         Raises:
-            ValueError: If it has an unknown or wrong entry, or the config trains the
-                backbone or mixes images.
+            ValueError: If it has an unknown or wrong entry, the config trains the
+                backbone or mixes images, or a step on features follows one on images.
         """
         content = cfg.cached_features
         names = [field.name for field in fields(cls)]
@@ -61,7 +64,7 @@ class CachedFeatures:
                 f'cached_features.dir must be a path or None, got {read.dir!r}.'
             )
         view = views_of_training(base_config(cfg)).pipeline
-        for plain in trained_configs(cfg):
+        for plain in steps_on_features(cfg):
             _check(plain, read.num_views)
             if views_of_training(plain).pipeline != view:
                 raise ValueError(
@@ -75,6 +78,39 @@ class CachedFeatures:
         """The folder of features."""
         root = self.dir or osp.join(work_dir, 'features')
         return osp.join(root, fingerprint)
+
+
+def steps_on_features(cfg: Config) -> list[Config]:
+    """The plain configs that are trained on features.
+
+    Args:
+        cfg (Config): A config with ``cached_features``.
+
+    Raises:
+        ValueError: If there is none, or a step has other settings of its own or comes
+            after a step that trains on images.
+    """
+    plain = list(trained_configs(cfg))
+    found = [item for item in plain if item.get('cached_features') is not None]
+    if not found:
+        raise ValueError(
+            'cached_features has no effect: each step sets cached_features=None. '
+            'Remove it.'
+        )
+    for item in found:
+        if item.cached_features != cfg.cached_features:
+            raise ValueError(
+                f'All steps share the features, but cached_features{_where(item)} is '
+                f'{dict(item.cached_features)} and that of the config '
+                f'{dict(cfg.cached_features)}. Set it outside of steps.'
+            )
+    if any(a is not b for a, b in zip(found, plain)):
+        raise ValueError(
+            'A step on features comes after one on images, which may have trained the '
+            f'backbone:{_where(found[-1])}. Let the steps with cached_features=None be '
+            'the last ones.'
+        )
+    return found
 
 
 def preprocessor_of(cfg: Config) -> dict:

@@ -83,7 +83,8 @@ class StepwiseRunner(WithPlainRunner):
     but training (``test``, ``val``).
 
     With ``cached_features`` the steps train on features of the frozen backbone that are
-    computed once, see :class:`FeatureTraining`.
+    computed once, see :class:`FeatureTraining`. The last ones may set
+    ``cached_features=None`` and train on images.
 
     Args:
         cfg (Config): The config.
@@ -207,7 +208,7 @@ class StepwiseRunner(WithPlainRunner):
             cfg.load_from = checkpoint
         cfg.resume = start.resume_from is not None
 
-        if self._features is not None:
+        if self._features is not None and cfg.get('cached_features') is not None:
             runner = self._features.make_runner(cfg)
         else:
             runner = CheckedRunner.from_cfg(cfg)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainings on cached features, from images to checkpoints."""
 
+import shutil
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -297,6 +298,63 @@ def test_each_step_may_freeze_the_backbone(load):
     for step in cfg.steps.values():
         step.optim_wrapper = dict(step.get('optim_wrapper') or {}, paramwise_cfg=FROZEN)
     assert CachedFeatures.from_config(cfg) == CachedFeatures(num_views=2)
+
+
+def fine_tuning(load):
+    """Step 1 on features, step 2 on images with all weights, then neighbours."""
+    cfg = filling(load)
+    cfg.steps.step2.cached_features = None
+    cfg.steps.step2.optim_wrapper = dict(
+        paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.5)))
+    )
+    return cfg
+
+
+def test_last_step_on_images(load):
+    """It starts from step 1, trains the backbone, and fills the memories with it."""
+    cfg = fine_tuning(load)
+    build_runner(cfg).train()
+    first, second, filled = (
+        load_state(Path(cfg.work_dir, name))
+        for name in ('step1/epoch_1.pth', 'step2/epoch_1.pth', 'step2/neighbours.pth')
+    )
+    name = 'backbone.conv1.weight'
+    assert torch.isfinite(second[name]).all()
+    assert not torch.equal(first[name], second[name])
+    assert torch.equal(filled[name], second[name])
+    assert filled['neighbours.0.keys'].shape[1] == 7
+    # Nothing of step 2 is computed once.
+    assert CachedFeatures.from_config(cfg) == CachedFeatures(num_views=2)
+    (folder,) = Path(cfg.work_dir, 'features').iterdir()
+
+
+def test_resume_of_a_step_on_images(load):
+    """No features are computed for it."""
+    cfg = fine_tuning(load)
+    build_runner(cfg).train()
+    shutil.rmtree(folder_of(cfg))
+    cfg.resume = True
+    cfg.load_from = str(Path(cfg.work_dir, 'step2/epoch_1.pth'))
+    cfg.steps.step2.train_cfg = dict(max_epochs=2)
+    build_runner(cfg).train()
+    assert Path(cfg.work_dir, 'step2/epoch_2.pth').is_file()
+    assert list(Path(cfg.work_dir, 'features').iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('steps', 'message'),
+    [
+        (dict(step1=None), 'step on features comes after one on images.*_step2'),
+        (dict(step1=None, step2=None), 'has no effect: each step'),
+        (dict(step2=dict(num_views=3)), 'All steps share the features.*_step2'),
+    ],
+)
+def test_steps_with_their_own_settings(load, steps, message):
+    cfg = load()
+    for name, content in steps.items():
+        cfg.steps[name].cached_features = content
+    with pytest.raises(ValueError, match=message):
+        build_runner(cfg).train()
 
 
 def test_more_views_than_are_cached(load):

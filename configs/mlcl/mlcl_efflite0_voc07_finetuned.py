@@ -1,0 +1,32 @@
+# MulCon (arXiv 2107.11626), step 1 on stored features as in
+# mlcl_efflite0_voc07_frozen.py, step 2 on photographs with all weights, then neighbours
+# and a logistic regression (docs/training.md).
+# Data: PASCAL VOC2007, train -> val, with EfficientNet-Lite0 at 224 px.
+#     python tools/train.py configs/mlcl/mlcl_efflite0_voc07_finetuned.py
+_base_ = ['./mlcl_efflite0_voc07_frozen.py']
+
+cached_features = dict(num_views=2)
+steps = dict(
+    step2=dict(
+        # trained on photographs
+        cached_features=None,
+        optim_wrapper=dict(
+            paramwise_cfg=dict(
+                _delete_=True, custom_keys=dict(backbone=dict(lr_mult=0.3))
+            )
+        ),
+        param_scheduler=[
+            dict(
+                type='CosineAnnealingLR',
+                T_max=3,
+                by_epoch=True,
+                begin=0,
+                end=3,
+                convert_to_iter_based=True,
+            )
+        ],
+        train_cfg=dict(max_epochs=3, val_interval=3),
+        # an epoch takes minutes
+        default_hooks=dict(checkpoint=dict(interval=1)),
+    )
+)
