@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 
 
-def assert_near(got: Tensor, expected: Tensor, tolerance: float, name: str = '') -> None:
+def assert_near(
+    got: Tensor, expected: Tensor, tolerance: float, name: str = ''
+) -> None:
     """Compare values by the largest of them.
 
     Args:

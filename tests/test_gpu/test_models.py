@@ -54,9 +54,7 @@ def build(path, step='step2'):
 def batch():
     """Images and samples with present, absent and, in one image, unknown labels."""
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randint(
-        256, (B, 3, 64, 64), generator=generator, dtype=torch.uint8
-    )
+    inputs = torch.randint(256, (B, 3, 64, 64), generator=generator, dtype=torch.uint8)
     targets = (torch.rand(B, L, generator=generator) < 0.4).float()
     targets[:, 0] = torch.arange(B) % 2
     return inputs, [DataSample().set_gt_score(row) for row in targets]
@@ -109,9 +107,7 @@ def test_channels_last(device):
     model.backbone.register_forward_hook(
         lambda _, inputs, outputs: seen.extend([inputs[0], outputs[0]])
     )
-    found, gradients = train_step(
-        model.to(memory_format=torch.channels_last), device
-    )
+    found, gradients = train_step(model.to(memory_format=torch.channels_last), device)
     assert len(seen) == 2
     assert all(x.is_contiguous(memory_format=torch.channels_last) for x in seen)
     model = model.to(memory_format=torch.contiguous_format)
