@@ -57,6 +57,12 @@ DEVICE ?= cuda
 test-gpu: setup ## compare a CUDA device with the CPU
 	@"$(BIN)/python" -m pytest -q -rs -m gpu tests/test_gpu --device "$(DEVICE)"
 
+GPU_RESULTS ?= work_dirs/gpu
+
+bench-gpu: setup ## compare and measure a CUDA device, in GPU_RESULTS
+	@PYTHON="$(abspath $(BIN))/python" benchmarks/gpu_checks.sh "$(GPU_RESULTS)" \
+		--device "$(DEVICE)"
+
 FUZZ_INPUTS ?= 100000
 
 fuzz: setup ## feed FUZZ_INPUTS damaged files to the readers

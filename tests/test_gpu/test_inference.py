@@ -19,6 +19,7 @@ def scores_of(inferencer, images, **options):
     return np.array([list(answer['scores'].values()) for answer in answers]), answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('precision', TOLERANCE)
 def test_digits(trained_digits, digit_scenes, precision, device):
     (checkpoint,) = trained_digits('float32').glob('step2/epoch_2.pth')

@@ -119,6 +119,7 @@ def test_channels_last(device):
         assert_near(gradients[name], value, TOLERANCE['gradient'], name)
 
 
+@pytest.mark.slow
 @pytest.mark.gpu
 def test_compiled_neck_and_head(device):
     """Losses and gradients of the label-wise part by torch.compile."""

@@ -33,6 +33,7 @@ def call(words, environment):
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_gather(device, num_processes, environment, tmp_path):
     """Each process gets loss, gradient and memory of the joined batch, in float64."""
     # Batches are made for up to four.
@@ -63,6 +64,7 @@ def test_gather(device, num_processes, environment, tmp_path):
         assert torch.equal(result['others'], rows[rows[:, 0] != rank])
 
 
+@pytest.mark.slow
 def test_training(device, num_processes, environment, write_config, tmp_path):
     """Both steps by tools/dist_train.sh, in float32 and then on in mixed precision."""
     hooks = [dict(type='EMAHook', momentum=0.1, update_buffers=True)]

@@ -28,6 +28,7 @@ def read_scalars(folder):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('precision', ['float32', 'amp'])
 def test_digits(trained_digits, precision, device):
     """Both steps learn; losses are finite, of float16 as well."""
@@ -42,6 +43,7 @@ def test_digits(trained_digits, precision, device):
     assert maps and all(0 < value <= 100 for value in maps)
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_exactly(environment):
     """Dropout, EMA and memory included: bit for bit, with deterministic algorithms."""
     result = subprocess.run(
@@ -95,6 +97,7 @@ def test_pinned_memory(load_config, device):
     assert number == 8
 
 
+@pytest.mark.slow
 def test_config_of_the_training(trained_digits, device):
     """Mixed precision is float16 with a loss scale on a GPU, bfloat16 on a CPU."""
     (path,) = trained_digits('amp').glob('step2/*.py')
