@@ -14,7 +14,7 @@ FAMILY ?= onedl
 CONSTRAINTS ?= $(if $(filter onedl,$(FAMILY)),constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-slow fuzz coverage demo bench docs weights wheel clean
+.PHONY: help setup lint format test test-slow test-gpu bench-gpu fuzz coverage demo bench docs weights wheel clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
@@ -50,6 +50,18 @@ test: lint ## lint, then run the fast tests and the examples in docstrings
 
 test-slow: setup ## run the slow tests
 	@"$(BIN)/python" -m pytest -q -m slow
+
+# Elsewhere than on a GPU: DEVICE=cpu shows that the checks run, and no more.
+DEVICE ?= cuda
+
+test-gpu: setup ## compare a CUDA device with the CPU
+	@"$(BIN)/python" -m pytest -q -rs -m gpu tests/test_gpu --device "$(DEVICE)"
+
+GPU_RESULTS ?= work_dirs/gpu
+
+bench-gpu: setup ## compare and measure a CUDA device, in GPU_RESULTS
+	@PYTHON="$(abspath $(BIN))/python" benchmarks/gpu_checks.sh "$(GPU_RESULTS)" \
+		--device "$(DEVICE)"
 
 FUZZ_INPUTS ?= 100000
 

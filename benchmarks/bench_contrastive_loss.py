@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from common import describe_environment, parse_args, write
+from common import DEVICE, describe_environment, parse_args, write
 from measure import Call, grow, measure
 from plain import mask_form_loss
 
@@ -25,13 +25,14 @@ DESCRIPTION = (
 )
 
 
-def make(rival: str, num_embeddings: int, num_labels: int) -> Call:
+def make(rival: str, num_embeddings: int, num_labels: int, device: str = 'cpu') -> Call:
     """Make the call of forward and backward of one of the losses.
 
     Args:
         rival (str): The loss.
         num_embeddings (int): N.
         num_labels (int): L, at most N / 2.
+        device (str): Where it computes. Defaults to ``'cpu'``.
 
     Returns:
         Callable: Returns ``value`` and ``gradient``.
@@ -39,14 +40,14 @@ def make(rival: str, num_embeddings: int, num_labels: int) -> Call:
     generator = torch.Generator().manual_seed(0)
     # The leaf comes before normalisation: some losses normalise again, so that
     # gradients agree only along the sphere.
-    vectors = torch.randn(num_embeddings, DIMS, generator=generator)
+    vectors = torch.randn(num_embeddings, DIMS, generator=generator).to(device)
     vectors.requires_grad_()
     # Anchors without a positive count in our mean, but not in every rival's.
     labels = torch.arange(num_labels).repeat(2)
     rest = num_embeddings - len(labels)
     labels = torch.cat(
         [labels, torch.randint(num_labels, (rest,), generator=generator)]
-    )
+    ).to(device)
     losses = {
         'ours': lambda z: label_wise_contrastive_loss(z, labels, TEMPERATURE),
         'plain masks': lambda z: mask_form_loss(z, labels, TEMPERATURE),
@@ -64,8 +65,9 @@ def make(rival: str, num_embeddings: int, num_labels: int) -> Call:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    args = parse_args(__doc__, args)
-    environment = describe_environment()
+    args = parse_args(__doc__, args, device=DEVICE)
+    environment = describe_environment(args.device)
+    place = dict(device=args.device)
     names = ['ours', 'plain masks']
     if SupConLoss is None:
         print('Without pytorch-metric-learning: pip install -e ".[bench]"')
@@ -82,24 +84,26 @@ def main(args: Sequence[str] | None = None) -> None:
             f'N = {n:,}, L = {labels}',
             make,
             {
-                name: dict(rival=name, num_embeddings=n, num_labels=labels)
+                name: dict(rival=name, num_embeddings=n, num_labels=labels) | place
                 for name in names
             },
             repeats,
             tolerance=1e-4,
             warm=warm,
+            **place,
         )
         for n, labels, repeats in cases
     ]
     curve = grow(
         'Contrastive loss, forward and backward',
         make,
-        dict(ours=dict(rival='ours', num_labels=num_labels)),
+        dict(ours=dict(rival='ours', num_labels=num_labels) | place),
         ('num_embeddings', 'N', 'embeddings N'),
         sizes,
         repeats=3,
         warm=warm,
         fixed=f'D = {DIMS}, L = {num_labels}, float32',
+        **place,
     )
     write(
         args,

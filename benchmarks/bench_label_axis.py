@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 
 import torch
-from common import describe_environment, parse_args, quiet, write
+from common import DEVICE, describe_environment, parse_args, quiet, write
 from measure import Call, grow, measure
 from mmpretrain.structures import DataSample
 from plain import LinearUnits, head_losses, neck_forward
@@ -43,6 +43,7 @@ def make(
     num_groups: int | None = None,
     plain: bool = False,
     bfloat16: bool = False,
+    device: str = 'cpu',
 ) -> Call:
     """Make the call of forward and backward of neck and head.
 
@@ -58,6 +59,7 @@ def make(
             per label. Defaults to None.
         plain (bool): Whether to use the plain form. Defaults to False.
         bfloat16 (bool): Whether to run under autocast. Defaults to False.
+        device (str): Where it computes. Defaults to ``'cpu'``.
 
     Returns:
         Callable: Returns ``value`` (the losses) and ``gradient`` (of the feature map
@@ -82,7 +84,8 @@ def make(
     )
     neck.init_weights()
     head.init_weights()
-    feats = torch.randn(batch, channels, side, side).relu().requires_grad_()
+    neck, head = neck.to(device), head.to(device)
+    feats = torch.randn(batch, channels, side, side).relu().to(device).requires_grad_()
     data_samples = random_labels(batch, num_labels)
     if plain:
         units = LinearUnits(head)
@@ -93,7 +96,7 @@ def make(
     weights = [feats, *neck.parameters(), *head.projector.parameters(), *classifier]
 
     def call() -> dict:
-        with torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
             if plain:
                 losses = head_losses(
                     head, units, neck_forward(neck, feats), data_samples
@@ -107,8 +110,9 @@ def make(
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    args = parse_args(__doc__, args)
-    environment = describe_environment()
+    args = parse_args(__doc__, args, device=DEVICE)
+    environment = describe_environment(args.device)
+    place = dict(device=args.device)
     size, labels, repeats = dict(batch=8), 80, 9
     steps, groups, many = (80, 320, 1280, 5000), 80, dict(batch=4)
     # Without groups: there may not be more of them than labels.
@@ -117,7 +121,7 @@ def main(args: Sequence[str] | None = None) -> None:
         size = many = tiny | dict(num_labels=6)
         labels, repeats, steps, groups = 6, 3, (4, 8), 2
 
-    size = size | dict(num_labels=labels)
+    size, many = size | dict(num_labels=labels) | place, many | place
     forms = {
         'ours, float32': size,
         'ours, bfloat16': size | dict(bfloat16=True),
@@ -128,7 +132,9 @@ def main(args: Sequence[str] | None = None) -> None:
     tolerance = {name: 0.1 if 'bfloat16' in name else 1e-4 for name in forms}
     batch = f'B = {size["batch"]}, L = {labels}'
     comparisons = [
-        measure(f'{batch}, released neck', make, forms, repeats, tolerance, tiny)
+        measure(
+            f'{batch}, released neck', make, forms, repeats, tolerance, tiny, **place
+        )
     ]
     comparisons.append(
         measure(
@@ -140,6 +146,7 @@ def main(args: Sequence[str] | None = None) -> None:
             },
             repeats,
             warm=tiny,
+            **place,
         )
     )
     rivals = {
@@ -156,6 +163,7 @@ def main(args: Sequence[str] | None = None) -> None:
         repeats=3,
         warm=tiny,
         fixed=f'B = {many["batch"]}, float32',
+        **place,
     )
     write(
         args,

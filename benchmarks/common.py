@@ -52,10 +52,34 @@ def quiet() -> None:
     MMLogger.get_current_instance().setLevel('WARNING')
 
 
-def describe_environment() -> dict:
-    """Describe the machine, the versions, the commit and the command of this run."""
+def read_device(name: str) -> str:
+    """Check that a device exists, for ``--device``."""
+    if name not in ('cpu', 'cuda'):
+        raise argparse.ArgumentTypeError(f'expected cpu or cuda, got {name}')
+    if name == 'cuda' and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError(
+            'torch finds no CUDA device on this machine (mlcl doctor says more)'
+        )
+    return name
+
+
+DEVICE = dict(
+    type=read_device,
+    default='cpu',
+    help='cpu or cuda (default: cpu); results of cuda go to NAME_cuda.json',
+)
+"""The option of benchmarks that can run on a GPU."""
+
+
+def describe_environment(device: str = 'cpu') -> dict:
+    """Describe the machine, the versions, the commit and the command of this run.
+
+    Args:
+        device (str): Where the benchmark computes. Defaults to ``'cpu'``.
+    """
     name, flags = describe_processor()
     return dict(
+        device=None if device == 'cpu' else _describe_gpu(),
         processor=name,
         bfloat16=[flag for flag in ('avx512_bf16', 'amx_bf16') if flag in flags],
         cores=count_cores(),
@@ -73,6 +97,12 @@ def describe_environment() -> dict:
             ]
         ),
     )
+
+
+def _describe_gpu() -> str:
+    properties = torch.cuda.get_device_properties(0)
+    memory = f'{properties.total_memory / 1e9:.0f} GB'
+    return f'{properties.name}, {memory}, CUDA {torch.version.cuda}'
 
 
 def _name_of_path(argument: str) -> str:
@@ -137,7 +167,7 @@ def write(
 
     Args:
         args (argparse.Namespace): The result of :func:`parse_args`.
-        name (str): The name of the files.
+        name (str): The name of the files; those of a GPU end with ``_cuda``.
         title (str): The name of the benchmark.
         description (str): What is measured, for the docs.
         environment (dict): The result of :func:`describe_environment`, taken at the
@@ -147,6 +177,8 @@ def write(
         tables (Sequence[dict]): Further tables, each with ``title`` and ``rows``,
             which are dicts of texts by column.
     """
+    if environment.get('device') is not None:
+        name, title = f'{name}_cuda', f'{title}, on a GPU'
     result = dict(
         name=name,
         title=title,

@@ -16,12 +16,25 @@ Call = Callable[[], dict[str, torch.Tensor | Sequence[torch.Tensor]]]
 """A call to measure; it returns what it computed."""
 
 
+def clock_of(device: str) -> Callable[[], float]:
+    """A clock of seconds that first waits for what a device still computes."""
+    if device == 'cpu':
+        return time.perf_counter
+
+    def clock() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return clock
+
+
 def compare(
     rivals: dict[str, Call],
     repeats: int,
     warmup: int = 1,
     base: str | None = None,
     clock: Callable[[], float] | None = None,
+    settle: int = 0,
 ) -> dict:
     """Time rivals in turn, in this process.
 
@@ -37,6 +50,9 @@ def compare(
         clock (Callable, optional): Tells seconds. With one thread, other work on the
             machine hardly changes ``time.process_time``. Defaults to
             ``time.perf_counter``.
+        settle (int): Calls of a rival right before each timed one. Threads of another
+            library may still wait actively after the call before, and caches hold what
+            it used. Defaults to 0.
 
     Returns:
         dict: ``base`` and ``rivals``, where each has its ``seconds`` in the order
@@ -56,6 +72,8 @@ def compare(
             # Only what the last turn left: a full collection takes long.
             gc.collect(1)
             for name in list(rivals)[:: -1 if turn % 2 else 1]:
+                for _ in range(settle):
+                    rivals[name]()
                 start = clock()
                 rivals[name]()
                 seconds[name].append(clock() - start)
@@ -124,6 +142,30 @@ def _flat(value: torch.Tensor | Iterable[torch.Tensor]) -> torch.Tensor:
     return torch.cat([tensor.detach().double().flatten() for tensor in tensors])
 
 
+def gpu_memory(make: Callable[..., Call], case: dict) -> dict:
+    """Measure the memory of a GPU that tensors take in one call, in this process.
+
+    Args:
+        make (Callable): Function that returns the call.
+        case (dict): Arguments for ``make``.
+
+    Returns:
+        dict: As from :func:`peak_memory`.
+    """
+    call = make(**case)
+    # Makes what libraries keep, such as their workspaces.
+    call()
+    gc.collect()
+    clock = clock_of('cuda')
+    start = clock()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    seconds = clock() - start
+    peak = torch.cuda.max_memory_allocated()
+    return dict(before=before, peak=peak, extra=peak - before, seconds=seconds)
+
+
 def peak_memory(make: Callable[..., Call], case: dict, warm: dict) -> dict | None:
     """Measure the memory of one call in a separate process.
 
@@ -181,6 +223,8 @@ def measure(
     warm: dict | None = None,
     warmup: int = 1,
     clock: Callable[[], float] | None = None,
+    device: str = 'cpu',
+    settle: int = 0,
 ) -> dict:
     """Compare rivals in agreement, time and memory.
 
@@ -196,7 +240,10 @@ def measure(
             :func:`peak_memory`. None does not measure memory. Defaults to None.
         warmup (int): As in :func:`compare`. Defaults to 1.
         clock (Callable, optional): As in :func:`compare`. Defaults to
-            ``time.perf_counter``.
+            ``time.perf_counter``, after waiting for the device.
+        device (str): Where the calls compute. On ``'cuda'`` memory is that of the GPU.
+            Defaults to ``'cpu'``.
+        settle (int): As in :func:`compare`. Defaults to 0.
 
     Returns:
         dict: The result of :func:`compare` with ``title`` and, where asked for,
@@ -204,13 +251,16 @@ def measure(
     """
     calls = {name: make(**case) for name, case in rivals.items()}
     agreement = {} if tolerance is None else deviations(calls, tolerance)
-    result = dict(title=title, **compare(calls, repeats, warmup, clock=clock))
+    clock = clock or clock_of(device)
+    result = dict(title=title, **compare(calls, repeats, warmup, None, clock, settle))
     del calls
     for name, rival in result['rivals'].items():
         if name in agreement:
             rival['deviation'] = agreement[name]
-        if warm is not None:
+        if warm is not None and device == 'cpu':
             rival['memory'] = peak_memory(make, rivals[name], rivals[name] | warm)
+        elif warm is not None:
+            rival['memory'] = gpu_memory(make, rivals[name])
     return result
 
 
@@ -287,6 +337,7 @@ def grow(
     repeats: int,
     warm: dict | None = None,
     fixed: str = '',
+    device: str = 'cpu',
 ) -> dict:
     """Measure how time and memory grow, and fit exponents.
 
@@ -300,6 +351,7 @@ def grow(
         repeats (int): Calls of each rival at each size.
         warm (dict, optional): As in :func:`measure`. Defaults to None.
         fixed (str): The sizes that stay the same, as text. Defaults to ''.
+        device (str): As in :func:`measure`. Defaults to ``'cpu'``.
 
     Returns:
         dict: ``title``, ``fixed``, ``x`` and ``x_label``; for each rival its
@@ -310,7 +362,7 @@ def grow(
     points = {name: [] for name in rivals}
     for size in sizes:
         cases = {name: case | {argument: size} for name, case in rivals.items()}
-        result = measure('', make, cases, repeats, warm=warm)
+        result = measure('', make, cases, repeats, warm=warm, device=device)
         for name, rival in result['rivals'].items():
             points[name].append(
                 dict(

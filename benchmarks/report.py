@@ -55,6 +55,9 @@ def format_environment(result: dict) -> str:
         f'{environment["threads"]} threads, {bfloat16} for bfloat16',
         versions,
     ]
+    # Files of before there were GPUs have no field.
+    if environment.get('device') is not None:
+        parts.insert(2, environment['device'])
     if environment['load_before'] is not None:
         parts[1] += f', load average before {environment["load_before"]:.2f}'
     if result['quick']:

@@ -71,7 +71,7 @@ val_cfg = dict()
 default_hooks = dict(logger=dict(interval=1), checkpoint={checkpoint})
 custom_hooks = [
     dict(type='EMAHook', momentum=0.05, update_buffers=True, priority='ABOVE_NORMAL')]
-randomness = dict(seed={seed})
+randomness = dict(seed={seed}, deterministic={deterministic})
 runner_type = 'mmpretrain.StepwiseRunner'
 steps = dict(
     step1=dict(),
@@ -131,6 +131,7 @@ def write_config(args: argparse.Namespace, folder: Path) -> str:
         workers=args.workers,
         epochs=args.epochs,
         seed=args.seed,
+        deterministic=args.deterministic,
         checkpoint=checkpoint,
         head=head,
         hooks=hooks,
@@ -362,12 +363,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--fork', action='store_true', help='start runs as forks, without imports'
     )
+    parser.add_argument(
+        '--deterministic', action='store_true', help='needed on a GPU to be equal'
+    )
     parser.add_argument('--keep', type=Path, help='keep the folders here')
     return parser.parse_args()
 
 
 def main() -> int:
     args = parse_args()
+    if args.deterministic:
+        # Without it, torch refuses matrix products on a GPU.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     folder = args.keep or Path(tempfile.mkdtemp(prefix='soak_'))
     config = folder / 'soak.py'
     if not config.exists():

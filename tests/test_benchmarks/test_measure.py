@@ -75,6 +75,15 @@ def test_order(measure, rival):
     assert ''.join(calls) == 'aabbcc' + 'abc' + 'cba' + 'abc'
 
 
+def test_settle(measure, rival):
+    """A call that is not timed comes before each that is."""
+    calls = []
+    rivals = {n: rival(9, 5, 1, 6, 2, calls=calls, name=n) for n in 'ab'}
+    result = measure.compare(rivals, repeats=2, settle=1)
+    assert ''.join(calls) == 'ab' + 'aabb' + 'bbaa'
+    assert result['rivals']['a']['seconds'] == [1, 2]
+
+
 def test_deviations(measure):
     ours = dict(
         value=torch.tensor([4.0, -8.0]), gradient=[torch.ones(2), torch.ones(())]

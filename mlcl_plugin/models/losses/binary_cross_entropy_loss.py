@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Binary cross-entropy in the precision of the logits."""
+"""Binary cross-entropy in the precision of the logits, at least float32."""
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +8,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from ..utils import check_share
+from .base import at_least_float32
 from .label_counts import NeedsLabelCounts
 
 
@@ -108,6 +109,8 @@ class BinaryCrossEntropyLoss(nn.Module, NeedsLabelCounts):
                 "pos_weight='auto' needs the numbers of labels. The runner of "
                 '`mlcl train` counts them; otherwise call set_label_counts first.'
             )
+        # Half precision would round weights and smoothed labels.
+        cls_score = at_least_float32(cls_score)
         if self.pos_weight is not None:
             pos_weight = cls_score.new_tensor(self.pos_weight)
         label = label.to(cls_score.dtype)

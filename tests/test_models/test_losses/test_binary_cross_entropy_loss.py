@@ -89,6 +89,15 @@ def test_precision_is_that_of_the_logits(batch, dtype):
         assert loss(logits.to(dtype), target).dtype == dtype
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_rounds_no_target(dtype):
+    """Smoothed labels and weights have bits that half precision lacks."""
+    loss = BinaryCrossEntropyLoss(pos_weight=[1.3, 0.7, 9.1], label_smoothing=0.1)
+    logits, targets = torch.tensor(LOGITS, dtype=dtype), torch.tensor(TARGETS)
+    expected = loss(logits.float(), targets)
+    torch.testing.assert_close(loss(logits, targets), expected, rtol=1e-6, atol=0)
+
+
 def test_large_logits_stay_finite():
     logits = torch.tensor([[1e4, -1e4, 1e4, -1e4]], requires_grad=True)
     targets = torch.tensor([[1, 0, 0, 1]])
