@@ -53,8 +53,9 @@ def blend_scores(
 def measure_neighbours(cfg: Config, checkpoint: str) -> dict[str, float]:
     """Fill the memories of a trained model, and compute the mAP of each blend.
 
-    Weights are the defaults. Image-level neighbours compare what the backbone gives,
-    averaged over all places.
+    Weights are the defaults. Memories keep every entry, so that nothing is lost by
+    centres. Image-level neighbours compare what the backbone gives, averaged over all
+    places.
 
     Args:
         cfg (Config): The config of the model, without steps.
@@ -69,7 +70,7 @@ def measure_neighbours(cfg: Config, checkpoint: str) -> dict[str, float]:
     blends = {CLASSIFIER: (1.0, 0.0), IMAGE: (own, image)}
     labels = find_neighbours(cfg)
     if labels[0]['type'] == 'LabelNeighbours':
-        kinds = [*labels, *kinds]
+        kinds = [*(item | dict(prototypes=None) for item in labels), *kinds]
         own_label, label = DEFAULT_WEIGHTS['label',]
         blends = {
             CLASSIFIER: (1.0, 0.0, 0.0),
