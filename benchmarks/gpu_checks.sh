@@ -68,7 +68,7 @@ part() {
 bench() {
     local name=$1
     shift
-    part "$name" 150 "$PYTHON" "benchmarks/bench_$name.py" --out "$FOLDER" \
+    part "$name" 300 "$PYTHON" "benchmarks/bench_$name.py" --out "$FOLDER" \
         ${QUICK[@]+"${QUICK[@]}"} "$@"
 }
 

@@ -281,6 +281,10 @@ def test_slurm(script, words, srun, tmp_path):
     assert {'--ntasks-per-node=8', '--time=10', '--quiet'} <= set(options)
     line = result.stdout.strip()
     assert 'my config.py' in line and line.endswith('--launcher=slurm --amp --seed=3')
+    # Fewer than a machine has: no more are asked for.
+    run(script, 'part', 'job', *words, **srun, PYTHON='echo', GPUS=2)
+    options = (tmp_path / 'options').read_text().splitlines()
+    assert {'--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2'} <= set(options)
     result = run(script, 'part', 'job')
     assert result.returncode == 2 and f'{script} PARTITION JOB' in result.stderr
 
