@@ -64,11 +64,15 @@ part() {
     printf '%-20s %5d s  %s\n' "$name" $((SECONDS - begin)) "$words" | tee -a "$SUMMARY"
 }
 
+# On a CPU, memory is measured in processes of their own.
+LIMIT=200
+[ "$DEVICE" = cuda ] || LIMIT=1200
+
 # bench NAME [OPTIONS...]: one of the benchmarks.
 bench() {
     local name=$1
     shift
-    part "$name" 150 "$PYTHON" "benchmarks/bench_$name.py" --out "$FOLDER" \
+    part "$name" "$LIMIT" "$PYTHON" "benchmarks/bench_$name.py" --out "$FOLDER" \
         ${QUICK[@]+"${QUICK[@]}"} "$@"
 }
 

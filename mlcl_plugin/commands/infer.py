@@ -29,7 +29,7 @@ FLAGS = TRUST_FLAGS | {
 # That of LoadImage.
 MAX_PIXELS = 178_956_970
 
-TABLES = ('.csv', '.feather', '.parquet', '.tsv', '.xlsx')
+TABLES = ('.csv', '.feather', '.pq', '.tsv', '.xlsx')
 """Suffixes of forms that the answers are not written in."""
 
 
@@ -71,7 +71,8 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         '--out',
         type=Path,
-        help='the file to write the lines to, e.g. labels.jsonl (default: stdout)',
+        help='the file to write the lines to, e.g. labels.jsonl (default: stdout); '
+        'with a name that ends with .parquet, a table, and the lines beside it',
     )
     parser.add_argument(
         '--out-dir', type=Path, help='the folder to write annotated pictures to'
@@ -191,7 +192,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError('--launcher needs --out FILE')
     if args.out is not None and args.out.suffix.lower() in TABLES:
         raise ValueError(
-            f'--out is written as JSON Lines, got {args.out}: name it '
+            f'--out is written as JSON Lines or Parquet, got {args.out}: name it '
             f'{args.out.with_suffix(".jsonl").name}'
         )
     args.inputs, args.config, args.checkpoint = divide(args.inputs)
@@ -260,17 +261,22 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
     from ..inference import MultiLabelInferencer, load_model_config
     from ..inference.made_with import made_with
     from ..inference.result_lines import ResultFile, write_results
+    from ..inference.result_table import SUFFIX, ResultTable
     from ..inference.shared_results import SharedResultFile, join_processes
     from ..names_file import read_names
     from ..weights import SHIPPED_MODEL
 
-    device, file, shared = args.device, None, None
+    device, file, shared, table = args.device, None, None, None
+    lines = args.out
+    if lines is not None and lines.suffix.lower() == SUFFIX:
+        table = ResultTable(lines, args.overwrite, args.resume)
+        lines = table.lines
     if args.launcher == 'pytorch':
         gpu = join_processes()
         device = gpu if device in (None, 'cuda') else device
-        shared = SharedResultFile(args.out, args.overwrite, args.resume)
+        shared = SharedResultFile(lines, args.overwrite, args.resume)
     elif args.out is not None:
-        file = ResultFile(args.out, args.overwrite, args.resume)
+        file = ResultFile(lines, args.overwrite, args.resume)
     cfg, weights = load_model_config(args.config or SHIPPED_MODEL)
     merge_options(cfg, args.cfg_options, used_steps=())
     cfg.launcher = args.launcher
@@ -323,6 +329,8 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
         # A log file should have no progress bar.
         show_progress=sys.stderr.isatty() and not follows,
     )
+    if table is not None and not follows:
+        table.begin()
     if shared is not None:
         if not follows:
             shared.wait()
@@ -335,6 +343,8 @@ def infer(args: argparse.Namespace, stdout: TextIO) -> 'Summary':
         # The file is opened last, so that wrong options do not empty it.
         with nullcontext(stdout) if file is None else file.open(made) as out:
             summary = write_results(results, out)
+    if table is not None:
+        table.finish()
     outputs = [path for path in (args.out, args.out_dir) if path is not None]
     print(summary.text(len(done), outputs), file=sys.stderr)
     return summary

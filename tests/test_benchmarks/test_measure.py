@@ -171,6 +171,41 @@ def test_memory(measure, tmp_path, monkeypatch):
     assert found['seconds'] > 0
 
 
+def test_gpu_is_waited_for(measure, clock, monkeypatch):
+    """What a GPU still computes when a call returns counts, too; so does its memory."""
+    queue, memory = [], SimpleNamespace(now=100, peak=400)
+
+    def synchronize():
+        clock.now += sum(queue)
+        queue.clear()
+
+    def make(seconds):
+        def call():
+            queue.append(seconds)
+            memory.peak = memory.now + 50
+            return {}
+
+        return call
+
+    for name, function in dict(
+        synchronize=synchronize,
+        reset_peak_memory_stats=lambda: setattr(memory, 'peak', memory.now),
+        memory_allocated=lambda: memory.now,
+        max_memory_allocated=lambda: memory.peak,
+    ).items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    rivals = dict(slow=dict(seconds=4.0), fast=dict(seconds=1.0))
+    result = measure.measure('', make, rivals, 3, warm={}, device='cuda')
+    found = result['rivals']
+    assert found['slow']['seconds'] == [4.0] * 3
+    assert found['fast']['ratio']['median'] == 0.25
+    assert found['slow']['memory'] == dict(before=100, peak=150, extra=50, seconds=4.0)
+    curve = measure.grow(
+        '', make, {'a': {}}, ('seconds', 'N', ''), (1, 2), 1, device='cuda'
+    )
+    assert [point['seconds'] for point in curve['points']['a']] == [1, 2]
+
+
 APART = """
 import torch
 

@@ -46,7 +46,7 @@ def test_folders(tmp_path):
         (RECIPE, f'{RECIPE} is a config: name images before it'),
         (
             'a.jpg --out a.Csv',
-            '--out is written as JSON Lines, got a.Csv: name it a.jsonl',
+            '--out is written as JSON Lines or Parquet, got a.Csv: name it a.jsonl',
         ),
     ],
 )

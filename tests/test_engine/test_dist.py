@@ -124,15 +124,20 @@ def test_two_processes(write_config, run_processes, tmp_path):
         assert rank['metrics'] == pytest.approx(expected, abs=1e-4)
 
 
-def run(script, *args):
-    """Run one of the shell scripts in two processes."""
-    env = dict(
+def environment(**values):
+    """What a script sees: no GPU, this Python, and a port of its own."""
+    return dict(
         os.environ,
         OMP_NUM_THREADS='1',
         CUDA_VISIBLE_DEVICES='-1',
         PORT=free_port(),
         PYTHON=sys.executable,
-    )
+    ) | {key: str(value) for key, value in values.items()}
+
+
+def run(script, *args, **values):
+    """Run one of the shell scripts in two processes."""
+    env = environment(**values)
     return subprocess.run(
         ['bash', str(ROOT / 'tools' / script), *map(str, args)],
         env=env,
@@ -201,6 +206,98 @@ def test_scripts_resume(write_config, tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
     (line,) = [x for x in result.stdout.splitlines() if 'All steps in' in x]
     assert f'The last checkpoint is {work_dir}/step2/epoch_2.pth.' in line
+
+
+@pytest.mark.slow
+def test_two_machines(write_config, tmp_path):
+    """Two launchers, each with the rank of its machine: one run of two processes."""
+    config = write_config(
+        {
+            'custom_hooks': [dict(type='EMAHook', momentum=0.1)],
+            'train_dataloader.batch_size': 2,
+            'train_cfg.max_epochs': 1,
+        }
+    )
+    work_dir = tmp_path / 'work'
+    common = dict(NNODES=2, MASTER_ADDR='127.0.0.1', PORT=free_port())
+    call = [ROOT / 'tools/dist_train.sh', config, 1, '--work-dir', work_dir]
+    logs = [tmp_path / f'{rank}.log' for rank in range(2)]
+    machines = [
+        subprocess.Popen(
+            ['bash', *map(str, call)],
+            env=environment(NODE_RANK=rank, **common),
+            stdout=logs[rank].open('w'),
+            stderr=subprocess.STDOUT,
+        )
+        for rank in range(2)
+    ]
+    codes = [machine.wait(timeout=600) for machine in machines]
+    assert codes == [0, 0], [log.read_text()[-2000:] for log in logs]
+    checkpoint = work_dir / 'step2/epoch_1.pth'
+    assert (work_dir / 'step2/finished_checkpoint').read_text() == str(checkpoint)
+    # 8 images, 2 in each of 2 processes: two iterations.
+    assert torch.load(checkpoint, weights_only=False)['meta']['iter'] == 2
+
+
+@pytest.fixture
+def srun(tmp_path):
+    """Stands in for Slurm's: writes its options down, and runs the command once."""
+    folder = tmp_path / 'bin'
+    folder.mkdir()
+    stub = folder / 'srun'
+    stub.write_text(
+        f"""#!/bin/bash
+while [[ $1 == -* ]]; do
+    echo "$1" >> '{tmp_path}/options'
+    [ "$1" != -p ] || shift
+    shift
+done
+SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_NODELIST=localhost exec "$@"
+"""
+    )
+    stub.chmod(0o755)
+    return dict(PATH=f'{folder}:{os.environ["PATH"]}')
+
+
+@pytest.mark.parametrize(
+    ('script', 'words'),
+    [
+        ('slurm_train.sh', ['my config.py', 'work']),
+        ('slurm_test.sh', ['my config.py', 'my.pth']),
+    ],
+)
+def test_slurm(script, words, srun, tmp_path):
+    """What srun gets, and the command that it starts in every process."""
+    result = run(
+        *(script, 'part', 'a job', *words, '--amp', '--seed=3'),
+        **srun,
+        PYTHON='echo',
+        GPUS=16,
+        SRUN_ARGS='--time=10 --quiet',
+    )
+    assert result.returncode == 0, result.stderr
+    options = (tmp_path / 'options').read_text().splitlines()
+    assert {'-p', '--job-name=a job', '--gres=gpu:8', '--ntasks=16'} <= set(options)
+    assert {'--ntasks-per-node=8', '--time=10', '--quiet'} <= set(options)
+    line = result.stdout.strip()
+    assert 'my config.py' in line and line.endswith('--launcher=slurm --amp --seed=3')
+    # Fewer than a machine has: no more are asked for.
+    run(script, 'part', 'job', *words, **srun, PYTHON='echo', GPUS=2)
+    options = (tmp_path / 'options').read_text().splitlines()
+    assert {'--gres=gpu:2', '--ntasks=2', '--ntasks-per-node=2'} <= set(options)
+    result = run(script, 'part', 'job')
+    assert result.returncode == 2 and f'{script} PARTITION JOB' in result.stderr
+
+
+@pytest.mark.slow
+def test_slurm_without_gpus(srun, write_config, tmp_path):
+    """The command starts; without a GPU it ends with one line that says what to do."""
+    result = run(
+        'slurm_train.sh', 'part', 'job', write_config(), tmp_path / 'w', **srun
+    )
+    assert result.returncode == 2
+    line = result.stderr.splitlines()[-1]
+    assert 'needs a GPU in every process' in line and 'torchrun' in line
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_pinned_memory(load_config, device):
         assert inputs.device.type == device.type
         torch.testing.assert_close(inputs.cpu(), expected)
         number += len(inputs)
-    assert number == 8
+    assert number == len(loader.dataset) > 0
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from mmpretrain import get_model
 from torch import distributed
 
 from mlcl_plugin.commands import make_parser
+from mlcl_plugin.datasets.forms import read_labels
 from mlcl_plugin.evaluation.decisions import Decisions
 
 PATH = Path(__file__).parents[2] / 'tools/infer.py'
@@ -326,6 +327,58 @@ def test_names_that_notepad_saved(infer, photos, tmp_path):
     names.write_bytes('\ufeffcat\r\ndog\r\nowl\r\n'.encode())
     _, lines, _ = infer(photos / '000.png', '--all-scores', '--classes', names)
     assert list(lines[0]['scores']) == ['cat', 'dog', 'owl']
+
+
+def test_parquet(infer, launched, photos, tmp_path):
+    """Killed, resumed and as one call: a row for each image, as in the lines."""
+    pandas = pytest.importorskip('pandas')
+    pytest.importorskip('pyarrow')
+    out, lines = tmp_path / 'answers.parquet', tmp_path / 'answers.parquet.jsonl'
+    (photos / '003.png').write_bytes(b'no image')
+    infer(photos, '--out', out, '--all-scores')
+    table, whole = pandas.read_parquet(out), lines.read_text()
+    results = [x for x in read(lines) if 'error' not in x]
+    assert len(table) == len(results) == 6 and 'error' in whole
+    for (_, row), result in zip(table.iterrows(), results):
+        assert row['image'] == result['image']
+        found = zip(row['labels'], row['scores'], row['thresholds'])
+        assert [dict(zip(('label', 'score', 'threshold'), x)) for x in found] == [
+            {key: x[key] for key in ('label', 'score', 'threshold')}
+            for x in result['labels']
+        ]
+        assert {n: row[f'score:{n}'] for n in CLASSES} == result['scores']
+    assert table['labels'].map(len).sum() > 0
+    # As any table of labels.
+    names = read_labels(out, classes=CLASSES)
+    assert names.images == tuple(table['image'])
+    assert names.targets.sum() == table['labels'].map(len).sum()
+
+    code, _, err = infer(photos, '--out', out)
+    assert code == 2 and 'answers.parquet exists. Add --resume to go on' in err
+    # Killed while lines were written: they are what the next call goes on from.
+    out.unlink()
+    lines.write_text(''.join(whole.splitlines(keepends=True)[:2]) + '{"image": "cut')
+    code, _, err = infer(photos, '--out', out, '--all-scores', '--resume')
+    assert code == 0 and '4 of 5 images read, 2 had a line before, ' in err
+    assert len(read(lines)) == 7
+    again = pandas.read_parquet(out)
+    for column in ('image', 'labels'):
+        assert again[column].map(str).equals(table[column].map(str))
+    assert not list(tmp_path.glob('*.part'))
+    # Several processes; other options.
+    code, _, err = launched(photos, '--out', out, '--overwrite')
+    assert code == 0
+    assert list(pandas.read_parquet(out)) == 'image labels scores thresholds'.split()
+
+
+def test_parquet_without_pyarrow(infer, photos, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pyarrow.parquet', None)
+    code, _, err = infer(photos, '--out', tmp_path / 'answers.parquet')
+    assert code == 2 and err.splitlines()[-1].endswith(
+        'answers.parquet needs pyarrow: pip install "mlcl_plugin[tools]". JSON Lines '
+        '(.jsonl) need nothing.'
+    )
+    assert not list(tmp_path.glob('answers*'))
 
 
 @pytest.fixture
