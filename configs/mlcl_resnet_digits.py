@@ -1,4 +1,4 @@
-# MulCon (arXiv 2107.11626) in minutes on two CPU cores; `make demo` runs it.
+# MulCon (arXiv 2107.11626) in minutes on two CPU cores.
 # Data: scenes of handwritten digits, with half a ResNet-18; nothing to download.
 #     python tools/train.py configs/mlcl_resnet_digits.py
 _base_ = ['./_base_/settings/resnet_digits.py', './_base_/methods/mulcon.py']

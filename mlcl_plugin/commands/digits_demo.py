@@ -43,7 +43,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         '--data-root',
         type=Path,
-        default=Path('data/digit_scenes'),
+        default=Path('data/digit_scenes_48px'),
         help='folder for the scenes (default: %(default)s)',
     )
     parser.add_argument(

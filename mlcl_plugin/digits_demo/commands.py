@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Call the commands of this package as ones that can be called again alone."""
 
+import multiprocessing
 import os
+import runpy
 import shlex
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+# Commands are forks of a process that has imported what they need; on Windows, where
+# there are no forks, they import it themselves.
+METHODS = multiprocessing.get_all_start_methods()
+CONTEXT = multiprocessing.get_context(
+    'forkserver' if 'forkserver' in METHODS else 'spawn'
+)
+CONTEXT.set_forkserver_preload(['mlcl_plugin.digits_demo.preload'])
 
 
 class FailedCommandError(ValueError):
@@ -30,8 +40,15 @@ def call_command(name: str, *args: Any) -> None:
     """
     words = [relative(a) if isinstance(a, Path) else str(a) for a in args]
     print(f'\n$ {shlex.join(["mlcl", name, *words])}', flush=True)
-    # As a module, which needs no script on the path.
-    module = [sys.executable, '-m', 'mlcl_plugin']
-    code = subprocess.run([*module, name, *words]).returncode
+    process = CONTEXT.Process(target=_run, args=([name, *words],))
+    process.start()
+    process.join()
+    code = process.exitcode
     if code:
         raise FailedCommandError(f'mlcl {name} failed (exit code {code}), see above.')
+
+
+def _run(words: Sequence[str]) -> None:
+    """Run ``python -m mlcl_plugin`` with these arguments in this process."""
+    sys.argv[1:] = words
+    runpy.run_module('mlcl_plugin', run_name='__main__')

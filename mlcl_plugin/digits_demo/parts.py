@@ -21,15 +21,15 @@ from ..engine.pointers import (
 from .commands import call_command, relative
 from .report import METRICS, MODELS, describe_hardware, format_report
 
-CONFIG = 'mlcl_resnet_digits'
+CONFIG = 'mlcl_resnet_digits_48px'
 SCENES = {
-    'image-size': 64,
+    'image-size': 48,
     'max-digits': 4,
-    'min-scale': 0.28,
-    'max-scale': 0.45,
-    'clutter': 3,
-    'noise': 0.03,
-    'min-contrast': 0.4,
+    'min-scale': 0.32,
+    'max-scale': 0.5,
+    'clutter': 1,
+    'noise': 0.02,
+    'min-contrast': 0.45,
     'seed': 0,
 }
 """Scenes for the network of the config: hard enough that it makes mistakes, easy enough

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +10,13 @@ import torch
 from mlcl_plugin.commands import make_parser
 from mlcl_plugin.commands.train import merge_args
 from mlcl_plugin.digits_demo import commands
-from mlcl_plugin.digits_demo.commands import FailedCommandError
+from mlcl_plugin.digits_demo.commands import FailedCommandError, call_command
 from mlcl_plugin.digits_demo.parts import Demo, DemoOptions
 from mlcl_plugin.digits_demo.report import MODELS
 from mlcl_plugin.engine import find_start, load_config
 from mlcl_plugin.engine.pointers import FINISHED
 
-DEFAULTS = dict(data_root=Path('data/digit_scenes'))
+DEFAULTS = dict(data_root=Path('data/digit_scenes_48px'))
 
 
 @pytest.fixture
@@ -36,12 +35,12 @@ def calls(monkeypatch):
     """The commands that are called, instead of running them."""
     calls = []
 
-    def run(command):
-        assert command[:3] == [sys.executable, '-m', 'mlcl_plugin']
-        calls.append(command[3:])
-        return SimpleNamespace(returncode=0)
+    def process(target, args):
+        return SimpleNamespace(
+            start=lambda: calls.append(args[0]), join=lambda: None, exitcode=0
+        )
 
-    monkeypatch.setattr(commands.subprocess, 'run', run)
+    monkeypatch.setattr(commands, 'CONTEXT', SimpleNamespace(Process=process))
     return calls
 
 
@@ -72,7 +71,7 @@ def test_scenes(demo, calls):
     demo(num_train=7, data_root=Path('somewhere')).make_scenes()
     ((command, folder, *options),) = calls
     assert command == 'digits' and folder == 'somewhere'
-    assert {'--num-train=7', '--num-val=1000', '--image-size=64'} <= set(options)
+    assert {'--num-train=7', '--num-val=1000', '--image-size=48'} <= set(options)
 
 
 def test_data_root(demo):
@@ -176,11 +175,21 @@ def test_resume_with_other_options(demo):
         demo(seed=2, resume=True)
 
 
-def test_failure(demo, monkeypatch):
-    result = SimpleNamespace(returncode=3)
-    monkeypatch.setattr(commands.subprocess, 'run', lambda command: result)
-    with pytest.raises(FailedCommandError, match=r'mlcl train failed \(exit code 3\)'):
-        demo().train()
+def test_failure(demo, capfd):
+    """Of a real command."""
+    message = r'mlcl digits failed \(exit code 2\)'
+    with pytest.raises(FailedCommandError, match=message):
+        demo(num_train=-1).make_scenes()
+    printed = capfd.readouterr()
+    assert printed.out.startswith(
+        '\n$ mlcl digits data/digit_scenes_48px --num-train=-1'
+    )
+    assert printed.err.splitlines()[-1].startswith('mlcl digits: ')
+
+
+def test_command(capfd):
+    call_command('models', 'linear_yeast')
+    assert 'linear_yeast' in capfd.readouterr().out.splitlines()[-1]
 
 
 def test_minutes(demo):
