@@ -148,7 +148,7 @@ def make(
             (feats,) = model.backbone(data['inputs'])
         # The backbone's backward pass needs this gradient.
         data['inputs'] = feats.detach().requires_grad_()
-        model = HeadOnly(model.neck, model.head)
+        model = HeadOnly(model.neck, model.head).to(device)
         model.train()
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
 

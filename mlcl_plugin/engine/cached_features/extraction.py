@@ -229,6 +229,8 @@ class FeatureExtraction:
                 self._number_of_images >= FOLD_FROM,
             )
             model.to(self.device).eval()
+            # MMEngine's preprocessor moves images to where it was moved by name.
+            model.preprocessor.to(self.device)
             if engine != 'torch':
                 dataset = self._datasets[0]
                 items = [dataset[i] for i in range(min(BATCH_SIZE, len(dataset)))]

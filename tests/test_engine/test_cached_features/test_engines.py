@@ -93,6 +93,12 @@ def test_the_device_that_is_named(load_config, tmp_path, many, monkeypatch):
     assert FeatureExtraction(cfg, 1, device='cpu').engine == 'onnxruntime'
 
 
+def test_images_go_to_the_device(load_config):
+    """The preprocessor moves them, and must know where to."""
+    features = FeatureExtraction(load_config(), 1, device='meta').fast_backbone()
+    assert features.features.preprocessor.device == torch.device('meta')
+
+
 def test_not_installed(load_config, monkeypatch):
     monkeypatch.setattr(extraction, 'missing_packages', lambda: ['onnxruntime'])
     monkeypatch.setattr(extraction, 'FOLD_FROM', 1)
