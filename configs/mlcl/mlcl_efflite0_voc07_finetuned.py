@@ -18,14 +18,14 @@ steps = dict(
         param_scheduler=[
             dict(
                 type='CosineAnnealingLR',
-                T_max=3,
+                T_max=2,
                 by_epoch=True,
                 begin=0,
-                end=3,
+                end=2,
                 convert_to_iter_based=True,
             )
         ],
-        train_cfg=dict(max_epochs=3, val_interval=3),
+        train_cfg=dict(max_epochs=2, val_interval=2),
         # an epoch takes minutes
         default_hooks=dict(checkpoint=dict(interval=1)),
     )
