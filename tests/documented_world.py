@@ -151,25 +151,37 @@ def write_labels(folder):
     (folder / 'export.json').write_text(json.dumps(tasks))
 
 
-BUILD = """# Build the dataset of a config and read its first image.
+CHECK = """# Check configs as a training does.
+import sys
+
+from mlcl_plugin.engine import check_config, load_config
+
+for path in sys.argv[1:]:
+    print(path)
+    check_config(load_config(path))
+"""
+BUILD = """# Build the datasets of each config and read their first image.
 import sys
 
 import mlcl_plugin
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
 
-cfg = Config.fromfile(sys.argv[1])
-dataset = DATASETS.build(cfg.get('dataset') or cfg.train_dataloader.dataset)
-assert len(dataset) > 0
-dataset[0]
+for path in sys.argv[1:]:
+    print(path)
+    cfg = Config.fromfile(path)
+    for value in cfg.values():
+        if isinstance(value, dict):
+            dataset = DATASETS.build(value.get('dataset', value))
+            assert len(dataset) > 0
+            dataset[0]
 """
 
 
 def write_data_sets(folder):
-    """Write what docs/datasets.md names and does not show, and ``build_dataset.py``."""
+    """Write what docs/datasets.md names and does not show."""
     from mlcl_plugin.datasets.nus_wide import CONCEPTS
 
-    (folder / 'build_dataset.py').write_text(BUILD)
     photographs = Photographs()
     for number in (1, 2, 3):
         photographs.write(folder / f'data/photos/images/{number:04}.jpg')
@@ -244,3 +256,5 @@ def make_world(folder: Path) -> None:
     copy_project(folder)
     write_model(folder)
     write_command(folder)
+    (folder / 'build_datasets.py').write_text(BUILD)
+    (folder / 'check_configs.py').write_text(CHECK)

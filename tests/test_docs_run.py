@@ -6,21 +6,15 @@ is not run, with the reason. A page alone: ``pytest -m slow -k thresholds`` and 
 file.
 """
 
-import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
-from tests.documented_commands import PAGES, ROOT, blocks, shell_lines
+from tests.documented_commands import PAGES, ROOT, blocks, shell_lines, split_command
+from tests.documented_runs import Runner
 from tests.documented_world import make_world, write_data_sets
 
 # Why something is not run.
@@ -46,13 +40,6 @@ DECISIONS = (
     'mlcl test config.py model.pth --out val.csv',
     'mlcl thresholds val.csv --out decisions.json',
 )
-CHECK = (
-    'python -c "from mlcl_plugin.engine import check_config, load_config; '
-    "check_config(load_config('{}'))\""
-)
-
-
-BUILD = 'python build_dataset.py {}'
 
 
 @dataclass(frozen=True)
@@ -84,6 +71,7 @@ class Page:
         skip (dict): What is not run, and the reason.
         make (Callable, optional): Writes more into the folder.
         first (tuple): Commands that are run before those of the page.
+        last (tuple): Commands that are run after them.
         needs (tuple): Modules without which the page is skipped.
     """
 
@@ -93,6 +81,7 @@ class Page:
     skip: dict = field(default_factory=dict)
     make: Callable | None = None
     first: tuple = ()
+    last: tuple = ()
     needs: tuple = ()
 
 
@@ -108,16 +97,18 @@ PAGES_RUN = {
     'configs/README.md': Page(
         write={
             "_base_ = ['../_base_/settings/efflite0_voc07.py'": Written(
-                'configs/csra/all.py', run=CHECK
+                'configs/csra/all.py'
             ),
-            "_base_ = ['./csra/csra_efflite0_voc07.py']": Written(
-                'configs/changed.py', run=CHECK
-            ),
+            "_base_ = ['./csra/csra_efflite0_voc07.py']": Written('configs/changed.py'),
             'method = dict(': Written('configs/_base_/methods/my_method.py'),
             "_base_ = ['./_base_/settings/resnet_digits.py'": Written(
-                'configs/my_recipe.py', run=CHECK
+                'configs/my_recipe.py'
             ),
         },
+        last=(
+            'python check_configs.py configs/csra/all.py configs/changed.py '
+            'configs/my_recipe.py',
+        ),
     ),
     'docs/benchmarks.md': Page(
         add={'python benchmarks/bench_contrastive_loss.py': '--quick'},
@@ -133,6 +124,9 @@ PAGES_RUN = {
             'instances_val.json': 'data/coco/annotations/instances_val2014.json',
             'data/val': 'data/coco/val2014',
             '--image-root photos': '--image-root photos/images',
+            "type='CocoMultiLabel', ...,": '**coco,',
+            # The second of two; both are built.
+            "dataset = dict(\n    type='NUSWIDE'": "table = dict(\n    type='NUSWIDE'",
         },
         add={
             'mlcl convert photos.csv photos.json --to mmpretrain': '--overwrite',
@@ -149,7 +143,7 @@ PAGES_RUN = {
                 'data/vg500/vg_category_500_labels_index.json',
             ),
             "train_dataloader = dict(\n    dataset=dict(\n        type='Tab": Written(
-                'columns.py', 'train_pipeline = []\n', run=BUILD
+                'datasets/columns.py', 'train_pipeline = []\n'
             ),
             "dict(\n    type='LoadImage'": Written(
                 'load.py',
@@ -158,19 +152,16 @@ PAGES_RUN = {
                 run='python {}',
             ),
             "dataset = dict(\n    type='TabularMultiLabel'": Written(
-                'names.py',
+                'datasets/names.py',
                 after="dataset.update(ann_file='names_train.csv')",
-                run=BUILD,
             ),
-            "dataset = dict(\n    type='CocoMultiLabel'": Written('coco.py', run=BUILD),
-            "dataset = dict(type='VOCMultiLabel'": Written('voc.py', run=BUILD),
-            "dataset = dict(\n    type='VOCMultiLabel'": Written(
-                'my_voc.py', run=BUILD
-            ),
-            "dataset = dict(type='NUSWIDE'": Written('nus.py', run=BUILD),
-            "dataset = dict(type='VG500'": Written('vg.py', run=BUILD),
+            "dataset = dict(\n    type='CocoMultiLabel'": Written('datasets/coco.py'),
+            "dataset = dict(type='VOCMultiLabel'": Written('datasets/voc.py'),
+            "dataset = dict(\n    type='VOCMultiLabel'": Written('datasets/my_voc.py'),
+            "dataset = dict(type='NUSWIDE'": Written('datasets/nus.py'),
+            "dataset = dict(type='VG500'": Written('datasets/vg.py'),
             "dataset = dict(\n    type='MultiLabelDataset'": Written(
-                'own_json.py', after='dataset.pipeline.remove(...)', run=BUILD
+                'datasets/own_json.py', after="dataset['pipeline'].remove(...)"
             ),
             'numpy.savez': Written(
                 'vectors.py',
@@ -179,13 +170,15 @@ PAGES_RUN = {
                 run='python {}',
             ),
             "dataset = dict(\n    type='FeatureVectors'": Written(
-                'features.py', run=BUILD
+                'datasets/features.py'
             ),
-            "dataset = dict(\n    type='TarShards'": Written('shards.py', run=BUILD),
+            "dataset = dict(\n    type='TarShards'": Written('datasets/shards.py'),
             'train_dataloader = dict(\n    dataset=dict(\n        _delete_': Written(
-                'hidden.py',
+                'datasets/hidden.py',
+                "coco = dict(type='CocoMultiLabel', data_root='data/coco', "
+                "ann_file='annotations/instances_train2014.json', "
+                "data_prefix=dict(img_path='train2014'))\ntrain_pipeline = []\n",
                 after="train_dataloader['dataset'].pop('_delete_')",
-                run=BUILD,
             ),
         },
         skip={
@@ -196,6 +189,7 @@ PAGES_RUN = {
             'mlcl convert data/VOCdevkit/VOC2007 data/my_voc --split train '
             '--target-split train',
         ),
+        last=('python build_datasets.py datasets/*.py',),
         needs=('pyarrow', 'iterstrat'),
     ),
     'docs/evaluation.md': Page(
@@ -289,15 +283,14 @@ PAGES_RUN = {
             'CHECKPOINT 8': 'work_dirs/mlcl_r101_coco/step2/epoch_15.pth 2',
         },
         write={
-            "_base_ = ['configs/mlcl_r101_coco.py']": Written('mine.py', run=CHECK),
-            'cached_features = dict': Written(
-                'cached.py', "_base_ = ['config.py']\n", run=CHECK
-            ),
+            "_base_ = ['configs/mlcl_r101_coco.py']": Written('mine.py'),
+            'cached_features = dict': Written('cached.py', "_base_ = ['config.py']\n"),
         },
         skip={
             "_base_ = ['./photos.py']": 'tests/test_docs_watch.py builds it',
             'model = dict(': PART,
         },
+        last=('python check_configs.py mine.py cached.py',),
     ),
     'docs/web_demo.md': Page(first=DECISIONS, needs=('gradio',)),
     'docs/weights.md': Page(
@@ -346,7 +339,8 @@ def test_each_is_run_or_has_a_reason():
         for start in (*page.add, *page.write, *page.skip):
             known.add((name, start))
         text = (ROOT / name).read_text(encoding='utf-8')
-        gone = [word for word in page.replace if word not in ' '.join(text.split())]
+        short = ' '.join(text.split())
+        gone = [x for x in page.replace if x not in text and x not in short]
         assert gone == [], f'{name} names these no more'
         for _, part in PARTS[name]:
             used.add(('', begins(part, NEVER)))
@@ -364,6 +358,9 @@ def test_no_other_blocks():
         assert len(re.findall(r'^ *```', text, re.M)) == 2 * len(found), page
         kinds = {'shell', 'python', 'text', 'json', 'xml', 'bibtex'}
         assert {kind for kind, _ in found} <= kinds, page
+        for kind, block in found:
+            if kind != 'shell':
+                assert not any(map(split_command, block.splitlines())), (page, block)
 
 
 @pytest.fixture(scope='session')
@@ -383,56 +380,6 @@ def folder(world):
     shutil.copytree(world, copy)
     yield copy
     shutil.rmtree(copy)
-
-
-class Runner:
-    """Runs commands in a folder as a shell does."""
-
-    def __init__(self, folder):
-        with socket.socket() as server:
-            server.bind(('127.0.0.1', 0))
-            port = str(server.getsockname()[1])
-        path = [str(folder / 'bin'), str(Path(sys.executable).parent)]
-        self.folder = folder
-        self.env = os.environ | {
-            'PATH': os.pathsep.join([*path, os.environ['PATH']]),
-            'PYTHONPATH': str(ROOT),
-            'PYTHONUNBUFFERED': '1',
-            # Of torchrun.
-            'PORT': port,
-        }
-
-    def start(self, command):
-        return subprocess.Popen(
-            ['bash', '-c', command],
-            cwd=self.folder,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, command):
-        with self.start(command) as process:
-            output = process.communicate(timeout=1200)[0]
-        assert process.returncode == 0, f'{command}\n{output[-4000:]}'
-
-    def serve(self, command):
-        """Run a command that serves a page: ask for the page once, and end it."""
-        with self.start(f'exec {command} --port 0') as process:
-            try:
-                lines = iter(process.stdout)
-                found = next(
-                    (x for x in (re.search(r'http://\S+', y) for y in lines) if x), None
-                )
-                assert found, f'{command} gives no address'
-                with urllib.request.urlopen(found[0], timeout=60) as answer:
-                    assert answer.status == 200
-                process.send_signal(signal.SIGINT)
-                assert process.wait(timeout=60) in (0, 130)
-            finally:
-                process.kill()
 
 
 @pytest.mark.slow
@@ -467,9 +414,12 @@ def test_page(name, folder):
             command = entry.run.format(entry.path)
         elif language == 'python':
             (folder / 'snippet.py').write_text(command)
-            command = 'python snippet.py'
+            runner.run_file('snippet.py')
+            continue
         command = f'{command} {page.add.get(begins(part, page.add), "")}'.strip()
         if command.startswith('mlcl demo'):
             runner.serve(command)
         elif command:
             runner.run(command)
+    for command in page.last:
+        runner.run(command)
