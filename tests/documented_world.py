@@ -131,7 +131,7 @@ def write_data(folder):
     photographs.voc(folder / 'data/VOCdevkit/VOC2007', dict(val=32, train=64, test=8))
     coco = folder / 'data/coco'
     (coco / 'annotations').mkdir(parents=True)
-    for split, number in dict(train2014=48, val2014=24).items():
+    for split, number in dict(train2014=72, val2014=24).items():
         names = [f'thing {x}' for x in range(80)]
         content = photographs.coco(coco, split, number, names)
         path = coco / f'annotations/instances_{split}.json'
