@@ -120,7 +120,8 @@ def write_data(folder):
         for place, name in enumerate(
             (
                 *('photo.jpg', 'other.jpg', 'new.jpg', 'new_photos/a.jpg'),
-                *('photos/rex.jpg', *(f'photos/new/{x}.jpg' for x in range(12))),
+                *(f'photos/{name}.jpg' for name in ('rex', 'max', 'kim')),
+                *(f'photos/new/{place}.jpg' for place in range(12)),
             )
         ):
             (folder / name).parent.mkdir(exist_ok=True)
