@@ -131,6 +131,8 @@ PAGES_RUN = {
         add={
             'mlcl convert photos.csv photos.json --to mmpretrain': '--overwrite',
             'mlcl convert export.json': '--overwrite',
+            # Images of both have the same names.
+            'mlcl convert instances_val.json': '--overwrite',
         },
         write={
             'image,cat,dog,traffic light': Written('data/photos/labels_train.csv'),
@@ -273,6 +275,8 @@ PAGES_RUN = {
         replace={
             "'photos/rex.jpg', 'dog'": "'photos/rex.jpg', 'dog', thr=0.0",
             "'new.jpg', 'dog'": "'new.jpg', 'dog', thr=0.0",
+            # The shell has written the other one.
+            "'photos.index'": "'from_python.index'",
         },
         add={'mlcl index query': '--thr 0'},
     ),
