@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands in the shell blocks of the documents."""
+"""The pages of the project, and the commands and the code in their blocks."""
 
 import re
 import shlex
+from pathlib import Path
 
 from mlcl_plugin.command_table import COMMANDS
 
-BLOCK = re.compile(r'^```shell\n(.*?)^```', re.M | re.S)
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    path.relative_to(ROOT)
+    for pattern in ('*.md', 'configs/*.md', 'docs/**/*.md', 'mlcl_plugin/**/*.md')
+    for path in ROOT.glob(pattern)
+    # It names flags that have gone.
+    if path.name != 'CHANGELOG.md'
+)
+BLOCK = re.compile(r'^```(\S*)\n(.*?)^```', re.M | re.S)
 TOOLS = {f'tools/{c.tool}': name for name, c in COMMANDS.items() if c.tool}
 START = re.compile(
     r'(?:\w+=\S* +)*(?:mlcl +|python -m mlcl_plugin +|(?:python +)?(?=tools/))'
@@ -33,8 +42,22 @@ def expand_braces(words):
             yield word
 
 
+def blocks(text):
+    """The language and the content of each block."""
+    return [match.groups() for match in BLOCK.finditer(text)]
+
+
+def shell_lines(block):
+    """The commands of a shell block, each on one line and without comments."""
+    for line in block.replace('\\\n', ' ').splitlines():
+        line = re.sub(r'(^|\s)#.*', '', line)
+        if line := ' '.join(line.split()):
+            yield line
+
+
 def command_lines(text):
-    for block in BLOCK.findall(text):
-        for line in block.replace('\\\n', ' ').splitlines():
-            if found := split_command(line):
-                yield found
+    for language, block in blocks(text):
+        if language == 'shell':
+            for line in shell_lines(block):
+                if found := split_command(line):
+                    yield found

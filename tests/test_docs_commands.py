@@ -4,21 +4,18 @@
 import argparse
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
 from mlcl_plugin.commands import make_parser
-from tests.documented_commands import command_lines, expand_braces, split_command
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(
-    path.relative_to(ROOT)
-    for pattern in ('*.md', 'configs/*.md', 'docs/**/*.md', 'mlcl_plugin/**/*.md')
-    for path in ROOT.glob(pattern)
-    # It names flags that have gone.
-    if path.name != 'CHANGELOG.md'
+from tests.documented_commands import (
+    PAGES,
+    ROOT,
+    command_lines,
+    expand_braces,
+    split_command,
 )
+
 SPAN = re.compile(r'(?<!`)`(?!`)([^`]+)`(?!`)')
 
 
