@@ -89,7 +89,8 @@ class LinearUnits(nn.ModuleList):
 
     def __init__(self, head: LabelWiseClsHead):
         super().__init__(
-            nn.Linear(head.in_channels, 1) for _ in range(head.num_classes)
+            nn.Linear(head.in_channels, 1, device=head.classifier.weight.device)
+            for _ in range(head.num_classes)
         )
         with torch.no_grad():
             for unit, weight, bias in zip(
@@ -120,8 +121,8 @@ def head_losses(
     Returns:
         dict[str, Tensor]: The losses of the head.
     """
-    targets = collect_targets(data_samples, head.num_classes)
     logits = units(embeddings).float()
+    targets = collect_targets(data_samples, head.num_classes, logits.device)
     contrast = head.contrastive_module
     projections = head.projector(embeddings)
     images, labels = (targets == 1).nonzero(as_tuple=True)
