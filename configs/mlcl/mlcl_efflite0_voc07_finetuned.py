@@ -18,14 +18,14 @@ steps = dict(
         param_scheduler=[
             dict(
                 type='CosineAnnealingLR',
-                T_max=2,
+                T_max=1,
                 by_epoch=True,
                 begin=0,
-                end=2,
+                end=1,
                 convert_to_iter_based=True,
             )
         ],
-        train_cfg=dict(max_epochs=2, val_interval=2),
+        train_cfg=dict(max_epochs=1),
         # an epoch takes minutes
         default_hooks=dict(checkpoint=dict(interval=1)),
     )
