@@ -25,6 +25,16 @@ steps = dict(
                 convert_to_iter_based=True,
             )
         ],
+        # averages over some ten of the 104 iterations
+        custom_hooks=[
+            dict(
+                type='EMAHook',
+                momentum=0.1,
+                update_buffers=True,
+                priority='ABOVE_NORMAL',
+            ),
+            dict(type='FillNeighboursHook'),
+        ],
         train_cfg=dict(max_epochs=1),
         # an epoch takes minutes
         default_hooks=dict(checkpoint=dict(interval=1)),

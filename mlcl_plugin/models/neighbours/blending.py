@@ -55,7 +55,11 @@ def blend(logits: Tensor, votes: Sequence[Votes], weights: Sequence[float]) -> T
     Returns:
         Tensor: ``(B, L)`` logits, at least float32. Infinite where all members with a
         weight agree on a probability of 0 or 1.
+
+    Raises:
+        ValueError: If the weights do not fit the votes.
     """
+    weights = check_weights(weights, len(votes))
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     own = Votes(F.logsigmoid(logits), F.logsigmoid(-logits))

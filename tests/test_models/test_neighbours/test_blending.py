@@ -80,3 +80,8 @@ def test_wrong_weights(weights):
 def test_weights():
     assert check_weights([1, 0], 1) == (1.0, 0.0)
     assert check_weights((0.1, 0.2, 0.7), 2) == (0.1, 0.2, 0.7)
+
+
+def test_weights_that_do_not_fit():
+    with pytest.raises(ValueError, match='weights must have 2 entries'):
+        blend(torch.zeros(1, 1), [to_votes([[0.2]])], (0, 0, 1))
