@@ -154,7 +154,7 @@ def make(
     return call
 
 
-def rivals(name: str, small: bool, device: str) -> list[str]:
+def rivals(name: str, small: bool, device: str, without: Sequence[str]) -> list[str]:
     """What this machine can run, ``eager`` first; on a GPU what torch runs there."""
     found = ['eager', 'channels-last', 'bfloat16, channels-last', 'torch.compile']
     if device == 'cuda':
@@ -164,7 +164,7 @@ def rivals(name: str, small: bool, device: str) -> list[str]:
         if find_spec('openvino'):
             found.append('OpenVINO')
     runs = []
-    for rival in found:
+    for rival in [rival for rival in found if rival not in without]:
         try:
             make(rival, name, 2, small, device)()
             runs.append(rival)
@@ -181,6 +181,7 @@ def main(args: Sequence[str] | None = None) -> None:
         device=DEVICE,
         batches=dict(type=int, nargs='+', default=list(BATCHES)),
         repeats=dict(type=int, default=9, help='turns (default: 9)'),
+        without=dict(nargs='+', default=[], help='rivals to leave out'),
         models=dict(nargs='+', choices=list(CONFIGS), default=list(CONFIGS)),
     )
     environment = describe_environment(args.device)
@@ -190,7 +191,7 @@ def main(args: Sequence[str] | None = None) -> None:
     batches = [2] if args.quick else args.batches
     comparisons = []
     for name in names:
-        found = rivals(name, args.quick, args.device)
+        found = rivals(name, args.quick, args.device, args.without)
         for batch in batches:
             comparison = measure(
                 f'{name}, {batch} image{"s" * (batch > 1)}',
