@@ -25,8 +25,10 @@ steps = dict(
                 convert_to_iter_based=True,
             )
         ],
-        # averages over some ten of the 104 iterations
         custom_hooks=[
+            # with statistics of batches instead, mAP fell by six points
+            dict(type='EvalModeHook', parts=['backbone']),
+            # averages over some ten of the 104 iterations
             dict(
                 type='EMAHook',
                 momentum=0.1,
