@@ -13,7 +13,8 @@ from typing import Any
 # Commands are forks of a process that has imported what they need; on Windows, where
 # there are no forks, they import it themselves.
 METHODS = multiprocessing.get_all_start_methods()
-CONTEXT = multiprocessing.get_context(
+# Not a BaseContext, in which mypy finds no Process.
+CONTEXT: Any = multiprocessing.get_context(
     'forkserver' if 'forkserver' in METHODS else 'spawn'
 )
 CONTEXT.set_forkserver_preload(['mlcl_plugin.digits_demo.preload'])
