@@ -17,7 +17,7 @@ METHODS = multiprocessing.get_all_start_methods()
 CONTEXT: Any = multiprocessing.get_context(
     'forkserver' if 'forkserver' in METHODS else 'spawn'
 )
-CONTEXT.set_forkserver_preload(['mlcl_plugin.digits_demo.preload'])
+CONTEXT.set_forkserver_preload(['mlcl_plugin.apis'])
 
 
 class FailedCommandError(ValueError):
