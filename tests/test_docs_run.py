@@ -130,6 +130,8 @@ PAGES_RUN = {
         },
         add={
             'mlcl convert photos.csv photos.json --to mmpretrain': '--overwrite',
+            # The table has unknown labels.
+            'mlcl convert photos.csv fo/labels.json': '--unknown negative',
             'mlcl convert export.json': '--overwrite',
             # Images of both have the same names.
             'mlcl convert instances_val.json': '--overwrite',
