@@ -140,7 +140,11 @@ def check_number(args: argparse.Namespace, neighbours: list[dict]) -> None:
     Raises:
         ValueError: If they do.
     """
-    centres = any(item['type'] == KINDS['label'] for item in neighbours)
+    centres = any(
+        # None of the config keeps every entry.
+        item['type'] == KINDS['label'] and item.get('prototypes', ()) is not None
+        for item in neighbours
+    )
     if args.num_neighbours and not args.every_entry and (centres or args.prototypes):
         raise ValueError(
             f'--num-neighbours {args.num_neighbours} chooses among single entries, but '

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+import argparse
 import importlib.util
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 
 from mlcl_plugin.commands import make_parser
-from mlcl_plugin.commands.neighbours import KINDS
+from mlcl_plugin.commands.neighbours import KINDS, check_number
 from mlcl_plugin.evaluation.score_dump import ScoreDump
 
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -80,6 +82,22 @@ def test_options(trained, tmp_path):
         )
     assert tuple(cfg.model.weights) == (0.5, 0.25, 0.25)
     assert not cfg.model.head.get('loss_contrastive')
+
+
+@pytest.mark.parametrize(
+    ('memory', 'refused'),
+    [
+        (dict(type='LabelNeighbours'), True),
+        (dict(type='LabelNeighbours', prototypes=[2, 3]), True),
+        # A config that keeps every entry.
+        (dict(type='LabelNeighbours', prototypes=None), False),
+        (dict(type='ImageNeighbours'), False),
+    ],
+)
+def test_number_of_neighbours(memory, refused):
+    args = argparse.Namespace(num_neighbours=3, every_entry=False, prototypes=None)
+    with pytest.raises(ValueError, match='all vote') if refused else nullcontext():
+        check_number(args, [memory])
 
 
 def test_step_and_default_memory(trained, tmp_path):
