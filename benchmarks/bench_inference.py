@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from mlcl_plugin.engine.onnx_graph import missing_packages, write_onnx
 from mlcl_plugin.export.int8 import quantize
@@ -29,6 +30,9 @@ CONFIGS = {
     'ResNet-101, 448 px': ('mlcl_r101_coco.py', 448),
 }
 BATCHES = (1, 8, 16)
+SETTLE = 5
+"""Calls before a timed one of a single image, for which idle threads of the call
+before count most."""
 TOO_SLOW = 5
 """Times of eager, after which a rival has no larger batches."""
 HALF = {
@@ -45,10 +49,16 @@ convolutions have TensorFloat-32's 10 bits."""
 DESCRIPTION = (
     'Scores of normalised images by MulCon with random weights, without reading them. '
     '"eager" is the model as it is built. Calls take turns in one process, each after '
-    'one that is not timed. Rivals that this machine cannot run are left out, and for '
-    'larger batches those that took over five times as long as eager. Weights of '
-    'EfficientNet-Lite0 are those of ImageNet where they are installed.'
+    'one that is not timed, for one image after five. Rivals that this machine cannot '
+    'run are left out, and for larger batches those that took over five times as long '
+    'as eager. Weights of EfficientNet-Lite0 are those of ImageNet where they are '
+    'installed. "Product" is '
+    'one product of two matrices by torch in float32, with as many multiplications as '
+    'the network needs, for scale. It computes no scores.'
 )
+PRODUCT = 'product'
+PRODUCT_SIDE = 1024
+"""Rows and columns of the second matrix of the product."""
 
 
 @cache
@@ -124,7 +134,9 @@ def make(
     torch.manual_seed(1)
     images = torch.randn(batch, 3, pixels, pixels).to(device)
     run: Callable[[], Tensor]
-    if rival in ('ONNX Runtime', 'int8'):
+    if rival == PRODUCT:
+        run = make_product(module, images)
+    elif rival in ('ONNX Runtime', 'int8'):
         path = write_graph(name, small, rival == 'int8')
         session = open_session(path, torch.get_num_threads())
 
@@ -154,6 +166,26 @@ def make(
     return call
 
 
+@torch.no_grad()
+def make_product(module: ScoreModule, images: Tensor) -> Callable[[], Tensor]:
+    """Make a product of two matrices with as many multiplications as the module.
+
+    It returns the scores of the module, which it does not compute.
+    """
+    with FlopCounterMode(display=False) as counter:
+        scores = module(images)[0]
+    # Two operations for each multiplication.
+    rows = counter.get_total_flops() // (2 * PRODUCT_SIDE**2)
+    left = torch.randn(max(1, rows), PRODUCT_SIDE, device=images.device)
+    right = torch.randn(PRODUCT_SIDE, PRODUCT_SIDE, device=images.device)
+
+    def run() -> Tensor:
+        left @ right
+        return scores
+
+    return run
+
+
 def rivals(name: str, small: bool, device: str, without: Sequence[str]) -> list[str]:
     """What this machine can run, ``eager`` first; on a GPU what torch runs there."""
     found = ['eager', 'channels-last', 'bfloat16, channels-last', 'torch.compile']
@@ -163,6 +195,7 @@ def rivals(name: str, small: bool, device: str, without: Sequence[str]) -> list[
         found += ['ONNX Runtime', 'int8']
         if find_spec('openvino'):
             found.append('OpenVINO')
+    found.append(PRODUCT)
     runs = []
     for rival in [rival for rival in found if rival not in without]:
         try:
@@ -209,7 +242,7 @@ def main(args: Sequence[str] | None = None) -> None:
                 repeats,
                 tolerance={rival: TOLERANCE.get(rival, least) for rival in found},
                 device=args.device,
-                settle=1,
+                settle=SETTLE if batch == 1 else 1,
             )
             comparison.update(items=batch, unit='images')
             comparisons.append(comparison)
