@@ -29,7 +29,7 @@ CONFIGS = {
     'EfficientNet-Lite0, 224 px': ('mlcl_efflite0_voc07.py', 224),
     'ResNet-101, 448 px': ('mlcl_r101_coco.py', 448),
 }
-BATCHES = (1, 8, 16)
+BATCHES = {'EfficientNet-Lite0, 224 px': (1, 8, 16), 'ResNet-101, 448 px': (1, 16)}
 SETTLE = 5
 """Calls before a timed one of a single image, for which idle threads of the call
 before count most."""
@@ -212,7 +212,7 @@ def main(args: Sequence[str] | None = None) -> None:
         __doc__,
         args,
         device=DEVICE,
-        batches=dict(type=int, nargs='+', default=list(BATCHES)),
+        batches=dict(type=int, nargs='+', help='default: 1, 8 and 16, or 1 and 16'),
         repeats=dict(type=int, default=9, help='turns (default: 9)'),
         without=dict(nargs='+', default=[], help='rivals to leave out'),
         models=dict(nargs='+', choices=list(CONFIGS), default=list(CONFIGS)),
@@ -221,9 +221,9 @@ def main(args: Sequence[str] | None = None) -> None:
     least = 1e-2 if args.device == 'cuda' else 1e-4
     repeats = 2 if args.quick else args.repeats
     names = args.models[:1] if args.quick else args.models
-    batches = [2] if args.quick else args.batches
     comparisons = []
     for name in names:
+        batches = [2] if args.quick else args.batches or BATCHES[name]
         found = rivals(name, args.quick, args.device, args.without)
         for batch in batches:
             comparison = measure(
