@@ -29,6 +29,9 @@ class OnnxModule:
         outputs (Sequence[str]): What to call the tensors that the module returns.
         spin (bool): Whether idle threads wait actively. It is faster where nothing else
             runs, and slows down other processes of the machine. Defaults to False.
+        like (OnnxModule, optional): One of the same module for another size. Its graph
+            is taken if it agrees with torch at this size, too, as that of a
+            convolutional network does. To export takes far longer. Defaults to None.
 
     Raises:
         ImportError: If a package is missing.
@@ -42,8 +45,33 @@ class OnnxModule:
         images: Tensor,
         outputs: Sequence[str] = ('output',),
         spin: bool = False,
+        like: 'OnnxModule | None' = None,
     ):
         require_packages()
+        if like is not None:
+            try:
+                self._open(_with_size(like._content, images), module, spin)
+                self._check(module, images)
+                return
+            except EngineError:
+                # The graph depends on the size.
+                pass
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / 'model.onnx'
+            try:
+                write_onnx(module, images, path, outputs)
+            except ValueError as error:
+                raise _cannot_run(module, error) from error
+            content = path.read_bytes()
+        self._open(content, module, spin)
+        self._check(module, images)
+
+    def _open(self, content: bytes, module: nn.Module, spin: bool) -> None:
+        """Make the session.
+
+        Raises:
+            EngineError: If ONNX Runtime does not take the graph.
+        """
         # The package is an extra.
         import onnxruntime
 
@@ -53,20 +81,14 @@ class OnnxModule:
         options.add_session_config_entry(
             'session.intra_op.allow_spinning', str(int(spin))
         )
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / 'model.onnx'
-            try:
-                write_onnx(module, images, path, outputs)
-                self._session = onnxruntime.InferenceSession(
-                    path, options, providers=['CPUExecutionProvider']
-                )
-            # ONNX Runtime's errors have no class that is part of its interface.
-            except Exception as error:
-                reason = ' '.join(str(error).split())
-                raise EngineError(
-                    f'ONNX Runtime cannot run {type(module).__name__}: {reason:.400}'
-                ) from error
-        self._check(module, images)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=['CPUExecutionProvider']
+            )
+        # ONNX Runtime's errors have no class that is part of its interface.
+        except Exception as error:
+            raise _cannot_run(module, error) from error
+        self._content = content
 
     @property
     def output_names(self) -> list[str]:
@@ -80,11 +102,25 @@ class OnnxModule:
 
     @torch.no_grad()
     def _check(self, module: nn.Module, images: Tensor) -> None:
-        """Compare with torch."""
+        """Compare with torch.
+
+        Raises:
+            EngineError: If they differ.
+        """
         expected = module(images)
         if isinstance(expected, Tensor):
             expected = (expected,)
-        for name, one, two in zip(self.output_names, self(images), expected):
+        try:
+            found = self(images)
+        # A graph for another size may end anywhere.
+        except Exception as error:
+            raise _cannot_run(module, error) from error
+        for name, one, two in zip(self.output_names, found, expected):
+            if one.shape != two.shape:
+                raise EngineError(
+                    f'ONNX Runtime gives {tuple(one.shape)} in {name} of '
+                    f'{type(module).__name__}, expected {tuple(two.shape)} as by torch'
+                )
             difference = float(np.abs(one.numpy() - two.numpy()).max())
             largest = max(1.0, float(two.abs().max()))
             # Written so that nan fails too.
@@ -94,3 +130,26 @@ class OnnxModule:
                     f'{type(module).__name__}, expected at most '
                     f'{TOLERANCE * largest:.2g}'
                 )
+
+
+def _cannot_run(module: nn.Module, error: Exception) -> EngineError:
+    reason = ' '.join(str(error).split())
+    return EngineError(
+        f'ONNX Runtime cannot run {type(module).__name__}: {reason:.400}'
+    )
+
+
+def _with_size(content: bytes, images: Tensor) -> bytes:
+    """The graph of an ONNX file for images of another size."""
+    # The package is an extra.
+    import onnx
+
+    model = onnx.load_from_string(content)
+    sizes = model.graph.input[0].type.tensor_type.shape.dim[2:]
+    for dim, size in zip(sizes, images.shape[2:]):
+        dim.dim_value = size
+    # Shapes of all that follows are those of the size before.
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField('shape')
+    return model.SerializeToString()

@@ -438,6 +438,7 @@ class _Features(nn.Module):
         self.engine = engine
         self.fold = fold
         self._compiled: dict[torch.Size, Callable[[torch.Tensor], torch.Tensor]] = {}
+        self._onnx: OnnxModule | None = None
 
     @torch.no_grad()
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -463,7 +464,8 @@ class _Features(nn.Module):
         """Make what computes the features of images of one size."""
         backbone = self.backbone
         if self.engine == 'onnxruntime':
-            onnx = OnnxModule(_LastMap(backbone), images, ['features'])
+            onnx = OnnxModule(_LastMap(backbone), images, ['features'], like=self._onnx)
+            self._onnx = onnx
             return lambda batch: onnx(batch)[0]
         if self.fold:
             backbone = fold_batch_norm(backbone, images)
