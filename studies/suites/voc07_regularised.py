@@ -32,7 +32,9 @@ for _dropout, _smoothing in (
         options={
             **_rate,
             'model.head.dropout': _dropout,
-            'model.head.loss.label_smoothing': _smoothing,
+            'model.head.loss': dict(
+                type='BinaryCrossEntropyLoss', label_smoothing=_smoothing
+            ),
         },
     )
 for _number in (2, 8):
