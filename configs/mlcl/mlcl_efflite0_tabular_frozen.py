@@ -17,7 +17,7 @@ model = dict(
     head=dict(dropout=0.5),
     neighbours=[dict(type='LabelNeighbours'), dict(type='ImageNeighbours'), logistic],
     # for some hundred photographs
-    weights=(0.0, 0.1, 0.25, 0.65),
+    weights=(0.0, 0.05, 0.05, 0.9),
 )
 
 # The backbone is frozen.

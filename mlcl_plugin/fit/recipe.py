@@ -20,7 +20,7 @@ VIEWS = 2
 IMAGE_SIZE = {'frozen': 320, 'full': 224}
 VIEW_SHARE = 0.7
 """Size of a random view of the frozen recipe, as a share of that of the test."""
-SMALL_WEIGHTS = (0.0, 0.1, 0.25, 0.65)
+SMALL_WEIGHTS = (0.0, 0.05, 0.05, 0.9)
 LARGE_WEIGHTS = (0.2, 0.35, 0.2, 0.25)
 LARGE_FROM = 1000
 """Training images from which on the head has learned enough to lead the blend."""
