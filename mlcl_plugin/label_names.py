@@ -26,6 +26,7 @@ def check_labels(
     source: str,
     reference: str,
     allow: bool = False,
+    mend: str = '',
 ) -> None:
     """Stop if two lists of labels differ.
 
@@ -35,6 +36,7 @@ def check_labels(
         source (str): What has the names ``found``, for the text.
         reference (str): What has the names ``expected``, for the text.
         allow (bool): Warn instead. Defaults to False.
+        mend (str): What else may be done, a sentence. Defaults to ''.
 
     Raises:
         OtherLabelsError: If names or order differ.
@@ -51,9 +53,8 @@ mean the same, set allow_other_labels=True.
         return
     text = f'{source} has other labels than {reference}: {difference}.'
     if not allow:
-        raise OtherLabelsError(
-            f'{text} If they mean the same, set allow_other_labels=True.'
-        )
+        mends = f'If they mean the same, set allow_other_labels=True. {mend}'
+        raise OtherLabelsError(f'{text} {mends.rstrip()}')
     print_log(f'{text} This was allowed.', 'current', logging.WARNING)
 
 

@@ -205,7 +205,8 @@ def fit_checkpoint(
             'are missing in the file or have another shape, e.g. '
             f'{", ".join(unfit[:5])}. Use a checkpoint of the same backbone, neck, '
             'head and number of classes. In a config with steps, name the parts that a '
-            'step adds in its fresh_parts.'
+            'step adds in its fresh_parts. A training may start from other labels with '
+            'LabelsByNameHook.'
         )
     for key in fresh:
         state[key] = own[key].clone()

@@ -9,6 +9,7 @@ from .epoch_position_hook import EpochPositionHook
 from .eval_mode_hook import EvalModeHook
 from .fill_neighbours_hook import FillNeighboursHook
 from .label_counts_hook import LabelCountsHook
+from .labels_by_name_hook import LabelsByNameHook
 from .loaded_checkpoint_hook import LoadedCheckpointHook
 from .mile_hook import MILeHook
 from .non_finite_hook import NonFiniteHook
@@ -28,6 +29,7 @@ __all__ = [
     'EvalModeHook',
     'FillNeighboursHook',
     'LabelCountsHook',
+    'LabelsByNameHook',
     'LoadedCheckpointHook',
     'MILeHook',
     'NonFiniteHook',

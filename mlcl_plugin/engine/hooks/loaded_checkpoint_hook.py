@@ -20,6 +20,11 @@ from ..last_checkpoint import NEEDED
 from ..pretrained_init import labels_of_pretrained
 from ..unwrap import unwrap_model
 
+MEND = (
+    "To start with what it knows of labels of the same name, add dict(type='"
+    "LabelsByNameHook') to custom_hooks."
+)
+
 
 @HOOKS.register_module()
 class LoadedCheckpointHook(Hook):
@@ -32,7 +37,8 @@ class LoadedCheckpointHook(Hook):
     - If the checkpoint names its labels, they must be those of the data set in the same
       order. A training may start from weights of another number of labels, since its
       classifier starts anew then. The config field ``allow_other_labels=True`` turns
-      the error into a warning.
+      the error into a warning. :class:`LabelsByNameHook` keeps the labels that both
+      name.
 
     Weights of a classifier, its neck or head that the config names as ``init_cfg`` are
     compared in the same way.
@@ -66,7 +72,7 @@ class LoadedCheckpointHook(Hook):
         model = unwrap_model(runner.model)
         if runner._resume:
             self._check_parts(checkpoint, path)
-        self._compare_labels(runner, checkpoint, path)
+        self._compare_labels(runner, checkpoint, path, '' if runner._resume else MEND)
         if not runner._resume:
             check_some_fit(model, checkpoint, path)
             return
@@ -111,7 +117,9 @@ class LoadedCheckpointHook(Hook):
             )
 
     @staticmethod
-    def _compare_labels(runner: Runner, checkpoint: dict, path: str) -> None:
+    def _compare_labels(
+        runner: Runner, checkpoint: dict, path: str, mend: str = ''
+    ) -> None:
         training = isinstance(runner._train_loop, BaseLoop)
         loops = (runner._train_loop, runner._test_loop, runner._val_loop)
         loop = next((loop for loop in loops if isinstance(loop, BaseLoop)), None)
@@ -127,9 +135,11 @@ class LoadedCheckpointHook(Hook):
                 'not name them.'
             )
             return
+        mend = mend if training else ''
         if training and not runner._resume and len(expected) != len(found):
             difference = describe_difference(expected, found, 'in the checkpoint')
-            runner.logger.info(f'{path} has other labels than the data: {difference}.')
+            text = f'{path} has other labels than the data: {difference}. {mend}'
+            runner.logger.info(text.rstrip())
             return
         check_labels(
             expected,
@@ -137,4 +147,5 @@ class LoadedCheckpointHook(Hook):
             path,
             'the data set',
             allow=runner.cfg.get('allow_other_labels', False),
+            mend=mend,
         )
