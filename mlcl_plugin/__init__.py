@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ._program import is_command
+from ._threads import let_threads_sleep
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -50,5 +51,7 @@ def register() -> None:
         engine.register_models()
 
 
-if not is_command(sys.argv, sys.orig_argv):
+if is_command(sys.argv, sys.orig_argv):
+    let_threads_sleep()
+else:
     register()
