@@ -368,6 +368,4 @@ def add_key_values(
         metavar (str): The form of an entry, for the help.
         text (str): The help.
     """
-    parser.add_argument(
-        flag, nargs='+', action=_CfgOptions, metavar=metavar, help=text
-    )
+    parser.add_argument(flag, nargs='+', action=_CfgOptions, metavar=metavar, help=text)

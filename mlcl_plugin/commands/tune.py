@@ -36,9 +36,9 @@ def add_arguments(parser: CommandParser) -> None:
     parser.examples = (
         'mlcl_efflite0_voc07_frozen --out work_dirs/tuned '
         '--range optim_wrapper.optimizer.lr=1e-5:1e-2:log',
-        'config.py --out work_dirs/tuned --trials 40 '
-        '--range train_cfg.max_epochs=5:30:int '
-        '--choice optim_wrapper.optimizer.type=AdamW,Adam',
+        'my_config.py --out work_dirs/tuned --trials 40 '
+        '--range train_dataloader.batch_size=16:64:int '
+        '--choice model.neck.num_heads=2,4,8',
     )
     add_config(parser)
     parser.add_argument(

@@ -27,7 +27,7 @@ from ..recipes import find_config
 from .best_config import write_best
 from .held_out import HeldOut, hold_out, train_without
 from .report import best_table, importance_table, values_text
-from .space import Space, check_space, own_values, read_space
+from .space import check_space, own_values, read_space
 from .study import ERROR, FILE, Search, require_optuna
 from .training import check_runner, train_trial
 
@@ -234,7 +234,9 @@ class _Run:
         else:
             search.succeed(trial, score)
             best = search.complete[0]
-            rank = 'the best' if best.number == trial.number else f'best {best.value:.2f}'
+            rank = (
+                'the best' if best.number == trial.number else f'best {best.value:.2f}'
+            )
             text = f'mAP {score:.2f} ({rank})'
         finally:
             # Their weights are those of a part of the images.
@@ -324,12 +326,13 @@ def _check_folder(folder: Path) -> None:
     """Refuse a folder that has something else than a search."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"'{folder}' is a file. Choose a folder: out=DIR.")
-    if folder.is_dir() and not (folder / FILE).is_file():
-        if {path.name for path in folder.iterdir()} - {LOCK, LOG}:
-            raise FileExistsError(
-                f"'{folder}' is not empty and has no search. Choose another folder: "
-                'out=DIR.'
-            )
+    if not folder.is_dir() or (folder / FILE).is_file():
+        return
+    if {path.name for path in folder.iterdir()} - {LOCK, LOG}:
+        raise FileExistsError(
+            f"'{folder}' is not empty and has no search. Choose another folder: "
+            'out=DIR.'
+        )
 
 
 def _set_randomness(cfg: Config, seed: int) -> None:
