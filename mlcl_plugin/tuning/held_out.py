@@ -59,7 +59,7 @@ def hold_out(cfg: Config, share: float, seed: int = 0) -> HeldOut:
     inner = innermost_dataset(plain.train_dataloader.dataset)
     if 'datasets' in inner:
         raise ValueError(
-            f'A part of the training images is held out, but {inner.type} joins '
+            f'A part of the training images is held out, but {inner["type"]} joins '
             'several data sets. Use a single data set.'
         )
     indices = inner.pop('indices', None)
@@ -104,7 +104,7 @@ def train_without(cfg: Config, parts: HeldOut) -> Config:
             )
     pipeline_of_test(plain)
     images = split_config(plain, 'train', repeated=False)
-    innermost_dataset(images).indices = list(parts.held_out)
+    innermost_dataset(images)['indices'] = list(parts.held_out)
     for changes in changes_everywhere(cfg):
         for field in ('val_dataloader', 'test_dataloader'):
             loader = changes.get(field)
@@ -126,12 +126,12 @@ def train_without(cfg: Config, parts: HeldOut) -> Config:
 def _train_on(cfg: Config, images: list[int]) -> None:
     """Let every step of a config train on the same images."""
     expected = _described(base_config(cfg))
-    innermost_dataset(cfg.train_dataloader.dataset).indices = list(images)
+    innermost_dataset(cfg.train_dataloader.dataset)['indices'] = list(images)
     for changes in (cfg.get('steps') or {}).values():
         dataset = (changes.get('train_dataloader') or {}).get('dataset')
         # Other changes of a step leave the images of the config as they are.
         if dataset is not None and 'type' in innermost_dataset(dataset):
-            innermost_dataset(dataset).indices = list(images)
+            innermost_dataset(dataset)['indices'] = list(images)
     for name, plain in _named(cfg):
         inner = innermost_dataset(plain.train_dataloader.dataset)
         if _described(plain) != expected or inner.get('indices') != images:

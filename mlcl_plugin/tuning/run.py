@@ -326,6 +326,11 @@ def _check_folder(folder: Path) -> None:
     """Refuse a folder that has something else than a search."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"'{folder}' is a file. Choose a folder: out=DIR.")
+    if '?' in str(folder.absolute()):
+        raise ValueError(
+            f"SQLite takes no '?' in the name of its folder, got '{folder}'. Choose "
+            'another folder: out=DIR.'
+        )
     if not folder.is_dir() or (folder / FILE).is_file():
         return
     if {path.name for path in folder.iterdir()} - {LOCK, LOG}:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from ..engine import check_config, merge_options
 
 if TYPE_CHECKING:
-    from optuna.trial import Trial
+    from optuna.trial import FixedTrial, Trial
 
 EXPECTED = 'LOW:HIGH, LOW:HIGH:log or LOW:HIGH:int'
 SCALARS = (bool, int, float, str, type(None))
@@ -51,7 +51,7 @@ class Range:
     log: bool = False
     integer: bool = False
 
-    def suggest(self, trial: 'Trial', key: str) -> Any:
+    def suggest(self, trial: 'Trial | FixedTrial', key: str) -> Any:
         """Let a trial draw a value."""
         if self.integer:
             return trial.suggest_int(key, int(self.low), int(self.high), log=self.log)
@@ -90,7 +90,7 @@ class Choice:
             for item in self.options
         }
 
-    def suggest(self, trial: 'Trial', key: str) -> Any:
+    def suggest(self, trial: 'Trial | FixedTrial', key: str) -> Any:
         """Let a trial draw a value."""
         return self.by_name[trial.suggest_categorical(key, list(self.by_name))]
 

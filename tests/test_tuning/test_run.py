@@ -14,11 +14,10 @@ from mlcl_plugin.engine import build_runner, load_config
 from mlcl_plugin.tuning import run, tune
 from mlcl_plugin.tuning.study import FILE
 from tests.child_process import CONTEXT, UNFORMATTED
-from tests.conftest import write_split
 from tests.test_tuning.conftest import CHOICES, LR, RANGES
 
 
-def test_search_and_train_the_best(search, photos, tmp_path, record):
+def test_search_and_train_the_best(search, tiny_coco, tmp_path, record):
     """The validation images do not exist until the best config is trained."""
     made = search(trials=3)
     found, lines = made.found, made.text.splitlines()
@@ -45,15 +44,15 @@ def test_search_and_train_the_best(search, photos, tmp_path, record):
     for name, weights in starts[0].model.items():
         assert weights.equal(starts[2].model[name])
 
-    write_split(photos, 'val', 7, seed=1)
     record.events.clear()
-    cfg = load_config(found.config)
+    cfg = load_config(
+        found.config, {'val_dataloader.dataset.data_root': f'{tiny_coco}/'}
+    )
     cfg.work_dir = str(tmp_path / 'best')
     build_runner(cfg).train()
     assert record.starts()[1].lr == found.values[LR]
     # 21 images of the config, and not 15.
     batches = -(-21 // found.values['train_dataloader.batch_size'])
-    assert record.starts()[1].iter == 0
     log = next(tmp_path.glob('best/step1/*/vis_data/scalars.json')).read_text()
     assert f'"step": {batches}' in log and f'"step": {batches + 1}' not in log
 
@@ -80,15 +79,15 @@ def test_one_seed_gives_one_search(search):
 def begin(config, out):
     """Search in a process of its own."""
     with mock.patch(*UNFORMATTED):
-        tune(config, out, RANGES, CHOICES, trials=3, share=0.3, stream=io.StringIO())
+        tune(config, out, RANGES, CHOICES, trials=2, share=0.3, stream=io.StringIO())
 
 
 def test_killed_trial_begins_again(search, tmp_path):
     """A search that is killed in its second trial ends as one that is not."""
     import optuna
 
-    epochs = {'steps.step2.train_cfg': dict(max_epochs=6)}
-    whole = search('whole', changes=epochs, trials=3)
+    epochs = {'steps.step2.train_cfg': dict(max_epochs=4)}
+    whole = search('whole', changes=epochs, trials=2)
     out = tmp_path / 'killed'
     process = CONTEXT.Process(target=begin, args=(whole.config, out))
     process.start()
@@ -106,8 +105,8 @@ def test_killed_trial_begins_again(search, tmp_path):
     states = [trial.state.name for trial in trials()]
     assert states == ['COMPLETE', 'RUNNING']
     begun = trials()[1].params
-    again = search('killed', changes=epochs, trials=3).found
-    assert [trial.state.name for trial in trials()] == ['COMPLETE'] * 3
+    again = search('killed', changes=epochs, trials=2).found
+    assert [trial.state.name for trial in trials()] == ['COMPLETE'] * 2
     assert trials()[1].params == begun
     assert again.scores == whole.found.scores and again.values == whole.found.values
 
@@ -140,6 +139,8 @@ def test_folder_of_something_else(search, tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(FileExistsError, match='is a file'):
         search('file')
+    with pytest.raises(ValueError, match="takes no '\\?' in the name"):
+        search('what?')
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_wrong_arguments(search, tmp_path, options, message):
 
 
 def test_search_goes_on_after_a_failure(search):
-    """A trial with another loss fails."""
+    """Trials whose batches are larger than the 15 images fail."""
     choices = {'train_dataloader.drop_last': [True, False]}
     changes = {'train_dataloader.drop_last': False}
     options = dict(ranges={'train_dataloader.batch_size': '14:20:int'}, choices=choices)
@@ -196,27 +197,14 @@ def test_fault_of_the_program(search, monkeypatch):
 
 
 def test_poor_trials_are_stopped(search):
-    """The first five are trained to their end; without pruning all are."""
+    """The first five are trained to their end."""
     options = dict(ranges={LR: '1e-6:10:log'}, choices=None, trials=9)
-    made = search('pruned', **options)
+    made = search(**options)
     stopped = [line for line in made.text.splitlines() if ': stopped' in line]
     assert 1 <= len(stopped) <= 4 and len(made.found.scores) == 9 - len(stopped)
-    whole = search('whole', prune=False, **options)
-    assert len(whole.found.scores) == 9
-    for trial, score in made.found.scores.items():
-        # Those before the first that was stopped had the same history.
-        if trial < 5:
-            assert whole.found.scores[trial] == score
 
 
-def test_importance(search):
-    made = search(trials=10, prune=False)
-    assert set(made.found.importance) == {LR, 'train_dataloader.batch_size'}
-    assert sum(made.found.importance.values()) == pytest.approx(1)
-    assert '| importance |' in made.text
-
-
-def test_features_are_computed_once(search, photos, tmp_path):
+def test_features_are_computed_once(search, tmp_path):
     """Trials on a frozen backbone share them; there are none of validation images."""
     changes = {
         'cached_features': dict(num_views=2),
