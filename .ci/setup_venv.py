@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MARK = 'mlcl_plugin.json'
 CONSTRAINTS = 'constraints.txt'
-EXTRAS = 'demo,export,tools,dev'
+EXTRAS = 'demo,export,tools,tune,dev'
 FAMILIES = ('onedl', 'openmmlab')
 # The modules that the Makefile calls.
 TOOLS = ('importlinter', 'mypy', 'pytest', 'pytest_cov', 'ruff', 'xdist')

@@ -320,7 +320,7 @@ class _CfgOptions(argparse.Action):
             action(parser, namespace, values, option_string)
         # MMEngine asserts that brackets are in pairs.
         except (ValueError, AssertionError):
-            parser.error(f'{option_string}: expected KEY=VALUE ..., got {values}')
+            parser.error(f'{option_string}: expected {self.metavar} ..., got {values}')
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -348,11 +348,24 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         parser (argparse.ArgumentParser): Gets the option. Its value is a dict by dotted
             key, or None.
     """
-    parser.add_argument(
+    add_key_values(
+        parser,
         '--cfg-options',
-        nargs='+',
-        action=_CfgOptions,
-        metavar='KEY=VALUE',
-        help='settings to override in the config, also nested (a.b=1) and in lists: '
+        'KEY=VALUE',
+        'settings to override in the config, also nested (a.b=1) and in lists: '
         'key="[a,b]" or key="[(a,b),(c,d)]", quoted and without spaces',
     )
+
+
+def add_key_values(
+    parser: argparse.ArgumentParser, flag: str, metavar: str, text: str
+) -> None:
+    """Add an option for values of the config by dotted key.
+
+    Args:
+        parser (argparse.ArgumentParser): Gets the option. Its value is a dict, or None.
+        flag (str): The option.
+        metavar (str): The form of an entry, for the help.
+        text (str): The help.
+    """
+    parser.add_argument(flag, nargs='+', action=_CfgOptions, metavar=metavar, help=text)

@@ -28,6 +28,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     'fit': Command('models', 'from a table or folder to a trusted model', 'fit.py'),
     'train': Command('models', 'train a model', 'train.py'),
+    'tune': Command('models', 'search for settings of a config', 'tune.py'),
     'test': Command('models', 'evaluate a checkpoint on a data set', 'test.py'),
     'infer': Command('models', 'find the labels of images', 'infer.py'),
     'export': Command(

@@ -204,7 +204,15 @@ PAGES_RUN = {
         },
         first=('mlcl train configs/mlcl_r101_coco.py', FIT),
     ),
-    'docs/everyday.md': Page(skip={'_base_ =': 'tests/test_everyday.py trains each'}),
+    'docs/everyday.md': Page(
+        replace={'photos.py': 'config.py'},
+        add={
+            # The last number counts.
+            'mlcl tune': '--trials 1 --cfg-options steps.step2.train_cfg.max_epochs=1'
+        },
+        skip={'_base_ =': 'tests/test_everyday.py trains each'},
+        needs=('optuna', 'iterstrat', 'timm'),
+    ),
     'docs/export.md': Page(needs=('onnx', 'onnxruntime')),
     'docs/extend.md': Page(
         replace={'step1.pth': 'work_dirs/my_config/step1/epoch_16.pth'},

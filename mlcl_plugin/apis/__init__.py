@@ -27,6 +27,7 @@ from ..labelling import (
     find_issues,
     select_images,
 )
+from ..tuning import Tuned, tune
 
 __all__ = [
     'Choice',
@@ -35,6 +36,7 @@ __all__ = [
     'LabelEmbedder',
     'LabelIndex',
     'MultiLabelInferencer',
+    'Tuned',
     'apply_changes',
     'build_index',
     'build_loader',
@@ -52,5 +54,6 @@ __all__ = [
     'query_index',
     'register_models',
     'select_images',
+    'tune',
     'write_report',
 ]

@@ -35,6 +35,7 @@ EXTRAS = {
     'onnxruntime': ('export', 'fast features and answers on a CPU'),
     'onnxscript': ('export', 'files for ONNX Runtime'),
     'safetensors': ('export', 'weights in safetensors files'),
+    'optuna': ('tune', 'searches for settings'),
 }
 
 

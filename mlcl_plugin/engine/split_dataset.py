@@ -2,8 +2,9 @@
 """The dataset of a split, as the test pipeline shows its images."""
 
 import copy
+from collections.abc import Sequence
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
@@ -47,13 +48,47 @@ def build_split(cfg: Config, split: str, repeated: bool = True) -> BaseDataset:
     Raises:
         ValueError: See :func:`pipeline_of_test`.
     """
+    return DATASETS.build(split_config(cfg, split, repeated))
+
+
+def split_config(cfg: Config, split: str, repeated: bool = True) -> ConfigDict:
+    """Make the config of the dataset that :func:`build_split` builds.
+
+    Args:
+        cfg (Config): A config without steps, or of one step.
+        split (str): ``'train'``, ``'val'`` or ``'test'``.
+        repeated (bool): Keep wrappers that repeat images. Defaults to True.
+
+    Raises:
+        ValueError: See :func:`pipeline_of_test`.
+    """
     config = copy.deepcopy(cfg[f'{split}_dataloader'].dataset)
     if not repeated:
         while str(config.get('type')).split('.')[-1] in REPEATING:
             config = config['dataset']
     if split != 'test':
         _set_pipeline(config, pipeline_of_test(cfg))
-    return DATASETS.build(config)
+    return config
+
+
+def chosen_images(indices: int | Sequence[int] | None, number: int) -> list[int]:
+    """List the images that ``indices`` of a dataset chooses, as MMEngine reads it.
+
+    Args:
+        indices (int | Sequence[int], optional): The first images, with a negative
+            number the last ones, or a list of images. None chooses all.
+        number (int): Number of images without ``indices``.
+
+    Examples:
+        >>> chosen_images(2, 5), chosen_images(-2, 5), chosen_images([4, -5], 5)
+        ([0, 1], [3, 4], [4, 0])
+    """
+    images = range(number)
+    if indices is None:
+        return list(images)
+    if isinstance(indices, int):
+        return list(images[:indices] if indices >= 0 else images[indices:])
+    return [images[index] for index in indices]
 
 
 def build_views(cfg: Config) -> BaseDataset:

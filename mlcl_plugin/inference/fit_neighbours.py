@@ -24,7 +24,7 @@ from ..engine import (
     iterate_images,
     save_filled,
 )
-from ..engine.split_dataset import pipeline_of_test
+from ..engine.split_dataset import chosen_images, pipeline_of_test
 from ..evaluation.blend_weights import choose_weights
 from ..label_names import dataset_labels
 from ..models import LabelWiseClsHead, NeighbourClassifier, NeighbourVoteLoss
@@ -252,13 +252,8 @@ def _tuning_images(cfg: Config, choose_on: str) -> _Images:
     inner = innermost_dataset(whole.train_dataloader.dataset)
     indices = inner.pop('indices', None)
     dataset = build_split(whole, 'train', repeated=False)
-    everything = range(len(dataset))
-    trained: Sequence[int] = everything
-    if isinstance(indices, int):
-        trained = everything[:indices] if indices >= 0 else everything[indices:]
-    elif indices is not None:
-        trained = [everything[index] for index in indices]
-    held_out = sorted(set(everything) - set(trained))
+    trained = chosen_images(indices, len(dataset))
+    held_out = sorted(set(range(len(dataset))) - set(trained))
     if not held_out:
         raise ValueError(
             "choose_on='held-out' takes the images that "

@@ -10,6 +10,7 @@ def test_public_names():
         'LabelEmbedder',
         'LabelIndex',
         'MultiLabelInferencer',
+        'Tuned',
         'apply_changes',
         'build_index',
         'build_loader',
@@ -27,6 +28,7 @@ def test_public_names():
         'query_index',
         'register_models',
         'select_images',
+        'tune',
         'write_report',
     ]
     assert all(callable(getattr(apis, name)) for name in apis.__all__)

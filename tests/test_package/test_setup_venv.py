@@ -123,10 +123,10 @@ def test_tool_is_gone(setup, venv, name):
 
 
 def test_family_and_constraints(setup, venv):
-    assert setup.target == '.[onedl,demo,export,tools,dev]'
+    assert setup.target == '.[onedl,demo,export,tools,tune,dev]'
     assert setup.constraints == ['constraints.txt']
     assert setup(venv, '--family', 'openmmlab', '--constraints', '')[0] == ['pip']
-    assert setup.target == '.[openmmlab,demo,export,tools,dev]'
+    assert setup.target == '.[openmmlab,demo,export,tools,tune,dev]'
     assert setup.constraints == []
     assert setup(venv, '--family', 'openmmlab', '--constraints', '')[0] == []
     assert setup(venv, '--constraints', 'oldest.txt')[0] == ['pip']

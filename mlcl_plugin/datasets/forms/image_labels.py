@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from ...targets import UNKNOWN, is_unknown
 from ..annotation_files import check_classes
-from ..transforms.labels_to_targets import LabelsToTargets
+from ..dataset_targets import dataset_targets
 
 UNKNOWN_AS = ('error', 'negative', 'drop')
 Number = TypeVar('Number', bound=np.generic)
@@ -67,26 +67,12 @@ class ImageLabels:
             ValueError: If the dataset does not know its classes, or an item has no or
                 malformed labels.
         """
-        classes = dataset.metainfo.get('classes')
-        if not classes:
-            raise ValueError('The annotation does not name its classes.')
-        to_targets = LabelsToTargets(len(classes))
-        images, rows, columns, values = [], [], [], []
-        for row in range(len(dataset)):
-            info = dataset.get_data_info(row)
-            targets = np.asarray(to_targets(info)['gt_score'])
-            found = np.flatnonzero(targets)
-            images.append(info['img_path'].removeprefix(prefix))
-            rows.append(np.full(len(found), row))
-            columns.append(found)
-            values.append(targets[found].astype(np.int8))
-        places = (_join(rows, np.int64), _join(columns, np.int64))
+        targets = dataset_targets(dataset)
+        paths = [dataset.get_data_info(row)['img_path'] for row in range(len(dataset))]
         return cls(
-            tuple(map(str, classes)),
-            tuple(images),
-            csr_array(
-                (_join(values, np.int8), places), shape=(len(images), len(classes))
-            ),
+            tuple(map(str, dataset.metainfo['classes'])),
+            tuple(path.removeprefix(prefix) for path in paths),
+            targets,
         )
 
     @property

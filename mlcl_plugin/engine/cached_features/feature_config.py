@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
+from ..split_dataset import chosen_images
 from ..steps import (
     base_config,
     changes_everywhere,
@@ -19,7 +20,9 @@ from ..steps import (
 from .declaration import refuse_mixing, views_of_training
 
 
-def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Config:
+def freeze_backbone(
+    cfg: Config, folder: str | Path, num_tuning: int = 0, val_split: str = 'val'
+) -> Config:
     """Turn a recipe into one that trains neck and head on stored features.
 
     The backbone becomes an :class:`IdentityBackbone`. Datasets read the files of
@@ -34,6 +37,9 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
         num_tuning (int): Number of training images, the last ones, that are left out
             of training and replace the validation images. ``indices`` of the recipe
             choose among the others. Defaults to 0.
+        val_split (str): The features that ``val_dataloader`` reads: ``'val'``, or
+            ``'tune'`` if it shows training images, which its ``indices`` choose.
+            Defaults to ``'val'``.
 
     Returns:
         Config: A new config.
@@ -46,7 +52,7 @@ def freeze_backbone(cfg: Config, folder: str | Path, num_tuning: int = 0) -> Con
     for plain in trained_configs(cfg):
         refuse_mixing(plain)
     splits = ['train', 'tune']
-    if cfg.get('val_dataloader') is not None:
+    if cfg.get('val_dataloader') is not None and val_split == 'val':
         splits.append('val')
     for split in splits:
         for suffix in ('.npy', '.json'):
@@ -136,16 +142,11 @@ class _Stored(NamedTuple):
     def _not_tuned(self, indices: int | Sequence[int] | None) -> int | list[int]:
         """Training images without the last ``num_tuning``."""
         content = json.loads((self.folder / 'train.json').read_text())
-        images = range(len(content['data_list']))
-        number = len(images) - self.num_tuning
+        number = len(content['data_list'])
+        left = number - self.num_tuning
         if indices is None:
-            return number
-        if isinstance(indices, int):
-            images = images[:indices] if indices >= 0 else images[indices:]
-            indices = list(images)
-        return [
-            index for index in indices if index % len(content['data_list']) < number
-        ]
+            return left
+        return [image for image in chosen_images(indices, number) if image < left]
 
     def replace_images(self, loader: ConfigDict, num_views: int | None) -> None:
         """Let a dataloader, or a step's changes of it, read stored features.

@@ -33,6 +33,8 @@ class FeatureTraining:
             that made them. Defaults to None: they are computed.
         device (str, optional): Where to compute them. Defaults to None: what MMEngine
             finds.
+        val_split (str): See :func:`freeze_backbone`. With ``'tune'`` no features of
+            validation images are computed. Defaults to ``'val'``.
 
     Raises:
         ValueError: See :meth:`CachedFeatures.from_config`.
@@ -43,11 +45,13 @@ class FeatureTraining:
         cfg: Config,
         stored: tuple[str, torch.nn.Module] | None = None,
         device: str | None = None,
+        val_split: str = 'val',
     ):
         self.cfg = cfg
         self.declared = CachedFeatures.from_config(cfg)
         self._stored = stored
         self.device = device
+        self.val_split = val_split
 
     def make_runner(self, cfg: Config) -> CheckedRunner:
         """Make the runner that trains a plain config on features.
@@ -64,7 +68,7 @@ class FeatureTraining:
         if self._stored is None:
             self._stored = self._compute(cfg)
         folder, backbone = self._stored
-        frozen = freeze_backbone(recipe, folder)
+        frozen = freeze_backbone(recipe, folder, val_split=self.val_split)
         frozen.load_from, frozen.resume = cfg.get('load_from'), cfg.get('resume', False)
         runner = CheckedRunner.from_cfg(frozen)
         runner.register_hook(StoredBackboneHook(backbone, recipe))
@@ -75,8 +79,11 @@ class FeatureTraining:
         checkpoint = cfg.get('load_from')
         if checkpoint is None and cfg.get('resume'):
             checkpoint = find_last_checkpoint(cfg.work_dir)
+        recipe = base_config(self.cfg)
+        if self.val_split != 'val':
+            recipe.val_dataloader = None
         extraction = FeatureExtraction(
-            base_config(self.cfg),
+            recipe,
             self.declared.num_views,
             checkpoint,
             self.declared.seed,

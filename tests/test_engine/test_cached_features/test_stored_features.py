@@ -194,6 +194,24 @@ def test_tuning_images_are_not_trained_on(features, indices, expected):
     assert [index % 7 for index in found] == expected
 
 
+def test_validation_shows_training_images(features):
+    """By the features of the test pipeline, without those of the validation."""
+    cfg, folder = features
+    cfg = deepcopy(cfg)
+    cfg.train_dataloader.dataset.indices = [0, 2, 3, 6]
+    cfg.val_dataloader.dataset = deepcopy(cfg.train_dataloader.dataset)
+    cfg.val_dataloader.dataset.indices = [5, 1]
+    frozen = freeze_backbone(cfg, folder, val_split='tune')
+    train, val = (
+        DATASETS.build(frozen[field].dataset)
+        for field in ('train_dataloader', 'val_dataloader')
+    )
+    assert len(train) == 4 and len(val) == 2
+    stored = np.load(folder / 'tune.npy')
+    for place, index in enumerate([5, 1]):
+        assert (val[place]['inputs'].numpy() == stored[index, 0]).all()
+
+
 def test_wrappers_and_indices_stay(features):
     cfg, folder = features
     cfg = deepcopy(cfg)
