@@ -11,10 +11,10 @@ def let_threads_sleep(environment: MutableMapping[str, str] = os.environ) -> Non
     """Shorten how long idle threads of GNU's OpenMP wait actively.
 
     By default they turn in a loop for milliseconds. Where another process needs their
-    core, each operation then waits until the scheduler takes it from them: a training
-    becomes several times as slow. With :data:`SPINS` turns it stays as fast on a free
-    machine. OpenMP reads its variables when torch is imported, so this comes before.
-    What the user has set stays.
+    core, each operation then waits until the scheduler takes it from them. With
+    :data:`SPINS` turns a training step is as fast on a free machine, and takes half the
+    time beside another process (``benchmarks/bench_threads.py``). OpenMP reads its
+    variables when torch is imported, so this comes before. What the user has set stays.
 
     Args:
         environment (MutableMapping): Defaults to that of the process.
