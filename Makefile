@@ -1,7 +1,7 @@
-# The Python that makes the virtual environment: the first from 3.11 to 3.12, which are
+# The Python that makes the virtual environment: the first from 3.11 to 3.13, which are
 # tested; without one, the first that is newer.
 ifeq ($(origin PYTHON), undefined)
-PYTHON := $(shell for newest in 12 99; do \
+PYTHON := $(shell for newest in 13 99; do \
 	for p in python3 python3.12 python3.11 python3.13 python3.14; do \
 	$$p -c "import sys; sys.exit(not 11 <= sys.version_info[1] <= $$newest)" \
 	2>/dev/null && { echo $$p; exit; }; done; done)

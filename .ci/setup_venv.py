@@ -27,7 +27,7 @@ EXTRAS = 'demo,export,tools,tune,dev'
 FAMILIES = ('onedl', 'openmmlab')
 # The modules that the Makefile calls.
 TOOLS = ('importlinter', 'mypy', 'pytest', 'pytest_cov', 'ruff', 'xdist')
-NEWEST_TESTED = (3, 12)
+NEWEST_TESTED = (3, 13)
 MADE_FROM = ('setup.cfg', 'setup.py', 'pyproject.toml')
 # torch for CUDA takes most of it; see docs/install.md.
 GIGABYTES = {'environment': 7, 'temporary files of pip': 3}

@@ -506,7 +506,9 @@ def test_objects_that_readers_refuse(make_runner, tmp_path, monkeypatch):
     runner.train()
     texts = [text for text in logged if 'refer to' in text]
     assert len(texts) == 1
-    assert 'pathlib.PosixPath, which a resume refuses' in texts[0]
+    kind = type(Path('x'))
+    name = f'{kind.__module__}.{kind.__qualname__}'
+    assert f'{name}, which a resume refuses' in texts[0]
 
 
 def test_pickle_that_readers_refuse(make_runner, tmp_path, monkeypatch):
