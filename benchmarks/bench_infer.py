@@ -85,6 +85,8 @@ def main(args: Sequence[str] | None = None) -> None:
             paths = make_images(Path(folder), number)
         else:
             paths = sorted(map(str, args.images.glob('*.jpg')))[:number]
+            if not paths:
+                raise SystemExit(f'{args.images} has no image that ends with .jpg.')
         for engine in args.engines:
             calls = make_calls(engine, paths)
             found = deviations(calls, 1e-4)

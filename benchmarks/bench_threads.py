@@ -95,6 +95,8 @@ def measure_waiting(title: str, busy: int, turns: int, steps: int) -> dict:
             pipes[name], other = CONTEXT.Pipe()
             with environment(variables):
                 stack.enter_context(process(train, other, steps))
+            # Without it, a process that fails would be waited for without end.
+            other.close()
         for _ in range(busy):
             stack.enter_context(process(work))
 

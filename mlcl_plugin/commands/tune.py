@@ -83,8 +83,8 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         '--no-prune',
         action='store_true',
-        help='train every trial to its end; without this, a trial is stopped if half '
-        'of the others were better after as many validations',
+        help='train every trial to its end; without this, from the sixth on a trial is '
+        'stopped if half of the complete ones were better after as many validations',
     )
     add_cfg_options(parser)
     add_trust_options(parser)

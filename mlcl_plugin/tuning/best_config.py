@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..engine import load_config
 from ..engine.durable_files import write_text
 
 
@@ -26,6 +27,34 @@ def write_best(
     changes = overlay(cfg, values)
     lines += [f'{name} = {value!r}' for name, value in changes.items()]
     write_text(path, '\n'.join(lines) + '\n')
+
+
+def check_base(
+    folder: Path, base: Path, cfg: Config, values: Mapping[str, Any]
+) -> None:
+    """Try that a config of the best settings can be written and read.
+
+    Args:
+        folder (Path): A folder to write to.
+        base (Path): The file of the other config.
+        cfg (Config): The other config with the values.
+        values (Mapping[str, Any]): Values by dotted key.
+
+    Raises:
+        ValueError: If MMEngine cannot read what :func:`write_best` writes.
+    """
+    path = folder / 'check_of_best.py'
+    try:
+        write_best(path, base, cfg, values, 'A check.')
+        load_config(path)
+    # Errors of a config file are of any kind.
+    except Exception as error:
+        raise ValueError(
+            f'The best settings are written as a config that is based on {base}, which '
+            f'does not work: {error} Search with a config in plain Python.'
+        ) from error
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def overlay(cfg: Config, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,5 +89,7 @@ def overlay(cfg: Config, values: Mapping[str, Any]) -> dict[str, Any]:
             target = target.setdefault(name, {})
         else:
             inside = inside[last]
-        target[last] = inside
+        # Without this, keys of the base would come back.
+        own = isinstance(inside, dict)
+        target[last] = dict(inside, _delete_=True) if own else inside
     return changes

@@ -5,17 +5,19 @@ import copy
 import gc
 import hashlib
 import json
+import logging
 import os
 import shlex
 import shutil
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 
 from ..command_line import USER_ERRORS
@@ -24,7 +26,7 @@ from ..engine.durable_files import write_text
 from ..engine.work_folder import LOCK, hold_folder
 from ..fit.console import Console, duration, log_to_file
 from ..recipes import find_config
-from .best_config import write_best
+from .best_config import check_base, write_best
 from .held_out import HeldOut, hold_out, train_without
 from .report import best_table, importance_table, values_text
 from .space import check_space, own_values, read_space
@@ -35,8 +37,6 @@ LOG = 'log.txt'
 HELD_OUT = 'held_out.txt'
 HOPELESS = 3
 """A search stops if so many trials fail, and no other has been made."""
-# A trial whose batches do not fit the memory of the GPU fails; others may fit.
-TRIAL_ERRORS = (*USER_ERRORS, torch.cuda.OutOfMemoryError)
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def tune(
     Each trial trains the config with other values, all steps, and is judged by the mAP
     of the held-out images at the end. Validation and test images of the config are not
     read, so that they can tell how good the result is. Values come from Optuna's TPE
-    sampler. A trial whose mAP is below the median of the others at the same validation
-    is stopped.
+    sampler. From the sixth trial on, one is stopped whose best mAP so far is below the
+    median of the complete trials after as many validations.
 
     A call that was interrupted is repeated with the same arguments: it begins the
     unfinished trial again with its values. ``trials`` may be greater than before.
@@ -153,11 +153,16 @@ def tune(
                 prune=str(prune),
                 **{'set of training images': _digest([parts.trained, parts.paths])},
             )
+            base = find_config(config)
+            sample = {key: item.samples()[0] for key, item in space.items()}
+            values = {**dict(cfg_options or {}), **sample}
+            changed = copy.deepcopy(cfg)
+            merge_options(changed, values)
+            check_base(folder, base, changed, values)
             first = own_values(cfg, space)
             search = Search(folder, space, settings, seed, prune, first)
             run = _Run(search, cfg, folder, parts, console)
             run.describe(share, seed, first is not None)
-            base = find_config(config)
             while len(search.finished) < trials:
                 run.train_next()
                 run.write_best(base, dict(cfg_options or {}))
@@ -223,14 +228,14 @@ class _Run:
         except TrialPruned:
             search.stop(trial)
             text = 'stopped, since half of the trials were better at this point'
-        except TRIAL_ERRORS as error:
-            message = ' '.join(str(error).split()) or type(error).__name__
+        # Values may break a training anywhere; others may work.
+        except Exception as error:
+            print_log(traceback.format_exc(), 'current', logging.WARNING)
+            message = ' '.join(str(error).split())
+            if not isinstance(error, USER_ERRORS) or not message:
+                message = f'{type(error).__name__}: {message}'
             search.fail(trial, message)
             text = f'failed: {message}'
-        except Exception as error:
-            # A fault of the program: it is shown, and the next call goes on.
-            search.fail(trial, f'{type(error).__name__}: {error}')
-            raise
         else:
             search.succeed(trial, score)
             best = search.complete[0]
@@ -346,6 +351,13 @@ def _set_randomness(cfg: Config, seed: int) -> None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
 
+def _plain(value: Any) -> Any:
+    # The order of a set differs between processes.
+    return (
+        sorted(map(repr, value)) if isinstance(value, set | frozenset) else str(value)
+    )
+
+
 def _digest(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, default=str)
+    text = json.dumps(content, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -3,8 +3,9 @@
 
 import copy
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
@@ -26,13 +27,24 @@ OWN = (
     'test_cfg',
     'test_dataloader',
     'test_evaluator',
-    'train_dataloader.dataset.indices',
     'val_cfg',
     'val_dataloader',
     'val_evaluator',
     'work_dir',
 )
 """Fields that a search sets itself, or that would change what trials are judged by."""
+IMAGES = 'train_dataloader.dataset.'
+WHICH_IMAGES = (
+    'ann_file',
+    'classes',
+    'data_prefix',
+    'data_root',
+    'image_set_path',
+    'indices',
+    'metainfo',
+    'split',
+)
+"""Fields of training data that say which images and labels there are."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +56,14 @@ class Range:
         high (float): The largest number.
         log (bool): Whether to draw on a logarithmic scale. Defaults to False.
         integer (bool): Whether to draw integers only. Defaults to False.
+        whole (bool): Whether both numbers were written as integers. Defaults to False.
     """
 
     low: float
     high: float
     log: bool = False
     integer: bool = False
+    whole: bool = field(default=False, repr=False, compare=False)
 
     def suggest(self, trial: 'Trial | FixedTrial', key: str) -> Any:
         """Let a trial draw a value."""
@@ -63,13 +77,19 @@ class Range:
         return [kind(self.low), kind(self.high)]
 
     def stored(self, value: Any) -> Any:
-        """What Optuna stores of a value of a config; None if it is out of range."""
+        """What Optuna stores of a value of a config.
+
+        Raises:
+            LookupError: If it is out of range.
+        """
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         if not numeric or not self.low <= value <= self.high:
-            return None
+            raise LookupError
         if not self.integer:
             return float(value)
-        return int(value) if int(value) == value else None
+        if int(value) != value:
+            raise LookupError
+        return int(value)
 
 
 @dataclass(frozen=True)
@@ -99,11 +119,15 @@ class Choice:
         return list(self.options)
 
     def stored(self, value: Any) -> Any:
-        """What Optuna stores of a value of a config; None if it is not among them."""
+        """What Optuna stores of a value of a config.
+
+        Raises:
+            LookupError: If it is not among them.
+        """
         for name, item in self.by_name.items():
             if type(item) is type(value) and item == value:
                 return name
-        return None
+        raise LookupError
 
 
 Space = dict[str, Range | Choice]
@@ -156,7 +180,8 @@ def _read_range(key: str, text: Any) -> Range:
         raise ValueError(wrong) from None
     if not all(map(math.isfinite, numbers)) or numbers[0] >= numbers[1]:
         raise ValueError(f'{key}: LOW must be below HIGH, got {text!r}.')
-    found = Range(*numbers, log='log' in kinds, integer='int' in kinds)
+    whole = all(re.fullmatch(r'\s*[+-]?\d+\s*', part) for part in (low, high))
+    found = Range(*numbers, log='log' in kinds, integer='int' in kinds, whole=whole)
     if found.integer and not all(number.is_integer() for number in numbers):
         raise ValueError(f'{key}: expected integers for LOW and HIGH, got {text!r}.')
     if found.log and found.low < (1 if found.integer else 1e-300):
@@ -191,7 +216,8 @@ def check_space(
 
     Raises:
         ValueError: If nothing takes a setting, it would have no effect, a search sets
-            it itself, or it is among the options, too.
+            it itself, it is among the options, too, or fractions would be drawn for an
+            integer.
     """
     steps = list(cfg.get('steps') or {})
     for key in space:
@@ -200,14 +226,21 @@ def check_space(
             plain = plain.removeprefix(f'steps.{step}.')
         for own in OWN:
             if plain == own or plain.startswith(f'{own}.'):
-                raise ValueError(
-                    f'{key} cannot be searched: trials are compared by their mAP on '
-                    'the same held-out images, in folders of their own, and the '
-                    f'search sets {own} for that.'
-                )
+                raise _not_searched(key)
+        if plain.startswith(IMAGES) and set(plain.split('.')) & set(WHICH_IMAGES):
+            raise _not_searched(key)
         if key in (options or {}):
             raise ValueError(
                 f'{key} is searched and given in cfg_options. Keep one of both.'
+            )
+        item, value = space[key], _value_of(cfg, key)
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if is_integer and isinstance(item, Range) and item.whole and not item.integer:
+            low, high = item.samples()
+            raise ValueError(
+                f'{key} is an integer in the config ({value}). Draw integers by '
+                f'{key}={low:.0f}:{high:.0f}:int, or fractions by '
+                f'{key}={low:.1f}:{high:.1f}.'
             )
     first = {key: item.samples()[0] for key, item in space.items()}
     for key, item in space.items():
@@ -217,19 +250,38 @@ def check_space(
             check_config(changed)
 
 
+def _not_searched(key: str) -> ValueError:
+    return ValueError(
+        f'{key} cannot be searched: trials are compared by their mAP on the same '
+        'held-out images, each in a folder of its own. Set it in the config, or by '
+        'cfg_options.'
+    )
+
+
 def own_values(cfg: Config, space: Space) -> dict[str, Any] | None:
-    """The values of a config as Optuna stores them, if all are in the space."""
-    values = {}
-    for key, item in space.items():
-        value: Any = cfg
-        for name in key.split('.'):
-            if isinstance(value, list | tuple) and name.isdigit():
-                value = value[int(name)] if int(name) < len(value) else None
-            else:
-                value = value.get(name) if isinstance(value, Config | dict) else None
-        # None is the value of a choice only where the config says so.
-        stored = None if value is None else item.stored(value)
-        if stored is None:
-            return None
-        values[key] = stored
-    return values
+    """The values of a config as Optuna stores them; None if one is not in the space."""
+    try:
+        return {
+            key: item.stored(_value_of(cfg, key, MISSING))
+            for key, item in space.items()
+        }
+    except LookupError:
+        return None
+
+
+MISSING = object()
+
+
+def _value_of(cfg: Config, key: str, missing: Any = None) -> Any:
+    """The value of a dotted key."""
+    value: Any = cfg
+    for name in key.split('.'):
+        if isinstance(value, list | tuple):
+            found = name.isdigit() and int(name) < len(value)
+            value = value[int(name)] if found else missing
+        else:
+            found = isinstance(value, Config | dict) and name in value
+            value = value[name] if found else missing
+        if not found:
+            return missing
+    return value

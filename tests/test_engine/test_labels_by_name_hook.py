@@ -163,6 +163,21 @@ def test_equal_labels(save, start):
     assert_equal(found.ema, without.ema)
 
 
+def test_names_that_are_not_used(save, start, monkeypatch):
+    """The log says so: the file names the labels of the data set."""
+    logged = []
+    monkeypatch.setattr(
+        'mlcl_plugin.engine.hooks.labels_by_name_hook.print_log',
+        lambda text, *_: logged.append(text),
+    )
+    start(load_from=save(LABELS))
+    assert logged == []
+    start(hook=dict(HOOK, classes=LABELS[::-1]), load_from=save(LABELS))
+    assert [
+        text for text in logged if 'classes of LabelsByNameHook is not used' in text
+    ]
+
+
 def test_steps(save, make_runner, start, record, tmp_path):
     """Step 1 starts from the other labels, step 2 from step 1."""
     path = save(CASES['new'])

@@ -55,7 +55,8 @@ def test_lists_are_choices():
     """Optuna stores their text, and the config gets the list."""
     found = Choice(([1, 2], [3, 4]))
     assert found.stored([3, 4]) == '[3, 4]' and found.by_name['[3, 4]'] == [3, 4]
-    assert found.stored('[3, 4]') is None
+    with pytest.raises(LookupError):
+        found.stored('[3, 4]')
 
 
 @pytest.mark.parametrize(
@@ -65,14 +66,37 @@ def test_lists_are_choices():
         ({'modle.head': '0:1'}, 'no run reads modle. Did you mean model'),
         ({'steps.step3.train_cfg.max_epochs': '1:2:int'}, "no step 'step3'"),
         ({'val_dataloader.batch_size': '1:9:int'}, 'cannot be searched'),
-        ({'steps.step2.val_evaluator.topk': '1:9:int'}, 'sets val_evaluator'),
+        ({'steps.step2.val_evaluator.topk': '1:9:int'}, 'Set it in the config'),
         ({'train_dataloader.dataset.indices': '1:9:int'}, 'cannot be searched'),
+        ({'train_dataloader.dataset.dataset.indices': '1:9:int'}, 'cannot be searched'),
+        (
+            {'train_dataloader.batch_size': '2:6'},
+            r'is an integer in the config .* train_dataloader.batch_size=2:6:int, or '
+            r'fractions by train_dataloader.batch_size=2.0:6.0\.',
+        ),
         ({LR: '0:1'}, 'searched and given in cfg_options'),
     ],
 )
 def test_wrong_keys(load_config, ranges, message):
     with pytest.raises(ValueError, match=message):
         check_space(load_config(), read_space(ranges, None), {LR: 0.1})
+
+
+def test_fractions_for_an_integer_are_written_as_such(load_config):
+    cfg = load_config()
+    cfg.optim_wrapper.optimizer.lr = 1
+    check_space(cfg, read_space({LR: '0.5:2'}, None))
+    check_space(cfg, read_space({LR: '1.0:2.0'}, None))
+    with pytest.raises(ValueError, match='is an integer in the config'):
+        check_space(cfg, read_space({LR: '1:2'}, None))
+
+
+def test_none_may_be_the_value_of_the_config(load_config):
+    cfg = load_config()
+    cfg.load_from = None
+    space = read_space(None, {'load_from': [None, 'a.pth']})
+    assert own_values(cfg, space) == {'load_from': None}
+    assert own_values(cfg, read_space(None, {'missing': [None, 1]})) is None
 
 
 def test_no_effect(load_config):

@@ -42,7 +42,8 @@ class LabelsByNameHook(Hook):
     Args:
         classes (Sequence[str], optional): The labels of the checkpoint in their order,
             for a file that does not name them or has other names for the same labels.
-            Defaults to None: those in the file.
+            Not used for a file that names the labels of the data set, as that of a
+            first step does. Defaults to None: those in the file.
 
     Raises:
         OtherLabelsError: If no names are known, none is common, or one occurs twice.
@@ -80,6 +81,12 @@ class LabelsByNameHook(Hook):
         wanted = tuple(map(str, wanted))
         found = labels_of_meta(meta)
         if found == wanted:
+            if self.classes is not None and tuple(map(str, self.classes)) != found:
+                print_log(
+                    f'classes of LabelsByNameHook is not used: {path} names the labels '
+                    'of the data set.',
+                    'current',
+                )
             return
         names = found if self.classes is None else self.classes
         if names is None:
