@@ -60,6 +60,14 @@ BLENDS: dict[str, tuple[float, float, float, float]] = {
 ``PooledLogistic``: the defaults of ``NeighbourClassifier``, and those of the recipe."""
 
 
+def smooth(recipe: Config, smoothing: float) -> Config:
+    """Regularise the classifier by label smoothing in place of dropout."""
+    cfg = deepcopy(recipe)
+    loss = dict(type='BinaryCrossEntropyLoss', label_smoothing=smoothing)
+    cfg.model.head.update(dropout=0.0, loss=loss)
+    return cfg
+
+
 def arm_config(recipe: Config, arm: str, seed: int, folder: Path) -> Config:
     """The config of a run: both steps of the recipe, with the arm's contrast."""
     cfg = deepcopy(recipe)
@@ -168,6 +176,11 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--seeds', type=number(int, least=1), default=5, help='default: 5'
     )
+    parser.add_argument(
+        '--smoothing',
+        type=number(float, least=0, most=1),
+        help='label smoothing in place of dropout (default: dropout as in the config)',
+    )
     parser.add_argument('--arms', nargs='+', choices=list(ARMS), default=list(ARMS))
     parser.add_argument(
         '--work-dir',
@@ -183,6 +196,8 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parsed = parser.parse_args(args)
     # Results of one recipe must not pass for those of another.
     own = '' if parsed.config == RECIPE else f'_{Path(parsed.config).stem}'
+    if parsed.smoothing is not None:
+        own += f'_smoothing_{parsed.smoothing:g}'
     parsed.work_dir = parsed.work_dir or Path(f'work_dirs/neighbour_gain{own}')
     parsed.out = parsed.out or Path(f'studies/neighbour_gain{own}.json')
     return parsed
@@ -194,6 +209,8 @@ def main(args: Sequence[str] | None = None) -> None:
     results = json.loads(args.out.read_text()) if args.out.exists() else {}
     with one_line_errors('neighbour_gain', {}):
         recipe = Config.fromfile(args.config)
+        if args.smoothing is not None:
+            recipe = smooth(recipe, args.smoothing)
         for arm in args.arms:
             for seed in range(args.seeds):
                 key = f'{arm}/{seed}'
