@@ -90,3 +90,15 @@ def test_disagreement_is_an_error(monkeypatch):
     )
     with pytest.raises(EngineError, match='differ by'):
         make(other, 16)
+
+
+@pytest.mark.parametrize('error', [ValueError, RuntimeError, OSError])
+def test_failed_export_is_an_engine_error(monkeypatch, error):
+    """So that features are computed by torch."""
+
+    def fail(*args):
+        raise error('no graph')
+
+    monkeypatch.setattr(onnx_module, 'write_onnx', fail)
+    with pytest.raises(EngineError, match='cannot run Network: no graph'):
+        make(Network(), 16)

@@ -55,6 +55,15 @@ def test_tables(study):
     ]
 
 
+def test_smoothing_takes_the_place_of_dropout(study):
+    recipe = Config.fromfile(ROOT / study.RECIPE)
+    head = study.smooth(recipe, 0.05).model.head
+    assert recipe.model.head.dropout == 0.5 and head.dropout == 0.0
+    assert MODELS.build(head).loss_module.label_smoothing == 0.05
+    args = study.parse_args(['--smoothing', '0.05'])
+    assert args.out == Path('studies/neighbour_gain_smoothing_0.05.json')
+
+
 def test_tables_without_the_baseline(study):
     results = {f'MulCon/{seed}': result(study, 80.0 + seed) for seed in range(2)}
     means, gains = map(cells, study.tables(results).split('\n\n'))
