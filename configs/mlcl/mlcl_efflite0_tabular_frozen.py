@@ -10,7 +10,8 @@ cached_features = dict(num_views=2)
 # the classifier that the backbone was pre-trained with
 imagenet = dict(type='EfficientNetLite0Init')
 source = dict(type='SourceClasses', in_channels=1280, init_cfg=imagenet)
-logistic = dict(type='PooledLogistic', regions=0.7, source=source)
+windows = dict(regions=0.5, grid=3, whole_share=0.5)
+logistic = dict(type='PooledLogistic', num_views=0, **windows, source=source)
 
 model = dict(
     type='NeighbourClassifier',

@@ -9,15 +9,13 @@ from torch import Tensor
 
 from ..evaluation import average_precision
 from ..models.neighbours import ImageNeighbours
-from ..models.neighbours.pooled_logistic import LENGTH
+from ..models.neighbours.pooled_logistic import LENGTH, STRENGTHS
 from ..models.utils.logistic_regression import (
     LinearMap,
     choose_strength,
     logistic_path,
 )
 
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""Values of C that are tried, for vectors of length 10."""
 FOLDS = 5
 
 

@@ -189,3 +189,7 @@ def _set_model(cfg: Config, parts: Parts, recipe: Recipe, backbone: Backbone) ->
             member.pop('source', None)
     if recipe.kind == 'frozen':
         cfg.model.weights = list(recipe.weights)
+        for member in cfg.model.neighbours:
+            if recipe.is_small and member['type'] == 'PooledLogistic':
+                # Cross-validation is quick there.
+                member['strength'] = None

@@ -55,9 +55,14 @@ class Recipe:
     num_images: int
 
     @property
+    def is_small(self) -> bool:
+        """bool: Whether there are few training images."""
+        return self.num_images < LARGE_FROM
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """tuple[float, ...]: Of head, both neighbours and regression in the blend."""
-        return SMALL_WEIGHTS if self.num_images < LARGE_FROM else LARGE_WEIGHTS
+        return SMALL_WEIGHTS if self.is_small else LARGE_WEIGHTS
 
     @property
     def view_size(self) -> int:

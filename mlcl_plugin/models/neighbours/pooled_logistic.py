@@ -11,12 +11,15 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...targets import check_targets, is_absent, is_present
-from ..utils.logistic_regression import fit_logistic
+from ..utils.logistic_regression import choose_strength, fit_logistic
+from ..utils.source_classes import SourceClasses
 from .kernel import Votes
 from .member import Member, Outputs
 
 LENGTH = 10.0
 """Length of the vectors that the regression sees; strengths depend on it."""
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Values of C to choose from."""
 
 
 @MODELS.register_module()
@@ -33,16 +36,26 @@ class PooledLogistic(Member):
     backbone's pre-training, as :class:`SourceClasses` sees them. With few images they
     say more than features alone.
 
-    With ``regions``, the four corners of a feature map are scored, too. The logit of an
-    image is the highest of those of the whole and its corners, so that a small object
-    counts more. The regression is solved on whole maps.
+    With ``regions``, windows of a feature map are scored, too, so that a small object
+    counts more: with the logit :math:`s` of the whole map and :math:`s_i` of the
+    windows, the logit of an image is
+
+    .. math::
+        w s + (1 - w) \max(s, s_1, s_2, \ldots)
+
+    The regression is solved on whole maps.
 
     Args:
-        strength (float): The strength :math:`C` of an image, which its views share.
-            Defaults to 0.2.
+        strength (float, optional): The strength :math:`C` of an image, which its views
+            share. None chooses one of :data:`STRENGTHS` by the likelihood in a
+            cross-validation of the training images, which is meant for up to some
+            thousand of them. Defaults to 0.2.
         num_views (int): Random views of each training image. Defaults to 2.
-        regions (float, optional): Width and height of a corner, as a share of the map.
+        regions (float, optional): Width and height of a window, as a share of the map.
             None takes the whole map alone. Defaults to None.
+        grid (int): Windows in each direction, evenly apart. Two are the corners.
+            Defaults to 2.
+        whole_share (float): The share :math:`w` of the whole map. Defaults to 0.
         source (dict, optional): Config of :class:`SourceClasses`. Defaults to None.
         init_cfg (dict | list, optional): Initialization config. Defaults to None.
 
@@ -57,23 +70,31 @@ class PooledLogistic(Member):
 
     def __init__(
         self,
-        strength: float = 0.2,
+        strength: float | None = 0.2,
         num_views: int = 2,
         regions: float | None = None,
+        grid: int = 2,
+        whole_share: float = 0.0,
         source: dict | None = None,
         init_cfg: dict | list | None = None,
     ):
         super().__init__(init_cfg=init_cfg)
-        if strength <= 0:
-            raise ValueError(f'strength must be positive, got {strength}.')
+        if strength is not None and strength <= 0:
+            raise ValueError(f'strength must be positive or None, got {strength}.')
         if num_views < 0:
             raise ValueError(f'num_views must not be negative, got {num_views}.')
         if regions is not None and not 0 < regions < 1:
             raise ValueError(
                 f'regions must be a share between 0 and 1, or None, got {regions}.'
             )
+        if grid < 2:
+            raise ValueError(f'grid must be 2 or more, got {grid}.')
+        if not 0 <= whole_share <= 1:
+            raise ValueError(f'whole_share must be between 0 and 1, got {whole_share}.')
         self.strength = strength
         self.regions = regions
+        self.grid = grid
+        self.whole_share = whole_share
         self.num_views = num_views
         self.source = None if source is None else MODELS.build(source)
         self.clear()
@@ -82,15 +103,16 @@ class PooledLogistic(Member):
         """Any head will do."""
 
     def vectors(self, outputs: Outputs) -> Tensor:
-        """Vectors ``(B, R, D)`` of the whole map and its corners, R is 1 or 5.
+        """Vectors ``(B, R, D)`` of the whole map and its windows.
 
-        D is 2 C, and with ``source`` its classes in addition. Tokens have one vector
-        ``(B, 1, D)``; vectors of C numbers stay such, beside the classes.
+        R is 1, or with ``regions`` 1 + ``grid`` ** 2. D is 2 C, and with ``source`` its
+        classes in addition. Tokens have one vector ``(B, 1, D)``; vectors of C numbers
+        stay such, beside the classes.
         """
-        return self._vectors(outputs, self._parts)
+        return self._vectors(outputs, self._windows)
 
     def training_vectors(self, outputs: Outputs) -> Tensor:
-        """Vectors ``(B, 1, D)`` of the whole map: corners are not learned from."""
+        """Vectors ``(B, 1, D)`` of the whole map: windows are not learned from."""
         return self._vectors(outputs, lambda maps: [maps])
 
     def _vectors(
@@ -101,41 +123,55 @@ class PooledLogistic(Member):
         last = features if isinstance(features, Tensor) else features[-1]
         last = last.float()
         if last.ndim == 4:
-            return torch.stack(
-                [self._pool(part.flatten(2)) for part in parts_of(last)], 1
-            )
+            parts = parts_of(last)
+            # Windows share the classes of their places.
+            classes = self._classes(last.flatten(2))
+            of_parts: list[Tensor] | list[None] = [None] * len(parts)
+            if classes is not None:
+                of_parts = parts_of(classes.unflatten(2, last.shape[2:]))
+            return torch.stack([self._pool(*pair) for pair in zip(parts, of_parts)], 1)
         if last.ndim == 3:
-            return self._pool(last.transpose(1, 2))[:, None]
+            last = last.transpose(1, 2)
+            return self._pool(last, self._classes(last))[:, None]
         if last.ndim == 2:
-            parts = [F.normalize(last, dim=1), *self._classes(last[:, :, None])]
-            return torch.cat(parts, 1)[:, None]
+            classes = self._classes(last[:, :, None])
+            unit = [F.normalize(last, dim=1), *self._pool_classes(classes)]
+            return torch.cat(unit, 1)[:, None]
         raise ValueError(
             'PooledLogistic takes a feature map (B, C, H, W), tokens (B, N, C) or '
             f'vectors (B, C) from the backbone, got {tuple(last.shape)}.'
         )
 
-    def _pool(self, places: Tensor) -> Tensor:
-        """Averages, maxima and classes ``(B, D)`` of places ``(B, C, N)``."""
+    def _pool(self, places: Tensor, classes: Tensor | None) -> Tensor:
+        """Vectors ``(B, D)`` of places ``(B, C, ...)`` and classes ``(B, K, ...)``."""
+        places = places.flatten(2)
         parts = (places.mean(2), places.amax(2))
         unit = [F.normalize(part, dim=1) for part in parts]
-        return torch.cat([*unit, *self._classes(places)], dim=1)
+        return torch.cat([*unit, *self._pool_classes(classes)], dim=1)
 
-    def _classes(self, places: Tensor) -> list[Tensor]:
-        """The classes of places ``(B, C, N)``, if there are any."""
+    def _pool_classes(self, classes: Tensor | None) -> list[Tensor]:
+        """The vectors ``(B, K)`` of classes ``(B, K, ...)``, if there are any."""
+        return [] if classes is None else [SourceClasses.pool(classes.flatten(2))]
+
+    def _classes(self, places: Tensor) -> Tensor | None:
+        """Probabilities ``(B, K, N)`` of classes at places, if there are any."""
         if self.source is None:
-            return []
+            return None
         with torch.autocast(places.device.type, enabled=False):
-            return [self.source(places)]
+            return self.source.probabilities(places)
 
-    def _parts(self, maps: Tensor) -> list[Tensor]:
-        """The whole maps ``(B, C, H, W)``, and their corners."""
+    def _windows(self, maps: Tensor) -> list[Tensor]:
+        """The whole maps ``(B, C, H, W)``, and their windows by rows."""
         if self.regions is None:
             return [maps]
-        height, width = (math.ceil(self.regions * n) for n in maps.shape[2:])
-        rows, columns = slice(height), slice(width)
-        below, right = slice(-height, None), slice(-width, None)
-        corners = [(rows, columns), (rows, right), (below, columns), (below, right)]
-        return [maps, *(maps[:, :, row, column] for row, column in corners)]
+        spans = []
+        for size in maps.shape[2:]:
+            length = math.ceil(self.regions * size)
+            room, last = size - length, self.grid - 1
+            starts = [place * room // last for place in range(self.grid)]
+            spans.append([slice(start, start + length) for start in starts])
+        rows, columns = spans
+        return [maps, *(maps[:, :, row, column] for row in rows for column in columns)]
 
     def clear(self) -> None:
         """Forget the regression."""
@@ -145,6 +181,7 @@ class PooledLogistic(Member):
         # Labels that have a present and an absent image.
         self.register_buffer('able', torch.zeros(0, dtype=torch.bool, device=device))
         self._added: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._solved_at = self.strength
 
     @property
     def is_filled(self) -> bool:
@@ -153,7 +190,8 @@ class PooledLogistic(Member):
 
     def describe(self) -> str:
         """What it holds, for the log."""
-        return f'{len(self.weight):,} regressions'
+        solved = '' if self._solved_at is None else f' of strength {self._solved_at:g}'
+        return f'{len(self.weight):,} regressions{solved}'
 
     @torch.no_grad()
     def add(self, vectors: Tensor, targets: Tensor, images: Tensor) -> None:
@@ -201,9 +239,14 @@ class PooledLogistic(Member):
         # Whatever the order of the batches.
         images, order = images.sort(stable=True)
         views = len(images) / len(images.unique())
-        linear = fit_logistic(
-            LENGTH * vectors[order], targets[order], self.strength / views
-        )
+        vectors, targets = LENGTH * vectors[order], targets[order]
+        strength = self.strength
+        if strength is None:
+            # Rows of an image share it.
+            strengths = [value / views for value in STRENGTHS]
+            strength = views * choose_strength(vectors, targets, strengths, images)[0]
+        linear = fit_logistic(vectors, targets, strength / views)
+        self._solved_at = strength
         device = self.weight.device
         # In the order of a file, so that a loaded one gives the same bits.
         self.weight = (LENGTH * linear.weight).contiguous().to(device)
@@ -236,7 +279,8 @@ class PooledLogistic(Member):
             )
         with torch.autocast(vectors.device.type, enabled=False):
             logits = vectors.float() @ self.weight.T + self.bias
-            logits = logits.amax(1)
+            highest = logits.amax(1)
+            logits = torch.lerp(highest, logits[:, 0], self.whole_share)
         votes = (F.logsigmoid(logits), F.logsigmoid(-logits))
         return Votes(*(vote.masked_fill(~self.able, torch.nan) for vote in votes))
 
@@ -244,5 +288,6 @@ class PooledLogistic(Member):
         """The options, for ``repr``."""
         return (
             f'strength={self.strength}, num_views={self.num_views}, '
-            f'regions={self.regions}, labels={len(self.weight)}'
+            f'regions={self.regions}, grid={self.grid}, '
+            f'whole_share={self.whole_share}, labels={len(self.weight)}'
         )

@@ -57,13 +57,26 @@ class SourceClasses(BaseModule):
         Raises:
             ValueError: For features with another number of channels.
         """
+        return self.pool(self.probabilities(places))
+
+    def probabilities(self, places: Tensor) -> Tensor:
+        """Probabilities ``(B, num_classes, N)`` of places ``(B, in_channels, N)``.
+
+        Raises:
+            ValueError: For features with another number of channels.
+        """
         if places.shape[1] != self.weight.shape[1]:
             raise ValueError(
                 f'SourceClasses has in_channels={self.weight.shape[1]}, but the '
                 f'backbone gives features of {places.shape[1]} channels.'
             )
         logits = F.linear(places.float().transpose(1, 2), self.weight, self.bias)
-        return logits.softmax(2).mean(1).sqrt()
+        return logits.softmax(2).transpose(1, 2)
+
+    @staticmethod
+    def pool(probabilities: Tensor) -> Tensor:
+        """Vectors ``(B, num_classes)`` of probabilities ``(B, num_classes, N)``."""
+        return probabilities.mean(2).sqrt()
 
     def extra_repr(self) -> str:
         """The sizes, for ``repr``."""

@@ -7,6 +7,8 @@ from mmpretrain.registry import MODELS
 
 from mlcl_plugin.models import LabelWiseClsHead
 from mlcl_plugin.models.neighbours import Outputs, PooledLogistic
+from mlcl_plugin.models.neighbours.pooled_logistic import STRENGTHS
+from mlcl_plugin.models.utils.logistic_regression import label_folds
 
 HEAD = LabelWiseClsHead(num_classes=2, in_channels=4)
 
@@ -25,15 +27,24 @@ def filled(regions=None, labels=2, **kwargs):
     return member, maps, targets
 
 
-@pytest.mark.parametrize('regions', [None, 0.6])
-def test_vectors_and_votes_by_loops(regions):
-    member, maps, _ = filled(regions, strength=1.0)
+@pytest.mark.parametrize(
+    ('options', 'starts'),
+    [
+        ({}, []),
+        # ceil(0.6 * 4) = 3 places
+        (dict(regions=0.6), [(0, 3), (1, 4)]),
+        (dict(regions=0.5, grid=3), [(0, 2), (1, 3), (2, 4)]),
+        (dict(regions=0.5, whole_share=0.25), [(0, 2), (2, 4)]),
+        (dict(regions=0.6, whole_share=1.0), [(0, 3), (1, 4)]),
+    ],
+)
+def test_vectors_and_votes_by_loops(options, starts):
+    member, maps, _ = filled(strength=1.0, **options)
     votes = member(member.vectors(outputs(maps)))
+    spans = [slice(*start) for start in starts]
     parts = [(slice(0, 4), slice(0, 4))]
-    if regions:
-        # ceil(0.6 * 4) = 3
-        starts = (slice(0, 3), slice(1, 4))
-        parts += [(row, column) for row in starts for column in starts]
+    parts += [(row, column) for row in spans for column in spans]
+    share = options.get('whole_share', 0.0)
     for image in range(12):
         logits = []
         for row, column in parts:
@@ -44,7 +55,8 @@ def test_vectors_and_votes_by_loops(regions):
             logits.append(member.weight @ vector + member.bias)
         logits = torch.stack(logits)
         for label in range(2):
-            logit = max(logits[:, label].tolist())
+            whole, highest = logits[0, label].item(), max(logits[:, label].tolist())
+            logit = share * whole + (1 - share) * highest
             assert float(votes.present[image, label]) == pytest.approx(
                 -math.log1p(math.exp(-logit)), abs=1e-5
             )
@@ -69,7 +81,8 @@ def test_classes_of_the_backbone():
     assert vectors.shape == (2, 5, 10)
     assert torch.equal(vectors[..., :6], without)
     corner = maps[:, :, 1:, 1:].flatten(2)
-    assert torch.equal(vectors[:, 4, 6:], member.source(corner))
+    # Windows share their places, so that rounding may differ.
+    torch.testing.assert_close(vectors[:, 4, 6:], member.source(corner))
     tokens = torch.randn(2, 5, 3)
     expected = member.source(tokens.transpose(1, 2))
     assert torch.equal(member.vectors(outputs(tokens))[:, 0, 6:], expected)
@@ -134,6 +147,43 @@ def test_views_share_the_strength():
     assert torch.allclose(several.weight, member.weight, rtol=2e-3, atol=1e-3)
 
 
+def added(member, maps, targets, views):
+    for _ in range(views):
+        vectors = member.training_vectors(outputs(maps))
+        member.add(vectors, targets, torch.arange(len(maps)))
+    member.build([])
+    return member
+
+
+@pytest.mark.parametrize('views', [1, 2])
+@pytest.mark.parametrize('noise', [0.05, 3.0])
+def test_the_strength_of_the_best_cross_validation(views, noise):
+    """By loops: each image is left out once, with all its views."""
+    generator = torch.Generator().manual_seed(3)
+    maps = torch.rand(20, 3, 2, 2, generator=generator)
+    values = maps[:, :2].mean((2, 3))
+    values = values + noise * torch.randn(20, 2, generator=generator)
+    targets = (values > values.median(0).values).long()
+    member = added(PooledLogistic(strength=None), maps, targets, views)
+
+    fold = label_folds(targets)
+    likelihoods = []
+    for strength in STRENGTHS:
+        total = 0.0
+        for number in range(5):
+            held = fold == number
+            own = PooledLogistic(strength=strength)
+            own = added(own, maps[~held], targets[~held], views)
+            votes = own(own.vectors(outputs(maps[held])))
+            present = targets[held] == 1
+            total += float(torch.where(present, votes.present, votes.absent).sum())
+        likelihoods.append(total)
+    best = STRENGTHS[likelihoods.index(max(likelihoods))]
+    same = added(PooledLogistic(strength=best), maps, targets, views)
+    assert f'of strength {best:g}' in member.describe()
+    torch.testing.assert_close(member.weight, same.weight, rtol=1e-3, atol=1e-3)
+
+
 def test_a_label_without_present_images_has_no_vote():
     member = PooledLogistic(strength=1.0)
     maps = torch.rand(3, 3, 2, 2)
@@ -188,8 +238,12 @@ def test_half_precision(dtype):
 
 
 def test_wrong_input():
-    with pytest.raises(ValueError, match='strength must be positive'):
+    with pytest.raises(ValueError, match='strength must be positive or None, got 0'):
         PooledLogistic(strength=0)
+    with pytest.raises(ValueError, match='grid must be 2 or more, got 1'):
+        PooledLogistic(regions=0.5, grid=1)
+    with pytest.raises(ValueError, match='whole_share must be between 0 and 1'):
+        PooledLogistic(regions=0.5, whole_share=1.5)
     with pytest.raises(ValueError, match='num_views must not be negative'):
         PooledLogistic(num_views=-1)
     with pytest.raises(ValueError, match='regions must be a share'):
