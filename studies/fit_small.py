@@ -280,7 +280,13 @@ def main(args: Sequence[str] | None = None) -> None:
                 part.write_text(json.dumps(results, indent=1) + '\n')
                 os.replace(part, args.out)
                 print(key, results[key], flush=True)
-    print(tables(results))
+    asked = [
+        f'{name}/{arm}/{seed}'
+        for name in args.sets
+        for arm in args.arms
+        for seed in range(args.seeds)
+    ]
+    print(tables({key: results[key] for key in asked}))
 
 
 if __name__ == '__main__':
