@@ -14,6 +14,10 @@ FAMILY ?= onedl
 CONSTRAINTS ?= $(if $(filter onedl,$(FAMILY)),constraints.txt)
 
 .DEFAULT_GOAL := help
+# Packages are installed without being compiled: Python keeps what it compiles when it
+# imports. Otherwise each of the hundreds of commands of the tests would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup lint format test test-slow test-gpu bench-gpu fuzz coverage demo bench docs weights wheel clean
 
 help: ## show this list
