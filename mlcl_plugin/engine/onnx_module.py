@@ -29,9 +29,15 @@ class OnnxModule:
         outputs (Sequence[str]): What to call the tensors that the module returns.
         spin (bool): Whether idle threads wait actively. It is faster where nothing else
             runs, and slows down other processes of the machine. Defaults to False.
-        like (OnnxModule, optional): One of the same module for another size. Its graph
-            is taken if it agrees with torch at this size, too, as that of a
-            convolutional network does. To export takes far longer. Defaults to None.
+        keep_graph (bool): Whether the graph stays in memory for others to be ``like``
+            this one. It takes as much as the weights. Defaults to False.
+        like (OnnxModule, optional): One of the same module for another size, with
+            ``keep_graph``. Its graph is taken if it agrees with torch at this size,
+            too, as that of a convolutional network does. To export takes far longer.
+            Defaults to None.
+
+    Attributes:
+        graph (bytes, optional): The content of the ONNX file, with ``keep_graph``.
 
     Raises:
         ImportError: If a package is missing.
@@ -45,12 +51,15 @@ class OnnxModule:
         images: Tensor,
         outputs: Sequence[str] = ('output',),
         spin: bool = False,
+        keep_graph: bool = False,
         like: 'OnnxModule | None' = None,
     ):
         require_packages()
-        if like is not None:
+        self._keep_graph = keep_graph
+        self.graph: bytes | None = None
+        if like is not None and like.graph is not None:
             try:
-                self._open(_with_size(like._content, images), module, spin)
+                self._open(_with_size(like.graph, images), module, spin)
                 self._check(module, images)
                 # Values that another size would show in may be hidden in one batch.
                 self._check(module, 2 * images + 1)
@@ -92,7 +101,8 @@ class OnnxModule:
         # ONNX Runtime's errors have no class that is part of its interface.
         except Exception as error:
             raise _cannot_run(module, error) from error
-        self._content = content
+        if self._keep_graph:
+            self.graph = content
 
     @property
     def output_names(self) -> list[str]:

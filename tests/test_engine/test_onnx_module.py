@@ -52,7 +52,7 @@ def images(size: int) -> Tensor:
 
 
 def make(module: nn.Module, size: int, like: OnnxModule | None = None) -> OnnxModule:
-    return OnnxModule(module.eval(), images(size), like=like)
+    return OnnxModule(module.eval(), images(size), keep_graph=True, like=like)
 
 
 def test_graph_serves_another_size_without_an_export(monkeypatch):
@@ -71,6 +71,19 @@ def test_graph_serves_another_size_without_an_export(monkeypatch):
     assert second.output_names == first.output_names
 
 
+def test_a_graph_that_was_not_kept_is_exported_anew(monkeypatch):
+    module = Network().eval()
+    exports = []
+    write = onnx_module.write_onnx
+    monkeypatch.setattr(
+        onnx_module, 'write_onnx', lambda *args: exports.append(write(*args))
+    )
+    first = OnnxModule(module, images(16))
+    second = OnnxModule(module, images(24), like=first)
+    assert len(exports) == 2
+    torch.testing.assert_close(second(images(24))[0], module(images(24)))
+
+
 @pytest.mark.parametrize('kind', [SizeInGraph, SizeHidden, SizeInShape])
 def test_graph_that_depends_on_the_size_is_exported_anew(kind):
     module = kind()
@@ -86,7 +99,7 @@ def test_disagreement_is_an_error(monkeypatch):
     monkeypatch.setattr(
         onnx_module,
         'write_onnx',
-        lambda module, images, path, outputs: path.write_bytes(first._content),
+        lambda module, images, path, outputs: path.write_bytes(first.graph),
     )
     with pytest.raises(EngineError, match='differ by'):
         make(other, 16)

@@ -464,7 +464,13 @@ class _Features(nn.Module):
         """Make what computes the features of images of one size."""
         backbone = self.backbone
         if self.engine == 'onnxruntime':
-            onnx = OnnxModule(_LastMap(backbone), images, ['features'], like=self._onnx)
+            onnx = OnnxModule(
+                _LastMap(backbone),
+                images,
+                ['features'],
+                keep_graph=True,
+                like=self._onnx,
+            )
             self._onnx = onnx
             return lambda batch: onnx(batch)[0]
         if self.fold:
