@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well ``mlcl issues`` finds labels of VOC2007 train that were flipped on purpose.
 
-Features of the images are those that ``mlcl train mlcl_efflite0_voc07_small`` has
+Features of the images are those that ``mlcl train mlcl_efflite0_voc07_frozen`` has
 computed. Labels are flipped by a seed, models are trained on the flipped ones, and all
 entries are ranked by how much each model doubts them. What was computed is kept in the
 work folder; a second call goes on.

@@ -6,6 +6,7 @@
 _base_ = ['./mlcl_efflite0_voc07_frozen.py']
 
 img_size = 320
+cached_features = dict(num_views=2)
 
 # Things are larger in random crops, so that crops of 224 px show them at the scale of
 # whole images of 320 px.
