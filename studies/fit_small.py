@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good ``mlcl fit`` is on small data, over five divisions of two data sets.
+"""How good ``mlcl fit`` is on small data, over divisions of two data sets.
 
 Features of all images are computed once and shared by the divisions. All else is done
 by the code of ``mlcl fit``. Results are written one by one; a second call goes on.

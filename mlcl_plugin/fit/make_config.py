@@ -190,6 +190,5 @@ def _set_model(cfg: Config, parts: Parts, recipe: Recipe, backbone: Backbone) ->
     if recipe.kind == 'frozen':
         cfg.model.weights = list(recipe.weights)
         for member in cfg.model.neighbours:
-            if recipe.is_small and member['type'] == 'PooledLogistic':
-                # Cross-validation is quick there.
+            if recipe.tunes_regression and member['type'] == 'PooledLogistic':
                 member['strength'] = None

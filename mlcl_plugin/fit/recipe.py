@@ -24,6 +24,8 @@ SMALL_WEIGHTS = (0.0, 0.05, 0.05, 0.9)
 LARGE_WEIGHTS = (0.2, 0.35, 0.2, 0.25)
 LARGE_FROM = 1000
 """Training images from which on the head has learned enough to lead the blend."""
+TUNED_BELOW = 500
+"""Training images below which a cross-validation of the regression takes seconds."""
 FULL_FROM = 2000
 """Images from which on a GPU trains the whole network."""
 FULL_EPOCHS = 10
@@ -55,14 +57,14 @@ class Recipe:
     num_images: int
 
     @property
-    def is_small(self) -> bool:
-        """bool: Whether there are few training images."""
-        return self.num_images < LARGE_FROM
+    def tunes_regression(self) -> bool:
+        """bool: Whether cross-validation chooses the strength of the regression."""
+        return self.num_images < TUNED_BELOW
 
     @property
     def weights(self) -> tuple[float, ...]:
         """tuple[float, ...]: Of head, both neighbours and regression in the blend."""
-        return SMALL_WEIGHTS if self.is_small else LARGE_WEIGHTS
+        return SMALL_WEIGHTS if self.num_images < LARGE_FROM else LARGE_WEIGHTS
 
     @property
     def view_size(self) -> int:

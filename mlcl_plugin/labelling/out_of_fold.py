@@ -17,7 +17,8 @@ def pool_features(path: str, member: PooledLogistic) -> Tensor:
 
     Args:
         path (str): The file; its first view is taken.
-        member (PooledLogistic): It says which vectors; R is the number of its regions.
+        member (PooledLogistic): It says which vectors; R is 1, and the number of its
+            windows.
     """
     stored = np.load(path, mmap_mode='r')
     parts = []
@@ -86,6 +87,9 @@ def score_by(
     """
     member.clear()
     rows = torch.arange(len(vectors))
+    if member.kind == 'image':
+        # Windows of an image are not learned from; its first vector is the whole.
+        vectors = vectors[:, :1]
     member.add(vectors.float(), targets, rows)
     member.build([str(row) for row in rows.tolist()])
     votes = [

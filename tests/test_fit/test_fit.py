@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from scipy.sparse import csr_array
 
 from mlcl_plugin.apis import MultiLabelInferencer, fit, write_report
+from mlcl_plugin.datasets.forms import ImageLabels
+from mlcl_plugin.fit.backbone import find_backbone
+from mlcl_plugin.fit.make_config import make_config
 from mlcl_plugin.fit.options import FitOptions, read_time, read_val
 from mlcl_plugin.fit.recipe import Recipe, choose_recipe, find_device
 from mlcl_plugin.fit.speed import Speed, fit_time
+from mlcl_plugin.fit.split_data import Parts
 from tests.child_process import UNFORMATTED
 from tests.test_fit.test_read_data import make_many, picture
 
@@ -192,6 +198,21 @@ def test_recipes_follow_the_number_of_images(tmp_path):
     assert choose(20, epochs=7).epochs[0] == 7
     assert choose(20, recipe='full').num_views == 0
     assert not choose(20, plain=True).contrast
+
+
+@pytest.mark.parametrize(('number', 'strength'), [(499, None), (500, 0.2)])
+def test_few_images_tune_the_regression(tmp_path, number, strength):
+    images = tuple(f'{place}.jpg' for place in range(number))
+    targets = csr_array(np.ones((number, 2), np.int8))
+    labels = ImageLabels(('cat', 'dog'), images, targets)
+    parts = Parts(tmp_path, dict(train=labels, val=labels), True)
+    options = FitOptions('a.csv', tmp_path, device='cpu')
+    recipe = choose_recipe(options, parts)
+    tables = dict(train=tmp_path / 't.csv', val=tmp_path / 'v.csv')
+    cfg = make_config(options, parts, recipe, find_backbone('efflite0'), tables)
+    (member,) = (m for m in cfg.model.neighbours if m.type == 'PooledLogistic')
+    assert MODELS.build(member).strength == strength
+    assert member.grid == 3 and member.num_views == 0
 
 
 def test_less_time_gives_fewer_views_and_epochs():

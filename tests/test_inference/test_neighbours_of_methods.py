@@ -30,6 +30,7 @@ RECIPES = {
     if '_base_' not in path.parts
 }
 LABEL, IMAGE = dict(type='LabelNeighbours'), dict(type='ImageNeighbours')
+WINDOWS = dict(type='PooledLogistic', num_views=0, regions=0.5, grid=3, whole_share=0.5)
 # Network and head are those of another one.
 REPEATS = ('gap_asl', 'mile', 'mlcl_bce', 'mlcl_image_level', 'mlcl_within_label')
 # They have parts of their own, but take their time.
@@ -77,6 +78,7 @@ def memories(cfg):
         found.append(dict(IMAGE, source='embeddings'))
     if projector:
         found.append(dict(found[0], source='projections'))
+    found.append(WINDOWS)
     weights = [1 / (1 + len(found))] * (1 + len(found))
     return found, weights
 

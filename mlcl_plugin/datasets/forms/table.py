@@ -150,6 +150,12 @@ def _column_of_names(labels: ImageLabels, path: Path, options: WriteOptions) -> 
         )
     if not separator:
         raise ValueError('separator must not be empty.')
+    if label_column in labels.classes:
+        raise ValueError(
+            f"The label '{label_column}' is called like the column of names, which "
+            'would be read as its own. Choose another label_column, or rename the '
+            'label.'
+        )
     for name in labels.classes:
         if separator in name or name != name.strip():
             raise ValueError(

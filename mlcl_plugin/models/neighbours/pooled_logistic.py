@@ -53,8 +53,8 @@ class PooledLogistic(Member):
         num_views (int): Random views of each training image. Defaults to 2.
         regions (float, optional): Width and height of a window, as a share of the map.
             None takes the whole map alone. Defaults to None.
-        grid (int): Windows in each direction, evenly apart. Two are the corners.
-            Defaults to 2.
+        grid (int): Windows in each direction, evenly apart as far as whole places
+            allow. Two are the corners. Defaults to 2.
         whole_share (float): The share :math:`w` of the whole map. Defaults to 0.
         source (dict, optional): Config of :class:`SourceClasses`. Defaults to None.
         init_cfg (dict | list, optional): Initialization config. Defaults to None.
@@ -87,8 +87,13 @@ class PooledLogistic(Member):
             raise ValueError(
                 f'regions must be a share between 0 and 1, or None, got {regions}.'
             )
-        if grid < 2:
-            raise ValueError(f'grid must be 2 or more, got {grid}.')
+        if not isinstance(grid, int) or grid < 2:
+            raise ValueError(f'grid must be a whole number from 2, got {grid}.')
+        if regions is None and (grid != 2 or whole_share != 0):
+            raise ValueError(
+                f'grid={grid} and whole_share={whole_share} change nothing without '
+                'windows. Set regions, the size of a window.'
+            )
         if not 0 <= whole_share <= 1:
             raise ValueError(f'whole_share must be between 0 and 1, got {whole_share}.')
         self.strength = strength
@@ -203,7 +208,7 @@ class PooledLogistic(Member):
         """
         if vectors.ndim != 3 or len(vectors) != len(targets) or targets.ndim != 2:
             raise ValueError(
-                'PooledLogistic takes vectors (B, R, D) of R regions with targets '
+                'PooledLogistic takes vectors (B, R, D) of R parts with targets '
                 f'(B, L), got {tuple(vectors.shape)} and {tuple(targets.shape)}.'
             )
         check_targets(targets, name='Targets of PooledLogistic')
@@ -255,6 +260,8 @@ class PooledLogistic(Member):
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         """Load regressions of any size."""
+        # The file does not say it.
+        self._solved_at = None
         for name, buffer in list(self._buffers.items()):
             stored = state_dict.get(prefix + name)
             if isinstance(stored, Tensor) and buffer is not None:

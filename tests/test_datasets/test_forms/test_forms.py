@@ -321,6 +321,12 @@ def test_rows_of_a_split(tmp_path):
         ),
         (('a.jpg',), ('a;b',), dict(path='x.csv', style='names'), "separator ';'"),
         (('a.jpg',), ('a ',), dict(path='x.csv', style='names'), 'blank'),
+        (
+            ('a.jpg',),
+            ('labels',),
+            dict(path='x.csv', style='names'),
+            "label 'labels' is called like the column of names",
+        ),
         (('a.jpg',), ('cat',), dict(path='x.csv', style='rows'), 'style must be'),
         (('a.jpg',), ('cat',), dict(path='x.json'), 'name it'),
         (('a.jpg',), ('cat',), dict(path='x.xml'), 'Cannot tell the form'),

@@ -65,6 +65,38 @@ def test_vectors_and_votes_by_loops(options, starts):
             )
 
 
+@pytest.mark.parametrize(
+    ('size', 'heights', 'widths'),
+    [
+        ((5, 8), [(0, 3), (1, 4), (2, 5)], [(0, 4), (2, 6), (4, 8)]),
+        # Half of an odd size is rounded up, a start down.
+        ((2, 3), [(0, 1), (0, 1), (1, 2)], [(0, 2), (0, 2), (1, 3)]),
+        ((1, 1), [(0, 1)] * 3, [(0, 1)] * 3),
+    ],
+)
+def test_windows_of_maps_that_are_not_square(size, heights, widths):
+    """Features and classes are of the same places."""
+    member = with_source(regions=0.5, grid=3)
+    maps = torch.rand(2, 3, *size)
+    vectors = member.vectors(outputs(maps))
+    assert vectors.shape == (2, 10, 10)
+    windows = [(0, size[0], 0, size[1])]
+    windows += [(*height, *width) for height in heights for width in widths]
+    for place, (top, bottom, left, right) in enumerate(windows):
+        part = maps[:, :, top:bottom, left:right].flatten(2)
+        for image in range(2):
+            mean, most = part[image].mean(1), part[image].amax(1)
+            logits = part[image].T @ member.source.weight.T + member.source.bias
+            expected = torch.cat(
+                [
+                    mean / mean.norm(),
+                    most / most.norm(),
+                    logits.softmax(1).mean(0).sqrt(),
+                ]
+            )
+            torch.testing.assert_close(vectors[image, place], expected)
+
+
 def with_source(**kwargs):
     source = dict(type='SourceClasses', in_channels=3, num_classes=4)
     member = PooledLogistic(num_views=0, source=source, **kwargs)
@@ -184,6 +216,25 @@ def test_the_strength_of_the_best_cross_validation(views, noise):
     torch.testing.assert_close(member.weight, same.weight, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    'targets',
+    [
+        [[1, 0]],
+        [[1, 0], [0, 1]],
+        [[1, 0], [0, 0], [0, 0]],
+        [[-1, -1], [-1, 1], [-1, 0]],
+    ],
+)
+def test_too_few_images_to_choose_a_strength(targets):
+    maps = torch.rand(len(targets), 3, 2, 2)
+    member = added(PooledLogistic(strength=None), maps, torch.tensor(targets), 1)
+    votes = member(member.vectors(outputs(maps)))
+    known = torch.tensor(targets)
+    able = (known == 1).any(0) & (known == 0).any(0)
+    assert member.weight.isfinite().all()
+    assert torch.equal(~votes.present.isnan().any(0), able)
+
+
 def test_a_label_without_present_images_has_no_vote():
     member = PooledLogistic(strength=1.0)
     maps = torch.rand(3, 3, 2, 2)
@@ -201,6 +252,9 @@ def test_a_checkpoint_holds_it():
     other.load_state_dict(member.state_dict())
     vectors = member.vectors(outputs(maps))
     assert torch.equal(member(vectors).present, other(vectors).present)
+    # The file does not say how strong.
+    assert member.describe() == '2 regressions of strength 0.2'
+    assert other.describe() == '2 regressions'
     other.clear()
     assert not other.is_filled
 
@@ -240,8 +294,11 @@ def test_half_precision(dtype):
 def test_wrong_input():
     with pytest.raises(ValueError, match='strength must be positive or None, got 0'):
         PooledLogistic(strength=0)
-    with pytest.raises(ValueError, match='grid must be 2 or more, got 1'):
-        PooledLogistic(regions=0.5, grid=1)
+    for grid in (1, 2.5):
+        with pytest.raises(ValueError, match=f'grid must be a .* from 2, got {grid}'):
+            PooledLogistic(regions=0.5, grid=grid)
+    with pytest.raises(ValueError, match='grid=3 and whole_share=0.* Set regions'):
+        PooledLogistic(grid=3)
     with pytest.raises(ValueError, match='whole_share must be between 0 and 1'):
         PooledLogistic(regions=0.5, whole_share=1.5)
     with pytest.raises(ValueError, match='num_views must not be negative'):
