@@ -20,8 +20,8 @@ def check_fit_folder(out: Path, resume: bool) -> bool:
     if (out / STATE).is_file():
         if not resume:
             raise FileExistsError(
-                f"'{out}' has a fit already. Continue it with resume=True, or choose "
-                'another folder: out=DIR.'
+                f"'{out}' has a fit already. Continue it with resume=True, choose "
+                'another folder, out=DIR, or delete this one.'
             )
         return True
     if out.exists() and not out.is_dir():

@@ -313,9 +313,10 @@ class TabularMultiLabel(LabelledImages):
         free = set(columns).difference(taken)
         absent = [name for name in classes if name not in free]
         if absent or not classes:
+            missing = f' {list_some(absent)}' if absent else ''
             raise ValueError(
-                f'{self.ann_file} has no column of labels '
-                f'{list_some(absent) if absent else ""}, it has {list_some(columns)}. '
+                f'{self.ann_file} has no column of labels{missing}, it has '
+                f'{list_some(columns)}. '
                 'Check classes, or label_column if a column holds names of labels.'
             )
         return classes

@@ -125,13 +125,17 @@ class EpochLines(Hook):
         console (Console): Where to.
         step (str): The name of the step.
         epochs_after (int): Epochs of the steps that follow.
+        judged (str): What to call the validation mAP. Defaults to 'val mAP'.
     """
 
     # After those that validate and save.
     priority = 'LOWEST'
 
-    def __init__(self, console: Console, step: str, epochs_after: int):
+    def __init__(
+        self, console: Console, step: str, epochs_after: int, judged: str = 'val mAP'
+    ):
         self.console = console
+        self.judged = judged
         self.step = step
         self.epochs_after = epochs_after
         self._begin = 0.0
@@ -167,7 +171,7 @@ class EpochLines(Hook):
         # A resume may begin with a validation.
         self._epoch = max(self._epoch, runner.epoch)
         values = [v for k, v in (metrics or {}).items() if k.endswith('/mAP')]
-        self._write(runner, f', val mAP {values[0]:.2f}' if values else '')
+        self._write(runner, f', {self.judged} {values[0]:.2f}' if values else '')
 
     @staticmethod
     def _every(runner) -> int:

@@ -84,10 +84,7 @@ class Recipe:
         text = f'{self.epochs[0]} + {self.epochs[1]} epochs, {loss}'
         if self.kind == 'full':
             return f'whole network; {text}'
-        return (
-            f'frozen backbone, {self.num_views} random views of each image; {text}; '
-            'blended with neighbours and logistic regression'
-        )
+        return f'frozen backbone, {self.num_views} random views of each image; {text}'
 
 
 def second_epochs(first: int) -> int:

@@ -10,6 +10,10 @@ from ..reports.formats import percent, with_interval
 from ..text_table import literal, text_table
 from .evaluate import LINEAR, MODEL, NEAREST, PartResult
 
+TOO_GOOD = (
+    'CF1 and OF1 of the validation images are too good: the thresholds were found on '
+    'them.'
+)
 PRINTED_LABELS = 20
 """Labels of the printed table; the report has all."""
 
@@ -168,10 +172,7 @@ def report_text(
         'features of the frozen backbone; its C is chosen by cross-validation.'
     ]
     if any(part.name == 'val' for part in parts):
-        text.append(
-            'CF1 and OF1 of the validation images are too good: the thresholds were '
-            'found on them.'
-        )
+        text.append(TOO_GOOD)
     text += foretold(report, parts)
     if notes:
         text += [

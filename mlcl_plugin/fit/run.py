@@ -4,6 +4,7 @@
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from ..data_check import check_datasets
-from ..engine import base_config, freeze_backbone
+from ..engine import base_config, check_config, freeze_backbone
 from ..evaluation.decisions import Decisions
 from ..fit_folder import STATE, check_fit_folder
 from ..inference import MultiLabelInferencer, build_model
@@ -38,6 +39,7 @@ from .read_data import read_photographs
 from .recipe import Recipe, choose_recipe
 from .report import (
     PRINTED_LABELS,
+    TOO_GOOD,
     foretold,
     label_table,
     overview,
@@ -185,13 +187,20 @@ def run_fit(options: FitOptions, console: Console) -> Fitted:
     recipe = choose_recipe(options, parts)
     backbone = find_backbone(options.backbone)
     out = options.out
-    _claim(options)
+    is_new = _claim(options)
     with (
         log_to_file(console, out / 'log.txt'),
         DefaultScope.overwrite_default_scope('mmpretrain'),
     ):
         tables = write_tables(parts, out)
-        cfg = make_config(options, parts, recipe, backbone, tables)
+        try:
+            cfg = make_config(options, parts, recipe, backbone, tables)
+            check_config(cfg)
+        except ValueError:
+            if is_new:
+                # Free for a call with other options.
+                shutil.rmtree(out)
+            raise
         if options.time is not None:
             recipe = _in_time(options, parts, recipe, cfg, console)
             cfg = make_config(options, parts, recipe, backbone, tables)
@@ -202,7 +211,7 @@ def run_fit(options: FitOptions, console: Console) -> Fitted:
             'model', f'{backbone.name}, label attention, {recipe.image_size} px'
         )
         console.field('device', _describe_device(recipe.device))
-        console.field('recipe', recipe.text)
+        console.field('recipe', f'{recipe.text}; {_describe_blend(cfg)}')
         console.field('results', str(out))
         _check(cfg, console, out)
         torch.manual_seed(options.seed)
@@ -215,8 +224,11 @@ def run_fit(options: FitOptions, console: Console) -> Fitted:
         return _judge(options, console, parts, recipe, cfg, features, checkpoint)
 
 
-def _claim(options: FitOptions) -> None:
+def _claim(options: FitOptions) -> bool:
     """Make the folder, or take one of a fit with the same options.
+
+    Returns:
+        bool: Whether there was no fit.
 
     Raises:
         FileExistsError: If there is another fit, or this one is not to be resumed.
@@ -233,11 +245,13 @@ def _claim(options: FitOptions) -> None:
             raise ValueError(
                 f"The fit in '{options.out}' was begun with another "
                 + ', '.join(f'{key}={before.get(key)!r}' for key in other)
-                + '. resume=True needs the same options.'
+                + '. resume=True needs the same options. For others choose another '
+                'folder, out=DIR, or delete this one.'
             )
-        return
+        return False
     options.out.mkdir(parents=True, exist_ok=True)
     state.write_text(json.dumps(own, indent=1) + '\n')
+    return True
 
 
 def _in_time(
@@ -277,6 +291,21 @@ def _describe(parts: Parts) -> str:
     return f'{", ".join(numbers.values())} images, {len(parts.classes)} labels'
 
 
+def _describe_blend(cfg: Config) -> str:
+    """What the scores are made of."""
+    weights = cfg.model.get('weights')
+    if weights is None:
+        return 'scores of its head'
+    head, *members = weights
+    shares = {'head': head}
+    for config, weight in zip(cfg.model.neighbours, members):
+        logistic = config['type'] == 'PooledLogistic'
+        name = 'logistic regression' if logistic else 'neighbours'
+        shares[name] = shares.get(name, 0.0) + weight
+    parts = [f'{100 * share:.0f} % {name}' for name, share in shares.items() if share]
+    return f'scores of {", ".join(parts)}'
+
+
 def _describe_device(device: str) -> str:
     if device == 'cpu':
         return f'CPU, {torch.get_num_threads()} thread(s)'
@@ -289,7 +318,11 @@ def _check(cfg: Config, console: Console, out: Path) -> None:
     Raises:
         ValueError: If something would break the training or spoil it.
     """
-    report = check_datasets(cfg)
+    seen = Config(cfg.to_dict())
+    if not (out / 'data' / 'test.csv').is_file():
+        # Validation images stand in for test images; they are checked once.
+        seen.pop('test_dataloader')
+    report = check_datasets(seen)
     (out / 'data' / 'check.md').write_text(report.to_markdown('Data'), encoding='utf-8')
     (out / 'data' / 'check.json').write_text(report.to_json() + '\n', encoding='utf-8')
     errors = [f for f in report.findings if f.level == 'error']
@@ -365,7 +398,7 @@ def _judge(
     last = results[-1]
     facts = [
         ('data', _describe(parts)),
-        ('recipe', recipe.text),
+        ('recipe', f'{recipe.text}; {_describe_blend(cfg)}'),
         ('C of logistic regression', f'{baseline.strength:g}'),
         ('time', duration(console.elapsed)),
     ]
@@ -392,6 +425,7 @@ def _judge(
     console.line(overview(results))
     for part in results:
         console.line(f'{verdict(part)}.')
+    console.line(TOO_GOOD)
     for line in foretold(found.report, results):
         console.line(line)
     for note in notes:
@@ -456,7 +490,7 @@ def next_commands(out: Path, parts: Parts) -> list[str]:
         f'--out {path("answers.jsonl")}',
         'see all on one page:',
         f'  mlcl report {shlex.quote(str(out))}',
-        'evaluate again:',
+        'evaluate again (with thresholds of these images, so CF1 is too good):',
         f'  mlcl evaluate {path("val_scores.csv")} --decisions '
         f'{path("decisions.json")}',
         'train again:',

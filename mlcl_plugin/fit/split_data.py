@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Divide photographs for training, validation and test."""
 
+import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,8 +62,8 @@ def split_photographs(
         seed (int): Seed of the division. Defaults to 0.
 
     Returns:
-        Parts: All parts. With ``groups`` of the data, all images of a group are in one
-        part.
+        Parts: All parts. What is drawn keeps the images of a group in one part, with
+        ``groups`` of the data, or else files of the same bytes.
 
     Raises:
         FileNotFoundError: If a file or an image is missing.
@@ -96,7 +98,12 @@ def split_photographs(
         share = float(val) if isinstance(val, int | float) else DEFAULT_VAL
         rows = np.flatnonzero(data.parts == 'train')
         groups = None if data.groups is None else data.groups[rows]
+        if groups is None:
+            groups, kept = _groups_of_copies(data.root, found['train'].images)
+        else:
+            kept = [f'{len(np.unique(groups)):,} groups are kept together']
         train, own, notes = _divide(found['train'], share, seed, groups)
+        notes += kept
         found['train'], found['val'] = train, own
         roots['val'] = roots['train']
     root = Path(os.path.commonpath([str(folder) for folder in roots.values()]))
@@ -106,16 +113,38 @@ def split_photographs(
     return Parts(root, order, divided, notes)
 
 
+def _groups_of_copies(
+    root: Path, images: Sequence[str]
+) -> tuple[np.ndarray | None, list[str]]:
+    """A group for each image, equal for files of the same bytes, and a note on these.
+
+    Without copies there are no groups.
+    """
+    sizes = [(root / image).stat().st_size for image in images]
+    number_of = Counter(sizes)
+    groups = np.arange(len(images))
+    first: dict[bytes, int] = {}
+    for row, (image, size) in enumerate(zip(images, sizes)):
+        if number_of[size] > 1:
+            with open(root / image, 'rb') as file:
+                digest = hashlib.file_digest(file, 'sha256').digest()
+            groups[row] = first.setdefault(digest, row)
+    number = int((groups != np.arange(len(images))).sum())
+    if not number:
+        return None, []
+    return groups, [
+        f'{number:,} of {len(images):,} images are copies of another (same bytes). '
+        'They are in the same part'
+    ]
+
+
 def _divide(
     labels: ImageLabels, share: float, seed: int, groups: np.ndarray | None
 ) -> tuple[ImageLabels, ImageLabels, list[str]]:
     """Training and validation images, and what could not be met."""
     names = None if groups is None else groups.tolist()
     parts, split = divide(labels, val=share, seed=seed, groups=names)
-    notes = split.warnings()
-    if names is not None:
-        notes.append(f'{len(set(names)):,} groups are kept together')
-    return parts['train'], parts['val'], notes
+    return parts['train'], parts['val'], split.warnings()
 
 
 def below(labels: ImageLabels, folder: Path, root: Path) -> ImageLabels:

@@ -54,7 +54,10 @@ class FitRunner(StepwiseRunner):
         names = step_names(self.cfg)
         later = names[names.index(name) + 1 :]
         after = sum(self.step_config(step).train_cfg.max_epochs for step in later)
-        return [EpochLines(self.console, name, after)]
+        # Neighbours and regression are made after the training.
+        alone = self.cfg.model.get('neighbours') is not None
+        judged = "head's val mAP" if alone else 'val mAP'
+        return [EpochLines(self.console, name, after, judged)]
 
 
 class FrozenFeatures:

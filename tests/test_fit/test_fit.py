@@ -49,6 +49,11 @@ def test_from_a_table_to_a_model(tmp_path, tiny_backbone, capsys):
         'results',
     ]
     assert len(printed) < 50
+    assert printed[3].endswith('scores of 10 % neighbours, 90 % logistic regression')
+    output = '\n'.join(printed)
+    assert "head's val mAP" in output and 'CF1 and OF1 of the validation' in output
+    # Validation images do not stand in for test images in what is said.
+    assert 'test' not in (out / 'data/check.md').read_text()
     names = ['config.py', 'model.pth', 'decisions.json', 'report.md', 'curves.png']
     names += ['log.txt', 'val_scores.csv', 'data/train.csv', 'data/check.md']
     names += ['report.json', 'data/check.json']
@@ -63,6 +68,8 @@ def test_from_a_table_to_a_model(tmp_path, tiny_backbone, capsys):
     text = page.read_text()
     for expected in ('Beside the baseline', 'nearest neighbours', 'Contrastive loss'):
         assert expected in text
+    # There are no test images.
+    assert 'Label photographs' in text and 'core the test images' not in text
 
     # An ordinary checkpoint with an ordinary config.
     inferencer = MultiLabelInferencer(
@@ -137,13 +144,20 @@ def test_a_damaged_image_stops_before_the_training(tmp_path, tiny_backbone):
 
 def test_an_option_of_the_config(tmp_path, tiny_backbone):
     table = make_many(tmp_path / 'photos', 12)
-    with pytest.raises(ValueError, match='no step'):
-        fit(
-            table,
-            tmp_path / 'out',
-            classes=['cat', 'dog'],
-            cfg_options={'steps.step9.train_cfg.max_epochs': 3},
-        )
+    for key, message in {
+        'steps.step9.train_cfg.max_epochs': 'no step',
+        'model.head.droput': r"takes no 'droput'\. Did you mean dropout",
+        'train_dataloader.batchsize': 'Did you mean batch_size',
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            fit(
+                table,
+                tmp_path / 'out',
+                classes=['cat', 'dog'],
+                cfg_options={key: 3},
+            )
+        # The folder is free for a call with other options.
+        assert not (tmp_path / 'out').exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, tiny_backbone):

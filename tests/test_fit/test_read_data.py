@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -196,6 +197,21 @@ def test_division_by_labels_and_by_groups(tmp_path):
     assert parts.parts['val'].targets.toarray().sum(0).tolist() == [5, 2]
     again = split_photographs(plain, 0.25, seed=3)
     assert again.parts['val'].images == parts.parts['val'].images
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_copies_are_drawn_together(tmp_path, seed):
+    """Otherwise a photograph that was trained on would judge the model."""
+    names = [f'{number}.png' for number in range(12)]
+    text = ''.join(f'{name},{i % 2},1\n' for i, name in enumerate(names))
+    table = write_table(tmp_path, f'image,cat,dog\n{text}', names)
+    for number in range(0, 12, 2):
+        content = (tmp_path / f'images/{number}.png').read_bytes()
+        (tmp_path / f'images/{number + 1}.png').write_bytes(content)
+    parts = split_photographs(read_photographs(table), val=0.4, seed=seed)
+    val = {int(Path(name).stem) for name in parts.parts['val'].images}
+    assert val and all(number ^ 1 in val for number in val)
+    assert '6 of 12 images are copies of another (same bytes)' in ' '.join(parts.notes)
 
 
 def test_other_sources_for_validation_and_test(tmp_path):

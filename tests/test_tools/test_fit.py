@@ -37,7 +37,7 @@ def test_wrong_input_ends_with_one_line(args, message, tmp_path, ends_with_line)
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('fit.json', 'has a fit already. Continue it with --resume, or choose another'),
+        ('fit.json', 'has a fit already. Continue it with --resume, choose another'),
         ('other.txt', 'is not empty and has no fit. Choose another folder: --out DIR'),
     ],
 )

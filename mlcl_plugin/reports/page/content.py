@@ -562,10 +562,12 @@ def _commands(work: WorkFolder) -> Iterable[tuple[str, str]]:
     model = model_files(work)
     if model is None:
         return
-    yield (
-        'score the test images',
-        quoted('mlcl', 'test', *model, '--out', folder / 'test_scores.csv'),
-    )
+    # In the config of a fit without test images, those of the validation stand in.
+    if not work.options or (folder / 'data' / 'test.csv').is_file():
+        yield (
+            'score the test images',
+            quoted('mlcl', 'test', *model, '--out', folder / 'test_scores.csv'),
+        )
     words: list[object] = ['mlcl', 'infer', 'PHOTOGRAPHS', *model]
     if work.decisions is not None:
         words += ['--decisions', work.decisions]
