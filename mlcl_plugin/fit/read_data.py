@@ -2,6 +2,7 @@
 """Read photographs with their labels in whatever form they have."""
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..plain_text import list_some
 
 IMAGE_COLUMNS = ('image', 'file_name', 'filename', 'path', 'img_path', 'file')
 SPLIT_COLUMN = 'split'
+OTHER_SEPARATORS = (';', '\t', '|', ',')
 PART_NAMES = {
     'train': ('train', 'training'),
     'val': ('val', 'valid', 'validation', 'dev'),
@@ -138,6 +140,12 @@ def _read_folder(
         for folder in sorted(path.iterdir())
         if folder.is_dir() and (part := part_of(folder.name)) is not None
     }
+    annotations = sorted(path.glob('annotations/*.json'))
+    if annotations and not (path / METADATA).is_file():
+        raise ValueError(
+            f"'{path}' has annotations in the form of COCO or MMPretrain. Name the "
+            f"file in place of the folder, such as '{annotations[0]}'."
+        )
     if 'train' not in inside:
         read = {'train': _read_plain_folder(path, classes)}
         return *_join(read, path), path
@@ -172,6 +180,20 @@ def _with_classes(
     return ImageLabels(tuple(classes), images, type(labels.targets)(targets))
 
 
+def _separator_hint(path: Path, columns: Sequence[str]) -> str:
+    """How to mend a table that is separated by something else than its suffix says."""
+    found = [mark for mark in OTHER_SEPARATORS if mark in columns[0]]
+    if len(columns) > 1 or not found:
+        return ''
+    new = path.with_name(f'{path.stem}_commas.csv')
+    command = shlex.join(
+        ['mlcl', 'convert', str(path), str(new), '--delimiter', found[0]]
+    )
+    return (
+        f' Its columns seem to be separated by {found[0]!r}. Write it anew: {command}'
+    )
+
+
 def _read_table(
     path: Path, classes: Sequence[str] | None, group: str | None
 ) -> tuple[ImageLabels, np.ndarray, np.ndarray | None]:
@@ -183,6 +205,7 @@ def _read_table(
             raise ValueError(
                 f'{path} has no column of image paths, expected one of '
                 f'{list(IMAGE_COLUMNS)}, got {list_some(columns)}.'
+                + _separator_hint(path, columns)
             )
         if group is not None and group not in columns:
             raise ValueError(

@@ -16,12 +16,13 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from ..data_check import check_datasets
+from ..data_check.findings import one_line
 from ..engine import base_config, check_config, freeze_backbone
 from ..evaluation.decisions import Decisions
 from ..fit_folder import STATE, check_fit_folder
 from ..inference import MultiLabelInferencer, build_model
 from ..visualization.training_curves import read_training, training_figure
-from .backbone import find_backbone
+from .backbone import DEFAULT, find_backbone
 from .baseline import fit_baseline
 from .console import Console, duration, log_to_file
 from .evaluate import (
@@ -215,7 +216,7 @@ def run_fit(options: FitOptions, console: Console) -> Fitted:
         console.field('results', str(out))
         _check(cfg, console, out)
         torch.manual_seed(options.seed)
-        features = FrozenFeatures(cfg, options.seed, options.device)
+        features = _find_features(options, cfg)
         features.compute(console)
         resume = options.resume and Path(cfg.work_dir).exists()
         train(cfg, console, resume, options.device)
@@ -310,6 +311,24 @@ def _describe_device(device: str) -> str:
     if device == 'cpu':
         return f'CPU, {torch.get_num_threads()} thread(s)'
     return torch.cuda.get_device_name(device) if device.startswith('cuda') else device
+
+
+def _find_features(options: FitOptions, cfg: Config) -> FrozenFeatures:
+    """The features of the frozen backbone, which may have to be fetched.
+
+    Raises:
+        OSError: If the weights of the backbone cannot be had.
+    """
+    try:
+        return FrozenFeatures(cfg, options.seed, options.device)
+    except OSError as error:
+        if options.backbone == DEFAULT:
+            raise
+        raise OSError(
+            f"The weights of backbone='{options.backbone}' cannot be fetched: "
+            f"{one_line(error)} Without a network take '{DEFAULT}', whose weights are "
+            'installed.'
+        ) from error
 
 
 def _check(cfg: Config, console: Console, out: Path) -> None:

@@ -160,6 +160,19 @@ def test_an_option_of_the_config(tmp_path, tiny_backbone):
         assert not (tmp_path / 'out').exists()
 
 
+def test_weights_that_cannot_be_fetched(tmp_path, tiny_backbone, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ConnectionError('no network')
+
+    monkeypatch.setattr('mlcl_plugin.fit.run.FrozenFeatures', fail)
+    table = make_many(tmp_path / 'photos', 12)
+    options = dict(classes=['cat', 'dog'], image_size=32)
+    with pytest.raises(OSError, match="of backbone='timm/x' cannot .* no network"):
+        fit(table, tmp_path / 'out', backbone='timm/x', **options)
+    with pytest.raises(ConnectionError, match='^no network$'):
+        fit(table, tmp_path / 'other', **options)
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path, tiny_backbone):
     table = make_many(tmp_path / 'photos', 12)
     (tmp_path / 'out').mkdir()

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import shlex
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from mlcl_plugin.commands import main
 from mlcl_plugin.fit.read_data import part_of, read_photographs
 from mlcl_plugin.fit.split_data import split_photographs
 
@@ -152,6 +154,25 @@ def test_coco(tiny_coco):
     assert len(data.labels.images) == 8
     # The folder of the same name beside the file.
     assert read_photographs(tiny_coco / 'train.json').root == tiny_coco / 'train'
+
+
+def test_a_table_with_another_separator(tmp_path):
+    """The command of the message makes a table that is read."""
+    table = write_table(tmp_path, 'image;cat;dog\na.png;1;0\nb.png;0;1\n')
+    with pytest.raises(ValueError, match="seem to be separated by ';'") as error:
+        read_photographs(table)
+    command = shlex.split(str(error.value).partition('mlcl ')[2])
+    assert main(command) == 0
+    data = read_photographs(tmp_path / 'labels_commas.csv')
+    assert data.labels.classes == ('cat', 'dog')
+
+
+def test_the_folder_of_coco(tmp_path):
+    for name in ('train2017/a.png', 'annotations/instances_train2017.json'):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text('{}')
+    with pytest.raises(ValueError, match=r"such as '.*/instances_train2017\.json'"):
+        read_photographs(tmp_path)
 
 
 def test_what_is_missing_is_named(tmp_path):
