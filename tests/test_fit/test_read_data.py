@@ -159,7 +159,7 @@ def test_coco(tiny_coco):
 def test_a_table_with_another_separator(tmp_path):
     """The command of the message makes a table that is read."""
     table = write_table(tmp_path, 'image;cat;dog\na.png;1;0\nb.png;0;1\n')
-    with pytest.raises(ValueError, match="seem to be separated by ';'") as error:
+    with pytest.raises(ValueError, match="separator seems to be ';'") as error:
         read_photographs(table)
     command = shlex.split(str(error.value).partition('mlcl ')[2])
     assert main(command) == 0
