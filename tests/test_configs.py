@@ -149,8 +149,9 @@ def test_pipelines(path, images):
                 if views == 1:
                     inputs = [inputs]
                 assert len(inputs) == views, (name, field)
-                if img_size is not None:
-                    size = (3, img_size, img_size)
+                pixels = img_size if train else cfg.get('test_size', img_size)
+                if pixels is not None:
+                    size = (3, pixels, pixels)
                     assert [tuple(view.shape) for view in inputs] == [size] * views
                 targets = collect_targets([item['data_samples']], num_classes)
                 assert targets.nonzero().tolist() == [[0, 1], [0, 3]]

@@ -5,7 +5,7 @@
 #     python tools/train.py configs/mlcl/mlcl_efflite0_voc07_small.py
 _base_ = ['./mlcl_efflite0_voc07_frozen.py']
 
-img_size = 320
+test_size = 320
 cached_features = dict(num_views=2)
 
 # Things are larger in random crops, so that crops of 224 px show them at the scale of
@@ -13,7 +13,7 @@ cached_features = dict(num_views=2)
 test_pipeline = [
     dict(type='LoadImage'),
     dict(type='LabelsToTargets', num_classes=20),
-    dict(type='Resize', scale=(img_size, img_size), interpolation='bilinear'),
+    dict(type='Resize', scale=(test_size, test_size), interpolation='bilinear'),
     dict(type='FastPackInputs'),
 ]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

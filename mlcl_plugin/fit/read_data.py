@@ -189,9 +189,7 @@ def _separator_hint(path: Path, columns: Sequence[str]) -> str:
     command = shlex.join(
         ['mlcl', 'convert', str(path), str(new), '--delimiter', found[0]]
     )
-    return (
-        f' Its columns seem to be separated by {found[0]!r}. Write it anew: {command}'
-    )
+    return f' Its separator seems to be {found[0]!r}. Write it anew: {command}'
 
 
 def _read_table(
