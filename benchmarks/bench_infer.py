@@ -18,7 +18,7 @@ ENGINES = ('torch', 'onnxruntime')
 BATCH = 8
 ALONE = 'model alone'
 DESCRIPTION = (
-    'The shipped EfficientNet-Lite0 with its neighbours, 224 px, in batches of 8. '
+    'The shipped EfficientNet-Lite0 with its neighbours, 320 px, in batches of 8. '
     '"Model alone" is given the batches, "from files" reads and decodes the images, '
     'and decides. "2 processes": one more reads ahead.'
 )
