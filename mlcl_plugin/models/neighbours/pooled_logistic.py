@@ -48,8 +48,8 @@ class PooledLogistic(Member):
     Args:
         strength (float, optional): The strength :math:`C` of an image, which its views
             share. None chooses one of :data:`STRENGTHS` by the likelihood in a
-            cross-validation of the training images, which is meant for up to some
-            thousand of them. Defaults to 0.2.
+            cross-validation of the training images, which takes seconds for some
+            hundred of them. Defaults to 0.2.
         num_views (int): Random views of each training image. Defaults to 2.
         regions (float, optional): Width and height of a window, as a share of the map.
             None takes the whole map alone. Defaults to None.
