@@ -28,6 +28,8 @@ from .splits import SplitConfig, find_splits, transforms_of, without
 LOADERS = ('LoadImage', 'LoadImageFromFile')
 LOAD_OPTIONS = ('imdecode_backend', 'backend_args', 'file_client_args', 'max_pixels')
 
+NEVER_PRESENT, ALWAYS_PRESENT = 'never present', 'always present'
+
 
 @runtime_checkable
 class LazyDataset(Protocol):
@@ -213,7 +215,7 @@ def _never_present(report: SplitReport) -> list[Finding]:
     return [
         Finding(
             'warning',
-            'never present',
+            NEVER_PRESENT,
             report.names,
             f'{text} never present: there is {why}.',
             len(names),
@@ -232,7 +234,7 @@ def _always_present(report: SplitReport) -> list[Finding]:
     return [
         Finding(
             'warning',
-            'always present',
+            ALWAYS_PRESENT,
             report.names,
             f'{text} present in all images. Are vectors of 1 and 0 in gt_label, which '
             'takes indices?',

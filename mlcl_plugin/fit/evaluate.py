@@ -13,6 +13,8 @@ from ..reports.evaluation_report import DumpResult, EvaluationOptions, evaluate_
 
 MODEL, LINEAR, NEAREST = 'model', 'logistic regression', 'nearest neighbours'
 MOST_FOLDS = 5
+FEW_IMAGES = 30
+"""Validation images below which bootstrap intervals are too narrow."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ def find_decisions(dump: ScoreDump, seed: int = 0) -> Found:
         for lacking in (present, absent)
         if (which := _names(dump, lacking == 0)) and (names := ', '.join(which))
     ]
+    if len(dump.images) < FEW_IMAGES:
+        notes.append(
+            f'{len(dump.images)} validation images are too few to trust their intervals'
+        )
     few = _names(dump, (present > 0) & (present < 5))
     if few:
         notes.append(

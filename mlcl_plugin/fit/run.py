@@ -16,11 +16,13 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from ..data_check import check_datasets
+from ..data_check.check import ALWAYS_PRESENT, NEVER_PRESENT
 from ..data_check.findings import one_line
 from ..engine import base_config, check_config, freeze_backbone
 from ..evaluation.decisions import Decisions
 from ..fit_folder import STATE, check_fit_folder
 from ..inference import MultiLabelInferencer, build_model
+from ..plain_text import list_some
 from ..visualization.training_curves import read_training, training_figure
 from .backbone import DEFAULT, find_backbone
 from .baseline import fit_baseline
@@ -354,7 +356,9 @@ def _check(cfg: Config, console: Console, out: Path) -> None:
             f'{out / "data" / "check.md"}.'
         )
     for finding in report.findings[:3]:
-        console.line(f'  note: {", ".join(finding.splits)}: {finding.message}')
+        of_labels = finding.kind in (NEVER_PRESENT, ALWAYS_PRESENT)
+        names = f' {list_some(finding.examples, 3)}' if of_labels else ''
+        console.line(f'  note: {", ".join(finding.splits)}: {finding.message}{names}')
     if len(report.findings) > 3:
         console.line(
             f'  {len(report.findings) - 3} more notes: {out / "data/check.md"}'

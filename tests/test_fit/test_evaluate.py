@@ -48,6 +48,13 @@ def test_a_better_model_is_called_better():
     assert 'model minus regression' in overview([part])
 
 
+@pytest.mark.parametrize('number', [29, 30])
+def test_few_images_give_intervals_that_are_not_trusted(number):
+    notes = find_decisions(dump_of(many(number))).notes
+    text = '29 validation images are too few to trust their intervals'
+    assert (text in notes) == (number < 30)
+
+
 def test_markup_in_names_is_text_in_the_report():
     found, part = judge(dump_of(many()))
     facts, notes = [('data', '<i>.csv')], ['<b>: few images']

@@ -160,6 +160,24 @@ def test_an_option_of_the_config(tmp_path, tiny_backbone):
         assert not (tmp_path / 'out').exists()
 
 
+def test_labels_that_are_never_present_are_named(
+    tmp_path, tiny_backbone, monkeypatch, capsys
+):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mlcl_plugin.fit.run.FrozenFeatures', stop)
+    table = make_many(tmp_path / 'photos', 12)
+    lines = table.read_text().splitlines()
+    changed = [f'{lines[0]},zebra', *(f'{line},0' for line in lines[1:])]
+    table.write_text('\n'.join(changed))
+    with pytest.raises(KeyboardInterrupt):
+        fit(table, tmp_path / 'out', classes=['cat', 'dog', 'zebra'], image_size=32)
+    assert "never present: there is nothing to learn them from. ['zebra']" in (
+        capsys.readouterr().out
+    )
+
+
 def test_weights_that_cannot_be_fetched(tmp_path, tiny_backbone, monkeypatch):
     def fail(*args, **kwargs):
         raise ConnectionError('no network')

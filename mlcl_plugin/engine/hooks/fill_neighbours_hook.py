@@ -3,6 +3,7 @@
 
 import copy
 import os.path as osp
+import shlex
 from collections.abc import Iterator
 from contextlib import nullcontext
 
@@ -77,8 +78,13 @@ class FillNeighboursHook(Hook):
             )
             with stored[0].whole(model) if stored else nullcontext():
                 save_filled(model, path, meta)
-            recipe.dump(f'{osp.splitext(path)[0]}.py')
-            print_log(f'Wrote the model with its neighbours to {path}', 'current')
+            config = f'{osp.splitext(path)[0]}.py'
+            recipe.dump(config)
+            print_log(
+                f'Wrote the model with its neighbours to {path}. Score it: mlcl test '
+                + shlex.join([config, path]),
+                'current',
+            )
         # All processes see it.
         barrier()
 
