@@ -201,8 +201,7 @@ def run_fit(options: FitOptions, console: Console) -> Fitted:
             check_config(cfg)
         except ValueError:
             if is_new:
-                # Free for a call with other options.
-                shutil.rmtree(out)
+                _release(out)
             raise
         if options.time is not None:
             recipe = _in_time(options, parts, recipe, cfg, console)
@@ -255,6 +254,12 @@ def _claim(options: FitOptions) -> bool:
     options.out.mkdir(parents=True, exist_ok=True)
     state.write_text(json.dumps(own, indent=1) + '\n')
     return True
+
+
+def _release(out: Path) -> None:
+    """Empty a folder that was claimed, so that it is free for other options."""
+    for path in out.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _in_time(

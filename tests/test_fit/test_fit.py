@@ -156,8 +156,8 @@ def test_an_option_of_the_config(tmp_path, tiny_backbone):
                 classes=['cat', 'dog'],
                 cfg_options={key: 3},
             )
-        # The folder is free for a call with other options.
-        assert not (tmp_path / 'out').exists()
+        # The folder is free for a call with other options, and stays.
+        assert os.listdir(tmp_path / 'out') == []
 
 
 def test_labels_that_are_never_present_are_named(
